@@ -1,0 +1,1 @@
+"""Networks designed, scaled, counted, trained, timed and compared on one Pareto curve."""

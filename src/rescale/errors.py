@@ -1,0 +1,49 @@
+"""The two ways in which a command fails, and the nearest right word for a wrong one."""
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class UserError(Exception):
+    """A mistake of the user's, known before work begins: one clear line each, exit code 2."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines: Sequence[str] = lines
+
+
+class JobError(Exception):
+    """A job that failed on its way (disk full, NaN): one line, exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
+    """Say what `word` may have meant: "did you mean 'a' or 'b'?", or else the known words (at most eight)."""
+    words = list(known)
+    close = get_close_matches(word.lower(), words, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    shown = ", ".join(words[:8]) + (", ..." if len(words) > 8 else "")
+    return f"known{' ' + kind if kind else ''}: {shown}"
+
+
+def validation_lines(
+    error: "ValidationError", where: str, known: Callable[[tuple[str | int, ...]], Iterable[str]]
+) -> list[str]:
+    """One line for each mistake pydantic found; `known` gives the keys that exist at a place."""
+    lines = []
+    for mistake in error.errors():
+        *place, last = mistake["loc"] or ("",)
+        path = ".".join(str(step) for step in mistake["loc"])
+        if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            lines.append(f"{where}: no key {path!r}; {nearest(str(last), known(tuple(place)))}")
+        elif mistake["type"] in ("missing", "missing_argument"):
+            lines.append(f"{where}: {path} is missing")
+        else:
+            text = mistake["msg"].removeprefix("Value error, ")
+            text = text.removeprefix("Input should be ")
+            lines.append(f"{where}: {path}: expected {text}, found {mistake['input']!r}")
+    return lines

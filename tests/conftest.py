@@ -1,0 +1,23 @@
+"""What the tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; tests run side by side
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Callable[[str], Path]:
+    """Real data by name: in RESCALE_DATA, else in shared/data beside the project; skips where it is missing."""
+    base = Path(os.environ.get("RESCALE_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        if not (base / name).is_dir():
+            pytest.skip(f"no {name} in {base}; set RESCALE_DATA to the folder of real data")
+        return base / name
+
+    return find
