@@ -140,7 +140,9 @@ def from_file(path: Path) -> Network:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if not isinstance(found, dict):
-        raise UserError(f"{path}: a network file holds name, input, stem, stages and head; this holds {type(found).__name__}")
+        raise UserError(
+            f"{path}: a network file holds name, input, stem, stages and head; this holds {type(found).__name__}"
+        )
     return from_mapping(found, where=str(path))
 
 
@@ -182,13 +184,15 @@ def problems(network: Network) -> list[str]:
         if min(stage.depth, stage.width, stage.stride) < 1:
             found.append(f"stages[{i}]: depth, width and stride are at least 1; found {stage}")
         elif int(stage.width * stage.bottleneck) < 1:
-            found.append(f"stages[{i}]: width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
+            found.append(
+                f"stages[{i}]: width {stage.width} x bottleneck {stage.bottleneck} leaves no channel"
+            )
         if not 0 <= stage.se <= 1:
             found.append(f"stages[{i}].se {stage.se}: between 0 and 1")
     if not found and network.resolution < (least := stride(network)):
         found.append(
             f"resolution {network.resolution} is too small for strides that divide it by {least}; "
-            f"use at least {least}, or the small stem (+small)"
+            f"use at least {least}, or a stem of smaller stride"
         )
     return found
 

@@ -1,0 +1,41 @@
+"""Families of networks: from a name, a file or a mapping to a Network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import UserError, nearest
+from rescale.families import resnet
+from rescale.network import Network, from_file, from_mapping, problems
+
+FAMILIES = {"resnet": resnet}  # a family is a module with names() and from_name()
+
+__all__ = ["FAMILIES", "names", "network"]
+
+
+def names() -> list[str]:
+    """Every name that stands for a network by itself."""
+    return [name for family in FAMILIES.values() for name in family.names()]
+
+
+def network(source: str | Path | Mapping[str, Any]) -> Network:
+    """The network that a name (`resnetrs50@160`), a YAML file or a mapping describes.
+
+    Raises UserError with the nearest names, or with everything that is wrong in a file.
+    """
+    if isinstance(source, Mapping):
+        return from_mapping(dict(source))
+    if isinstance(source, Path) or source.endswith((".yaml", ".yml")) or "/" in source:
+        path = Path(source)
+        if path.is_dir() and (path / "network.yaml").is_file():
+            path = path / "network.yaml"  # a run folder
+        if not path.is_file():
+            raise UserError(f"{path}: no such network file")
+        return from_file(path)
+    for family in FAMILIES.values():
+        if found := family.from_name(source):
+            if wrong := problems(found):
+                raise UserError(*(f"{source}: {line}" for line in wrong))
+            return found
+    base = source.split("@", maxsplit=1)[0]
+    raise UserError(f"no network is named {source!r}; {nearest(base, names())} (rescale models lists them)")

@@ -1,0 +1,127 @@
+"""ResNet (He et al. 2015), ResNet-D (He et al. 2018) and ResNet-RS (Bello et al. 2021): name -> Network.
+
+A name is `resnet` or `resnetrs`, a depth (or four block counts joined by dashes), and then, each if
+wanted: `d`, a width multiplier, parts, a resolution. `resnet50d`, `resnetrs152@256`,
+`resnet2-2-2-2x0.25+smallstem@32`, `resnet200+se+poolshortcut`.
+"""
+
+import re
+
+from rescale.errors import UserError, nearest
+from rescale.network import Conv, Head, Input, Network, Stage, Stem
+
+BLOCKS = {
+    26: (2, 2, 2, 2),  # tensorflow/tpu, detection's ResNet
+    50: (3, 4, 6, 3),  # 50 to 152: He et al. 2015, Table 1
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),  # He et al. 2016
+    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix F
+    300: (4, 36, 54, 4),
+    350: (4, 36, 72, 4),
+    400: (6, 48, 72, 6),
+    420: (4, 44, 87, 4),
+}
+
+RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
+RESOLUTION = 224
+
+PARTS = {  # each is one switch of the additive study; what it puts in place of ResNet's own
+    "deepstem": "three 3x3 convolutions (32, 32, 64) for the stem's 7x7 (ResNet-D)",
+    "smallstem": "one 3x3 convolution of stride 1 and no pool for the stem: for images of about 32 pixels",
+    "convpool": "a 3x3 convolution of stride 2 for the stem's max-pool (ResNet-RS, the authors' code)",
+    "blockpool": "no max-pool, the first block takes its stride (ResNet-RS, the paper's text)",
+    "poolshortcut": "average pooling before a strided shortcut's 1x1 convolution (ResNet-D)",
+    "stride1x1": "a stage's stride on its first 1x1 convolution (ResNet, 2015) and not on the 3x3",
+    "se": "squeeze-and-excitation of ratio 0.25 in every block",
+}
+D_PARTS = ("deepstem", "poolshortcut")
+RS_PARTS = ("deepstem", "convpool", "poolshortcut", "se")
+_INSTEAD = (("deepstem", "smallstem"), ("convpool", "blockpool", "smallstem"))  # at most one of each
+
+_NAME = re.compile(
+    r"(?P<family>resnet(?:rs)?)(?P<depth>\d+(?:-\d+)*)(?P<d>d?)(?:x(?P<width>\d*\.?\d+))?"
+    r"(?P<parts>(?:\+\w*)*)(?:@(?P<resolution>\d+))?"
+)
+
+
+def names() -> list[str]:
+    """The networks that have a name of their own, without widths, parts or resolutions."""
+    return [
+        *(f"resnet{d}" for d in BLOCKS),
+        *(f"resnet{d}d" for d in BLOCKS),
+        *(f"resnetrs{d}" for d in BLOCKS),
+    ]
+
+
+def from_name(name: str) -> Network | None:
+    """The network that a name means; None where it is no ResNet's."""
+    found = _NAME.fullmatch(name)
+    if not found or (found["d"] and found["family"] == "resnetrs"):
+        return None
+    depth = found["depth"]
+    if "-" in depth:
+        blocks = tuple(int(count) for count in depth.split("-"))
+    elif int(depth) in BLOCKS:
+        blocks = BLOCKS[int(depth)]
+    else:
+        return None
+    parts = {part for part in found["parts"].split("+") if part}
+    if wrong := sorted(parts - PARTS.keys()):
+        raise UserError(*(f"{name}: no part {part!r}; {nearest(part, PARTS)}" for part in wrong))
+    published = RESOLUTION
+    if found["family"] == "resnetrs":
+        # a part that was asked for takes the place of ResNet-RS's own
+        parts |= {own for own in RS_PARTS if not any(own in set_ and parts & set(set_) for set_ in _INSTEAD)}
+        published = RS_RESOLUTION.get(int(depth) if depth.isdigit() else 0, RESOLUTION)
+    if found["d"]:
+        parts |= set(D_PARTS)
+    resolution = int(found["resolution"] or published)
+    return resnet(name, blocks, float(found["width"] or 1), resolution, frozenset(parts))
+
+
+def resnet(
+    name: str,
+    blocks: tuple[int, ...],
+    width: float = 1.0,
+    resolution: int = RESOLUTION,
+    parts: frozenset[str] = frozenset(),
+    classes: int = 1000,
+) -> Network:
+    """A ResNet of any block counts. parts: any of PARTS. width multiplies stem and stages, rounded down
+    and not to a multiple of anything, as the authors' code has it."""
+    for group in _INSTEAD:
+        if len(both := sorted(parts & set(group))) > 1:
+            raise UserError(f"{name}: {' and '.join(both)} exclude each other; choose one")
+    narrowest = int(32 * width) if "deepstem" in parts else int(64 * width)
+    if narrowest < 1 or min(blocks) < 1:
+        raise UserError(
+            f"{name}: width {width} or a stage of {min(blocks)} blocks leaves nothing; use larger ones"
+        )
+    strides = [1, *[2] * (len(blocks) - 1)]
+    if "blockpool" in parts:
+        strides[0] = 2
+    stages = tuple(
+        Stage(
+            depth=depth,
+            width=4 * int(64 * 2**i * width),
+            stride=stride,
+            se=0.25 if "se" in parts else 0.0,
+            shortcut="pool" if "poolshortcut" in parts else "conv",
+            stride_at="conv1" if "stride1x1" in parts else "conv2",
+        )
+        for i, (depth, stride) in enumerate(zip(blocks, strides, strict=True))
+    )
+    return Network(name, Input(resolution), _stem(width, parts), stages, Head(classes))
+
+
+def _stem(width: float, parts: frozenset[str]) -> Stem:
+    half, full = int(32 * width), int(64 * width)
+    if "smallstem" in parts:
+        return Stem((Conv(full, 3, 1),))
+    convs: tuple[Conv, ...] = (Conv(full, 7, 2),)
+    if "deepstem" in parts:
+        convs = (Conv(half, 3, 2), Conv(half, 3, 1), Conv(full, 3, 1))
+    if "convpool" in parts:
+        return Stem((*convs, Conv(full, 3, 2)))
+    return Stem(convs, "none" if "blockpool" in parts else "max")

@@ -1,0 +1,40 @@
+"""Cost of a module by hooks, for models that are not ours, and to hold ours to account."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rescale.cost import Cost
+
+_COUNTED = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def count(model: nn.Module, resolution: int, channels: int = 3) -> Cost:
+    """Cost of one image, counted on a forward pass as `cost` counts by arithmetic.
+
+    Sees convolutions, linear layers and spatial pools that are modules; products written as functions
+    (attention) are not seen.
+    """
+    macs = activations = 0
+
+    def add(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal macs, activations
+        activations += output.numel()
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            macs += output.numel() * (fan_in + (module.bias is not None))
+
+    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, _COUNTED)]
+    was_training = model.training
+    like = next(model.parameters())
+    try:
+        with torch.no_grad():
+            model.eval()(
+                torch.zeros(1, channels, resolution, resolution, device=like.device, dtype=like.dtype)
+            )
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return Cost(macs, sum(p.numel() for p in model.parameters()), activations)

@@ -1,0 +1,120 @@
+"""Models that are not ours: `timm:NAME` or `python:package.module:function`, under the same recipe."""
+
+import importlib
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rescale.cost import Cost
+from rescale.errors import UserError, nearest
+from rescale.models.blocks import Rates
+from rescale.models.count import count
+
+PREFIXES = ("timm:", "python:")
+
+
+@dataclass(frozen=True)
+class External:
+    """A model by the name of who makes it. resolution: pixels a side of the images it is given."""
+
+    name: str
+    resolution: int
+    classes: int = 1000
+
+    def at(self, resolution: int) -> "External":
+        """The same model for another input size."""
+        return External(f"{self.name.split('@')[0]}@{resolution}", resolution, self.classes)
+
+    def with_classes(self, classes: int) -> "External":
+        """The same model with a head of `classes` outputs."""
+        return replace(self, classes=classes)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others: all that is known of it is its name."""
+        return f"{self.name.split('@')[0]}@{self.resolution}/{self.classes}"
+
+
+def external(text: str) -> External:
+    """Read `timm:NAME[@resolution]` or `python:package.module:function[@resolution]`.
+
+    Without a resolution: timm's own for that model, 224 for a function.
+    """
+    name, _, size = text.partition("@")
+    if size and not (size.isdigit() and int(size) > 0):
+        raise UserError(f"{text}: @{size} is no resolution; write a number of pixels, as in {name}@224")
+    default = _timm_resolution(name) if name.startswith("timm:") else 224
+    return External(text, int(size or default))
+
+
+def build_external(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
+    """Build it, and say which of the rates could not be applied, one line each."""
+    name = model.name.split("@")[0]
+    if name.startswith("timm:"):
+        module, missed = _build_timm(name.removeprefix("timm:"), model, rates)
+    else:
+        module, missed = _build_python(name.removeprefix("python:"), model, rates)
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = rates.bn_momentum
+    if not norms and rates.bn_momentum != Rates.bn_momentum:
+        missed.append(f"{model.name}: batch-norm momentum {rates.bn_momentum} (it has no batch norm)")
+    return module, missed
+
+
+def external_cost(model: External) -> Cost:
+    """Counted by hooks on the built module, without memory for its weights."""
+    with torch.device("meta"):
+        module, _ = build_external(model, Rates())
+    return count(module, model.resolution)
+
+
+def _timm_resolution(name: str) -> int:
+    import timm
+
+    bare = name.removeprefix("timm:")
+    if not timm.is_model(bare):
+        raise UserError(f"timm has no model {bare!r}; {nearest(bare, timm.list_models())}")
+    found = timm.get_pretrained_cfg(bare)
+    return int(found.input_size[-1]) if found else 224
+
+
+def _build_timm(name: str, model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
+    import timm
+
+    wanted = {"num_classes": model.classes, "drop_rate": rates.dropout}
+    missed = []
+    if rates.stochastic_depth:
+        try:
+            module = timm.create_model(name, drop_path_rate=rates.stochastic_depth, **wanted)
+        except TypeError:
+            missed.append(
+                f"{model.name}: stochastic depth {rates.stochastic_depth} (it takes no drop_path_rate)"
+            )
+        else:
+            if rates.stochastic_depth_by == "stage":
+                missed.append(
+                    f"{model.name}: stochastic depth by stage (timm's own, block by block, in its place)"
+                )
+            return module, missed
+    return timm.create_model(name, **wanted), missed
+
+
+def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
+    module_name, _, function = path.partition(":")
+    if not (module_name and function):
+        raise UserError(f"{model.name}: write python:package.module:function")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # a module beside the user, as `python -m` finds it
+    try:
+        make = getattr(importlib.import_module(module_name), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{model.name}: {error}") from None
+    module = make(num_classes=model.classes)
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{model.name}: {function} returned {type(module).__name__}, not an nn.Module")
+    asked = {"dropout": rates.dropout, "stochastic depth": rates.stochastic_depth}
+    return module, [f"{model.name}: {what} {rate} (a function's own)" for what, rate in asked.items() if rate]
