@@ -1,4 +1,4 @@
-"""The one list of layers and shapes. Cost, build, pictures and predictions all read it; nobody works it out again."""
+"""The one list of layers and shapes, which cost, build, pictures and predictions all read."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -141,7 +142,7 @@ def from_file(path: Path) -> Network:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise UserError(
-            f"{path}: a network file holds name, input, stem, stages and head; this holds {type(found).__name__}"
+            f"{path}: a network file holds name, input, stem, stages and head; not a {type(found).__name__}"
         )
     return from_mapping(found, where=str(path))
 
@@ -200,6 +201,5 @@ def problems(network: Network) -> list[str]:
 def stride(network: Network) -> int:
     """Pixels of the input for one of the last feature map, along a side: the product of all strides."""
     total = 2 if network.stem.pool == "max" else 1
-    for part in (*network.stem.convs, *network.stages):
-        total *= part.stride
-    return total
+    strides = [conv.stride for conv in network.stem.convs] + [stage.stride for stage in network.stages]
+    return total * math.prod(strides)

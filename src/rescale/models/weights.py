@@ -50,11 +50,10 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor]) -> Loa
         )
     fits = {name: tensor for name, tensor in found.items() if name not in head}
     model.load_state_dict({**own, **fits})
-    notes = ()
+    notes: tuple[str, ...] = ()
     if head:
-        notes = (
-            f"the head of {found[head[0]].shape[0]} classes was left out; it stays as drawn for {own[head[0]].shape[0]}",
-        )
+        theirs, ours = found[head[0]].shape[0], own[head[0]].shape[0]
+        notes = (f"the head of {theirs} classes was left out; it stays as drawn for {ours}",)
     return Loaded(len(fits), tuple(name for name in own if name not in fits), unused, notes)
 
 
@@ -90,7 +89,7 @@ def in_our_names(model: Model, given: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _renames(model: Model) -> list[tuple[str, str]]:
-    """(their name, our name) of every tensor. timm and torchvision share all but the deep stem and shortcuts."""
+    """(their name, our name) of every tensor. timm and torchvision differ from each other in no name."""
     pairs: list[tuple[str, str]] = []
 
     def conv(theirs: str, ours: str, norm: str) -> None:
@@ -106,8 +105,8 @@ def _renames(model: Model) -> list[tuple[str, str]]:
         conv("conv1.6", "stem.convs.2", "bn1")
     if convs in (2, 4):
         conv("maxpool.0", f"stem.convs.{convs - 1}", "maxpool.1")
-    for i, stage in enumerate(model.stages):
-        for j, block in enumerate(stage):  # type: ignore[arg-type]
+    for i, stage in enumerate(model.network.stages):
+        for j in range(stage.depth):
             theirs, ours = f"layer{i + 1}.{j}", f"stages.{i}.{j}"
             for k in (1, 2, 3):
                 conv(f"{theirs}.conv{k}", f"{ours}.conv{k}", f"{theirs}.bn{k}")
@@ -115,10 +114,8 @@ def _renames(model: Model) -> list[tuple[str, str]]:
                 pairs.extend(
                     (f"{theirs}.{their_leaf}.{p}", f"{ours}.{our_leaf}.{p}") for p in ("weight", "bias")
                 )
-            first = 0 if block.shortcut is None or not model.network.stages[i].shortcut == "pool" else 1
             # behind an average pool (or the identity that stands for it) the convolution is the second
-            conv(
-                f"{theirs}.downsample.{first}", f"{ours}.shortcut.project", f"{theirs}.downsample.{first + 1}"
-            )
+            at = 1 if stage.shortcut == "pool" else 0
+            conv(f"{theirs}.downsample.{at}", f"{ours}.shortcut.project", f"{theirs}.downsample.{at + 1}")
     pairs.extend((f"fc.{leaf}", f"head.linear.{leaf}") for leaf in ("weight", "bias"))
     return pairs

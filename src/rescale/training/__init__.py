@@ -1,0 +1,6 @@
+"""The loop, its run folders, checkpoints and exact resume."""
+
+from rescale.training.begin import check_batch, evaluate_run, resume, train
+from rescale.training.run import Run, Settings
+
+__all__ = ["Run", "Settings", "check_batch", "evaluate_run", "resume", "train"]

@@ -1,0 +1,5 @@
+"""python -m rescale"""
+
+from rescale.cli import main
+
+main()

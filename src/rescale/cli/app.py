@@ -1,0 +1,34 @@
+"""The commands by name."""
+
+from typing import Annotated
+
+import typer
+
+from rescale.cli import models, train
+
+app = typer.Typer(
+    name="rescale",
+    help="Design, scale, train and time vision networks, and see them on one speed-accuracy Pareto curve.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback()
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"rescale {installed('rescale')}")
+        raise typer.Exit
+
+
+app.command("models")(models.models)
+app.command("cost")(models.cost)
+app.command("train")(train.train)
+app.command("eval")(train.evaluate)

@@ -1,0 +1,76 @@
+"""rescale models, rescale cost."""
+
+import fnmatch
+import json
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print a list of objects for a program to read.")]
+
+
+def models(
+    pattern: Annotated[str, typer.Argument(help="Names to list, with * for anything.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """List the networks that have a name, and what they cost.
+
+    Example: rescale models 'resnetrs*'
+    """
+    from rescale.errors import UserError, nearest
+    from rescale.families import names
+
+    found = fnmatch.filter(names(), pattern)
+    if not found:
+        raise UserError(f"no network is named {pattern!r}; {nearest(pattern.strip('*'), names())}")
+    _show([_priced(name) for name in found], as_json)
+    if not as_json:
+        from rescale.families.resnet import PARTS
+
+        print("\nAny of them takes a width, parts and a resolution: resnetrs50x0.5+smallstem@32")
+        for part, meaning in PARTS.items():
+            print(f"  +{part:13s} {meaning}")
+
+
+def cost(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Multiply-adds, parameters and activations of one image (FLOPs are 2 x multiply-adds).
+
+    Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
+    """
+    _show([_priced(name, classes) for name in names], as_json)
+
+
+def _priced(name: str, classes: int = 1000) -> dict[str, Any]:
+    if name.startswith(("timm:", "python:")):
+        from rescale.models import cost_of, model_named
+
+        model: Any = model_named(name).with_classes(classes)
+        counted = cost_of(model)
+    else:
+        from rescale.cost import cost as price
+        from rescale.families import network
+
+        model = network(name).with_classes(classes)
+        counted = price(model)
+    found = {"name": model.name, "resolution": model.resolution, **counted._asdict()}
+    if name.startswith(("timm:", "python:")):
+        found["counted"] = "by hooks"
+    return found
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    width = max(24, *(len(row["name"]) for row in rows))
+    print(f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}")
+    for row in rows:
+        print(
+            f"{row['name']:{width}s} {row['resolution']:6d} {row['macs'] / 1e9:9.3f} "
+            f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
+            + ("  (by hooks)" if "counted" in row else "")
+        )

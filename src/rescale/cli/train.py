@@ -1,0 +1,123 @@
+"""rescale train, rescale eval."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rescale.cli.models import Json
+
+
+def train(
+    model: Annotated[str | None, typer.Argument(help="A name, a network file, timm:NAME or python:module:function.")] = None,
+    data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")] = "",
+    recipe: Annotated[str, typer.Option(help="A recipe's name or file (rescale recipes lists them).")] = "resnet-rs",
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeat for more.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder, new or empty.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order, augmentation and dropout.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: load in this one.")] = 0,
+    save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
+    eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
+    on_bad_image: Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")] = "raise",
+    as_json: Json = False,
+) -> None:
+    """Train a network by a recipe, into a run folder that can be stopped and resumed exactly.
+
+    Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
+    """
+    from rescale.errors import UserError
+    from rescale.models import model_named
+    from rescale.recipes import recipe as recipe_named
+    from rescale.recipes import with_changes
+    from rescale.training import Settings
+    from rescale.training import resume as go_on
+    from rescale.training import train as begin
+
+    if resume is not None:
+        if model or data or changes or out:
+            raise UserError("--resume takes everything from the run's folder; leave out the model, --data, --set and --out")
+        run = go_on(resume)
+    else:
+        missing = [what for what, given in (("a model", model), ("--data", data), ("--out", out)) if not given]
+        if not model or not data or not out:
+            raise UserError(f"{' and '.join(missing)} missing; as in: rescale train resnetrs50@160 --data images --out runs/rs50")
+        settings = Settings(
+            device=_device(device),
+            threads=threads,
+            workers=workers,
+            save_minutes=save_minutes,
+            eval_epochs=eval_epochs,
+            on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+        )
+        chosen = with_changes(recipe_named(recipe), changes or [])
+        run = begin(model_named(model), chosen, data, out, seed=seed, settings=settings)
+    result = run.result or {}
+    if as_json:
+        print(json.dumps([result], indent=1))
+        return
+    for line in result["not_applied"]:
+        print(f"note: {line}")
+    print(
+        f"{run.path}: {result['model']} reached {result['top1']:.2f} % top-1 "
+        f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw {result['top1_raw']:.2f} %) "
+        f"on {result['val_images']} images, {result['epochs']} epochs in {result['seconds']:.0f} s"
+    )
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    data: Annotated[str, typer.Option(help="Other data of the same classes; without it the run's own.")] = "",
+    resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the run's.")] = 0,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in train, of what evaluation uses: interpolation, eval_crop, precision, batch.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
+    on_bad_image: Annotated[str, typer.Option(help="raise or skip.")] = "raise",
+    as_json: Json = False,
+) -> None:
+    """Judge a run's weights on its validation images, or on other data.
+
+    Example: rescale eval runs/rs50 --data path/to/other/images
+    """
+    from rescale.recipes import with_changes
+    from rescale.training import Run, evaluate_run
+
+    opened = Run.open(run)
+    figures = evaluate_run(
+        opened,
+        data or None,
+        recipe=with_changes(opened.recipe, changes or []),
+        resolution=resolution or None,
+        device=_device(device),
+        workers=workers,
+        on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+    )
+    if as_json:
+        print(json.dumps([{"run": str(run), **figures}], indent=1))
+    else:
+        print(
+            f"{run}: {figures['top1']:.2f} % top-1, {figures['top5']:.2f} % top-5, "
+            f"loss {figures['loss']:.4f} on {figures['images']} images of {figures['data']}"
+        )
+
+
+def _device(asked: str) -> str:
+    from rescale import machine
+    from rescale.errors import UserError
+
+    if asked.startswith("cuda") and machine.default_device() == "cpu":
+        raise UserError(f"--device {asked}: this machine has no CUDA device; use --device cpu")
+    if asked and not asked.startswith(("cpu", "cuda")):
+        raise UserError(f"--device {asked}: use cpu or cuda")
+    return asked or machine.default_device()
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
+    from rescale.errors import UserError
+
+    if value not in choices:
+        raise UserError(f"{option} {value}: use {' or '.join(choices)}")
+    return value

@@ -1,0 +1,78 @@
+"""Image classification: one label an image, cross-entropy with label smoothing, top-1 and top-5."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rescale.data import Batch
+from rescale.data.augment import mixup
+
+
+@dataclass(frozen=True)
+class Classification:
+    """mean, std: of the data's channels, 0..1. mixup: alpha of its Beta distribution, 0 for none."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    device: str = "cpu"
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, R, R] -> normalised floats on the device, channels last in memory."""
+        images = images.to(self.device, non_blocking=True).to(
+            torch.float32, memory_format=torch.channels_last
+        )
+        shape = (1, 3, 1, 1)
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=self.device).view(shape)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=self.device)
+        return torch.addcmul(shift.view(shape), images, scale)
+
+    def losses(self, model: nn.Module, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """Cross-entropy against smoothed labels; with mixup, of two images mixed by one share a batch."""
+        images, labels = self.inputs(batch.images), batch.labels.to(self.device, non_blocking=True)
+        if self.mixup:
+            generator = torch.Generator().manual_seed(seed)
+            images, labels, others, share = mixup(images, labels, self.mixup, generator)
+            logits = model(images).float()
+            loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, others)
+        else:
+            logits = model(images).float()
+            loss = self._loss(logits, labels)
+        return {"loss": loss, "correct": (logits.argmax(1) == labels).sum()}
+
+    def metric(self) -> "TopK":
+        """Top-1, top-5 and mean cross-entropy (without smoothing)."""
+        return TopK(self)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+
+class TopK:
+    """Percent of images whose label is the first, or among the first five, of the model's guesses."""
+
+    def __init__(self, task: Classification) -> None:
+        self.task = task
+        self.sums = torch.zeros(4, dtype=torch.float64)  # images, first, among five, loss
+
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Add one batch of uint8 images and labels."""
+        labels = batch.labels.to(self.task.device)
+        logits = model(self.task.inputs(batch.images)).float()
+        best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        sums = [torch.tensor(float(len(labels))), best[:, 0].sum(), best.any(1).sum(), loss]
+        self.sums += torch.stack([value.double().cpu() for value in sums])
+
+    def compute(self) -> dict[str, float]:
+        """top1 and top5 in percent, loss in nats, images."""
+        images, first, five, loss = self.sums.tolist()
+        return {
+            "top1": 100 * first / images,
+            "top5": 100 * five / images,
+            "loss": loss / images,
+            "images": int(images),
+        }

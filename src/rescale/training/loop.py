@@ -1,0 +1,299 @@
+"""The training loop. Epoch, position and all randomness follow from one number, the steps taken."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rescale import machine
+from rescale.data import Batch, Data, Source, batches
+from rescale.data.augment import eval_transform, train_transform
+from rescale.errors import JobError
+from rescale.models import Rates, cost_of, make
+from rescale.recipes.averaging import Average
+from rescale.recipes.optimizers import make_optimizer
+from rescale.tasks import Classification
+from rescale.training import checkpoint
+from rescale.training.evaluate import evaluate
+from rescale.training.files import atomic, write_json
+from rescale.training.mirror import TensorBoard
+from rescale.training.progress import Display
+from rescale.training.run import Run, Settings
+from rescale.training.step import Stepper, StepResult, seed_of
+from rescale.training.stop import StopRequest
+
+
+BEST = "best.safetensors"
+
+
+class Stopped(JobError):
+    """A signal asked the run to stop; it was saved."""
+
+
+@dataclass
+class Position:
+    """How far a run is, and the sums its next row of metrics will need; a checkpoint holds it as JSON."""
+
+    step: int = 0  # optimizer steps taken
+    evaluated: int = 0  # epochs whose evaluation is done
+    seconds: float = 0.0  # spent in all, stops left out
+    loss: float = 0.0  # from here: sums since the last row
+    correct: int = 0
+    images: int = 0
+    elapsed: float = 0.0
+    bad_images: int = 0
+    train: dict[str, Any] = field(default_factory=dict)  # the last row of training metrics
+    final: dict[str, Any] = field(default_factory=dict)  # the last evaluation
+    best: dict[str, Any] = field(default_factory=dict)  # the best evaluation, where one is kept
+
+    def add(self, result: StepResult, seconds: float) -> None:
+        """Count one step."""
+        self.step += 1
+        self.loss += result.loss * result.images
+        self.correct += result.correct
+        self.images += result.images
+        self.elapsed += seconds
+
+    def row(self, result: StepResult, epoch: int) -> dict[str, Any]:
+        """The means since the last row; the sums begin anew."""
+        found = {
+            "kind": "train",
+            "step": self.step,
+            "epoch": epoch,
+            "loss": self.loss / self.images,
+            "top1": 100 * self.correct / self.images,
+            "lr": result.lr,
+            "grad_norm": result.grad_norm,
+            "images_per_s": self.images / self.elapsed,
+        }
+        self.loss, self.correct, self.images, self.elapsed = 0.0, 0, 0, 0.0
+        return found
+
+
+class Job:
+    """One process's work on one run: the parts, made once, and the loop over them."""
+
+    def __init__(self, run: Run, data: Data, stop: StopRequest, quiet: bool) -> None:
+        facts = run.facts
+        self.run, self.data, self.stop, self.seed = run, data, stop, facts["seed"]
+        self.settings = Settings(**facts["settings"])
+        self.recipe, self.described = run.recipe, run.model
+        machine.keep_memory()
+        machine.set_threads(self.settings.threads)
+        self.model, self.not_applied = self.build()
+        recipe, device = self.recipe, self.settings.device
+        self.task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, device)
+        self.average = Average(self.model, recipe.ema, ramp=recipe.ema_ramp) if recipe.ema else None
+        self.steps = len(data.train) // recipe.batch
+        optimizer = make_optimizer(self.model, recipe)
+        self.stepper = Stepper(
+            self.model, self.task, recipe, optimizer, self.average, self.steps, self.seed, device
+        )
+        self.at = Position()
+        self.log_steps = self.settings.log_steps or max(1, self.steps // 10)
+        self.display = Display(self.described.name, recipe.epochs, self.steps, quiet)
+
+    def start(self) -> None:
+        """Go to where the newest checkpoint is, or to the beginning."""
+        state, broken = checkpoint.restore(self.run.path / "checkpoints", self.stepper)
+        for line in (*broken, *(self.not_applied if state is None else ())):
+            self.display.note(line)
+        if state is not None:
+            self.at = Position(**state["position"])
+            self.display.note(f"{self.run.path}: going on from step {self.at.step}")
+        self.run.rewind(self.at.step, self.at.evaluated)
+        self.mirror = TensorBoard(self.run.path / "tensorboard", self.at.step)
+        self.saved = self.clock = time.monotonic()
+
+    def train(self) -> None:
+        """Epochs and their evaluations, from wherever the run is to its end."""
+        while True:
+            epoch, position = divmod(self.at.step, self.steps)
+            if position == 0 and self.at.evaluated < epoch:
+                self.evaluate(epoch)
+            if epoch == self.recipe.epochs:
+                return
+            self.train_epoch(epoch, position)
+
+    def train_epoch(self, epoch: int, position: int) -> None:
+        """The rest of an epoch of which `position` steps are done."""
+        stream = self.load(self.data.train, epoch, skip=position * self.recipe.accumulate)
+        for _ in range(position, self.steps):
+            began = time.monotonic()
+            result = self.stepper(list(islice(stream, self.recipe.accumulate)), self.at.step)
+            self.at.add(result, time.monotonic() - began)
+            self.display.step(self.at.step, result, self.at.images / self.at.elapsed)
+            if self.at.step % self.log_steps == 0 or self.at.step % self.steps == 0:
+                self.at.train = self.at.row(result, epoch + 1)
+                self.log(self.at.train)
+            self.save_if_due()
+            self.check()
+
+    def evaluate(self, epoch: int) -> None:
+        """After `epoch` epochs: judge raw and averaged weights, where it is time to."""
+        if epoch % self.settings.eval_epochs == 0 or epoch == self.recipe.epochs:
+            on = "minival" if self.data.minival is not None else "val"
+            row = {"kind": "eval", "step": self.at.step, "epoch": epoch, "on": on}
+            row |= self.figures(self.data.minival or self.data.val)
+            if self.recipe.keep_best and reported(row)["top1"] > reported(self.at.best)["top1"]:
+                self.save_best()
+                self.at.best = row
+            self.at.final = row
+            self.log(row)
+            self.display.evaluated(row, self.at.train, noisy=self.recipe.bn_momentum == 1)
+        self.at.evaluated = epoch
+        self.save_if_due()
+
+    def figures(self, source: Source) -> dict[str, Any]:
+        """Figures on a data set with the raw weights and, where there are such, the averaged ones."""
+
+        def judge() -> dict[str, float]:
+            stream = self.load(source, None)
+            options = {"device": self.settings.device, "precision": self.recipe.precision}
+            return evaluate(self.model, self.task, stream, check=self.check, **options)
+
+        found = {"raw": judge()}
+        if self.average is not None:
+            with self.average.swapped_in(self.model):
+                found["averaged"] = judge()
+        return found
+
+    def finish(self) -> None:
+        """Write the reported weights and result.json: the last epoch's, or the best on minival."""
+        final = self.at.final
+        if self.recipe.keep_best:
+            self.load_best()
+        if self.data.minival is not None:
+            final = {"epoch": final["epoch"], "on": "val", **self.figures(self.data.val)}
+        self.save_weights()
+        self.save()
+        write_json(self.run.path / "result.json", self.result(final))
+
+    def result(self, final: dict[str, Any]) -> dict[str, Any]:
+        """What the run came to."""
+        figures, facts = reported(final), self.run.facts
+        return {
+            "model": self.described.name,
+            "resolution": self.described.resolution,
+            **cost_of(self.described)._asdict(),
+            "top1": figures["top1"],
+            "top5": figures["top5"],
+            "loss": figures["loss"],
+            "top1_raw": final["raw"]["top1"],
+            "averaged": "averaged" in final,
+            "val_images": figures["images"],
+            "best_epoch": self.at.best.get("epoch"),
+            "epochs": self.recipe.epochs,
+            "steps": self.at.step,
+            "seconds": round(self.at.seconds, 2),
+            "images_per_s": self.at.train["images_per_s"],
+            "seed": self.seed,
+            "recipe": self.recipe.name,
+            "data": facts["data"],
+            "identity": facts["identity"],
+            "precision": self.recipe.precision,
+            "not_applied": [*facts["notes"], *self.not_applied],
+            "bad_images": self.at.bad_images,
+            "machine": facts["machine"],
+        }
+
+    def load(self, source: Source, epoch: int | None, skip: int = 0) -> Iterator[Batch]:
+        """Micro-batches: an epoch's augmented training images, or (None) all images in their order."""
+        transform = eval_transform if epoch is None else train_transform
+        return batches(
+            source,
+            transform(self.recipe, self.described.resolution),
+            batch=self.recipe.batch // self.recipe.accumulate,
+            seed=self.seed,
+            epoch=epoch or 0,
+            skip=skip,
+            workers=self.settings.workers,
+            shuffle=epoch is not None,
+            drop_last=epoch is not None,
+        )
+
+    def save_weights(self) -> None:
+        """Write the reported weights: the averaged ones where there are such."""
+        state = self.model.state_dict()
+        if self.average is not None:
+            with self.average.swapped_in(self.model):
+                state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        _write_tensors(self.run.path / "model.safetensors", state)
+
+    def save_best(self) -> None:
+        """Keep raw and averaged weights as they are now."""
+        parts = {"model": self.model.state_dict()}
+        if self.average is not None:
+            parts["average"] = self.average.state_dict()
+        flat = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+        _write_tensors(self.run.path / BEST, flat)
+
+    def load_best(self) -> None:
+        """Go back to the weights that `save_best` kept."""
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+        for name, tensor in load_file(self.run.path / BEST).items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        if self.average is not None:
+            self.average.load_state_dict(parts["average"])
+
+    def build(self) -> tuple[nn.Module, list[str]]:
+        """The model with weights drawn from the seed, and what of the recipe does not apply to it."""
+        recipe = self.recipe
+        rates = Rates(recipe.dropout, recipe.stochastic_depth, recipe.stochastic_depth_by, recipe.bn_momentum)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed))
+            model, missed = make(self.described, rates)
+        return model.to(self.settings.device, memory_format=torch.channels_last), missed
+
+    def check(self) -> None:
+        """Raise where a signal asked to stop."""
+        if self.stop.asked:
+            raise Stopped(
+                f"{self.stop.asked}: stopped and saved at step {self.at.step}; "
+                f"go on with: rescale train --resume {self.run.path}"
+            )
+
+    def save_if_due(self) -> None:
+        """Save where the last checkpoint is old enough."""
+        if time.monotonic() - self.saved >= 60 * self.settings.save_minutes:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        self.tick()
+        state = {"step": self.at.step, "position": asdict(self.at)}
+        checkpoint.save(self.run.path / "checkpoints", self.stepper, state)
+        self.saved = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is still waiting."""
+        self.mirror.close()
+
+    def tick(self) -> None:
+        """Add the time since the last tick."""
+        now = time.monotonic()
+        self.at.seconds += now - self.clock
+        self.clock = now
+
+    def log(self, row: dict[str, Any]) -> None:
+        """A row of metrics, to both places."""
+        self.run.log(row)
+        self.mirror.log(row)
+
+
+def reported(row: dict[str, Any]) -> dict[str, Any]:
+    """The figures that count: the averaged weights' where there are such."""
+    return row.get("averaged") or row.get("raw") or {"top1": -1.0}
+
+
+def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    with atomic(path) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)

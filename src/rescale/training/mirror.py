@@ -1,0 +1,33 @@
+"""The metrics once more, as TensorBoard events. metrics.jsonl is the source; this can be deleted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoard:
+    """Mirrors the rows of a run; on resume, events after the step begun at are hidden."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Write every number of a row, nested ones by path."""
+        for name, value in _numbers(row):
+            self.writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Write what is still waiting."""
+        self.writer.close()
+
+
+def _numbers(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found += [(f"{name}/{inner}", number) for inner, number in _numbers(value)]
+        elif isinstance(value, int | float) and name != "step":
+            found.append((name, float(value)))
+    return found

@@ -1,0 +1,175 @@
+"""A run is a folder: everything it knows lies in it, in open formats, and only one process writes it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from rescale.errors import JobError, UserError
+from rescale.families import network
+from rescale.models import External, make
+from rescale.network import Network, to_yaml
+from rescale.recipes import Recipe, Resolved, from_file
+from rescale.recipes import to_yaml as recipe_to_yaml
+from rescale.training.files import write_json, write_text
+
+MARK = "run.json"  # a folder with this file is a run
+FORMAT = 1  # of the folder; counts up when an older version could not read it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out. Stored with it and used again on resume; none changes what is trained.
+
+    threads: CPU threads, 0 for all cores. workers: loading processes. save_minutes: between checkpoints.
+    eval_epochs: between evaluations; the last epoch always has one. log_steps: between rows of training
+    metrics, 0 for ten an epoch.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    workers: int = 0
+    save_minutes: float = 2.0
+    eval_epochs: int = 1
+    log_steps: int = 0
+    on_bad_image: str = "raise"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: network.yaml or external.json, recipe.yaml, run.json, data.json, metrics.jsonl,
+    checkpoints/, tensorboard/ and, when finished, model.safetensors and result.json."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run."""
+        if not (path / MARK).is_file():
+            raise UserError(f"{path}: no run is here (a run folder holds {MARK})")
+        return cls(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        model: Network | External,
+        resolved: Resolved,
+        data: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> "Run":
+        """A new run in an empty or absent folder. Refuses a folder that holds anything else."""
+        check_free(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(f"{path}: cannot be made ({error.strerror})") from None
+        run = cls(path)
+        if isinstance(model, Network):
+            write_text(path / "network.yaml", to_yaml(model))
+        else:
+            write_json(path / "external.json", vars(model))
+        write_text(path / "recipe.yaml", recipe_to_yaml(resolved.recipe, resolved.sources))
+        write_json(path / "data.json", data)
+        write_json(path / MARK, facts)  # last: with it the folder is a run
+        return run
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Seed, data, settings and versions, as written when the run began."""
+        return json.loads((self.path / MARK).read_text())
+
+    @property
+    def model(self) -> Network | External:
+        """What is trained here."""
+        if (self.path / "network.yaml").is_file():
+            return network(self.path / "network.yaml")
+        return External(**json.loads((self.path / "external.json").read_text()))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return from_file(self.path / "recipe.yaml")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data's manifest."""
+        return json.loads((self.path / "data.json").read_text())
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The final figures; None for a run that has not finished."""
+        path = self.path / "result.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def load(self) -> nn.Module:
+        """The trained model, in evaluation mode, with the reported weights."""
+        if self.result is None:
+            raise UserError(f"{self.path}: has not finished; go on with: rescale train --resume {self.path}")
+        model, _ = make(self.model)
+        model.load_state_dict(load_file(self.path / "model.safetensors"))
+        return model.eval()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole rows of metrics.jsonl."""
+        path = self.path / "metrics.jsonl"
+        return list(_whole_rows(path.read_text())) if path.is_file() else []
+
+    def rewind(self, step: int, evaluated: int) -> None:
+        """Drop the rows after `step` and after `evaluated` epochs: they will be written again."""
+        rows = [
+            row
+            for row in self.metrics()
+            if row["step"] <= step and (row["kind"] == "train" or row["epoch"] <= evaluated)
+        ]
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl."""
+        try:
+            with (self.path / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise JobError(f"{self.path}: metrics cannot be written ({error.strerror})") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer. The system lets go of the lock when the process ends, however it ends."""
+        with (self.path / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.path}: another process is writing this run; wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def check_free(path: Path) -> None:
+    """Refuse an output folder that holds anything."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; give a folder that is empty or does not exist")
+    if (path / MARK).is_file():
+        raise UserError(f"{path}: holds a run; go on with it by --resume {path}, or give another --out")
+    if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
+        raise UserError(f"{path}: holds something else; give a folder that is empty or does not exist")
+
+
+def _whole_rows(text: str) -> Iterator[dict[str, Any]]:
+    """Rows of JSON lines; the last may have been cut off by a kill and is left out."""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return
+        yield row

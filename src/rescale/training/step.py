@@ -1,0 +1,111 @@
+"""One optimizer step of a recipe: forward, backward, update, average. Timing runs this very code."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from rescale.errors import JobError
+from rescale.recipes import Recipe
+from rescale.recipes.averaging import Average
+from rescale.recipes.schedule import learning_rate
+from rescale.tasks import Task
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class StepResult(NamedTuple):
+    """What one step did. loss: mean over its images. correct: of `images`, how many were right."""
+
+    loss: float
+    correct: int
+    images: int
+    lr: float
+    grad_norm: float
+
+
+class Stepper:
+    """Holds what an optimizer step needs and does one at a time.
+
+    The state that a checkpoint keeps is the model's, the optimizer's, the average's and the scaler's;
+    all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None,
+        steps_per_epoch: int,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.model, self.task, self.recipe = model, task, recipe
+        self.optimizer, self.average = optimizer, average
+        self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, device
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=recipe.precision == "fp16")
+
+    def __call__(self, batches: Sequence[Any], step: int) -> StepResult:
+        """Take step number `step` (from 0) on `recipe.accumulate` micro-batches.
+
+        Raises JobError before the update if the loss or a gradient is not finite.
+        """
+        self.model.train()
+        lr = learning_rate(self.recipe, step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        loss, correct, images = 0.0, 0, 0
+        for i, batch in enumerate(batches):
+            seed = seed_of(self.seed, step, i)
+            torch.default_generator.manual_seed(seed)
+            if self.device.startswith("cuda"):
+                torch.cuda.manual_seed(seed)
+            with autocast(self.device, self.recipe.precision):
+                found = self.task.losses(self.model, batch, seed)
+            self.scaler.scale(found["loss"] / len(batches)).backward()
+            loss += float(found["loss"].detach()) / len(batches)
+            correct += int(found["correct"])
+            images += len(batch.labels)
+        norm = self._update(loss, step)
+        if self.average is not None:
+            self.average.update(step + 1)
+        return StepResult(loss, correct, images, lr, norm)
+
+    def _update(self, loss: float, step: int) -> float:
+        """Clip, check, step; returns the norm of the gradient before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        total = torch.nn.utils.get_total_norm(gradients)
+        norm = float(total)
+        # under fp16 an overflow of the scaled gradients is expected: the scaler skips the step and shrinks
+        if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
+            raise JobError(
+                f"step {step}: the {what}; stopped before the update. Lower lr (now "
+                f"{self.optimizer.param_groups[0]['lr']:.4g}), lengthen warmup_epochs or set clip_grad=1"
+            )
+        if self.recipe.clip_grad:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip_grad, total)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager:
+    """Run matrix products in bfloat16 or float16; fp32 changes nothing."""
+    if precision not in DTYPES:
+        return nullcontext()
+    return torch.autocast(device.split(":")[0], DTYPES[precision])
+
+
+def seed_of(*numbers: int) -> int:
+    """A 63-bit seed of some numbers, such as (seed, step): close numbers give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

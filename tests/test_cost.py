@@ -1,0 +1,84 @@
+"""Cost against the paper's tables, timm's counts, and hooks on what is built."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from test_network import resnet_names
+
+from rescale.cost import cost, printed_flops
+from rescale.families import names, network
+from rescale.geometry import layers
+from rescale.models import build, count
+
+# ResNet-RS, Pareto table: depth, resolution, parameters (exact, as timm counts), printed M, printed FLOPs (B)
+PARETO = [
+    (50, 160, 35_691_912, "36", "4.6"),
+    (101, 160, 63_618_696, "64", "8.4"),
+    (101, 192, 63_618_696, "64", "12"),
+    (152, 192, 86_621_576, "87", "18"),
+    (152, 224, 86_621_576, "87", "24"),
+    (152, 256, 86_621_576, "87", "31"),
+    (200, 256, 93_209_992, "93", "40"),
+    (270, 256, 129_861_448, "130", "54"),
+    (350, 256, 163_956_168, "164", "69"),
+    (350, 320, 163_956_168, "164", "107"),
+    (420, 320, 191_891_656, "192", "128"),
+]
+
+
+def as_printed(value: float, like: str) -> str:
+    return f"{value:.{len(like.partition('.')[2])}f}"
+
+
+@pytest.mark.parametrize(("depth", "size", "params", "millions", "flops"), PARETO)
+def test_pareto_table(depth: int, size: int, params: int, millions: str, flops: str) -> None:
+    net = network(f"resnetrs{depth}@{size}")
+    assert cost(net).params == params
+    assert as_printed(params / 1e6, millions) == millions
+    assert as_printed(printed_flops(net) / 1e9, flops) == flops
+    if (depth, size) != (152, 192):  # 17.494 is printed 18: see printed_flops
+        assert as_printed(2 * cost(net).macs / 1e9, flops) == flops
+
+
+def test_reference_integers() -> None:
+    path = Path(__file__).parent.parent.parent / "shared" / "reference" / "resnet-rs-tables.json"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} beside the project")
+    for row in json.loads(path.read_text())["computed"]["rows"]:
+        net = network(f"resnetrs{row['depth']}@{row['res']}")
+        biases = sum(layer.width_out for layer in layers(net) if layer.bias)  # its integers leave them out
+        assert cost(net).params == row["params"]
+        assert cost(net).macs - biases == round(row["gmacs"] * 1e9)
+
+
+def test_known_counts() -> None:
+    assert cost(network("resnet50")).params == 25_557_032  # torchvision's documentation
+    assert cost(network("resnet101")).params == 44_549_160
+    assert cost(network("resnet152")).params == 60_192_808
+    assert cost(network("resnet200@256")).params == 64_673_832
+    assert round(cost(network("resnet50")).activations / 1e6, 1) == 11.3  # Fast and Accurate Model Scaling
+
+
+@pytest.mark.parametrize("name", names())
+def test_counted_is_built(name: str) -> None:
+    net = network(name)
+    with torch.device("meta"):
+        assert count(build(net), net.resolution) == cost(net)
+
+
+@given(resnet_names())
+@settings(max_examples=40, deadline=None)
+def test_counted_is_built_for_any_network(name: str) -> None:
+    net = network(name).with_classes(7)
+    with torch.device("meta"):
+        assert count(build(net), net.resolution) == cost(net)
+
+
+def test_layer_names_are_module_paths() -> None:
+    net = network("resnetrs50")
+    with torch.device("meta"):
+        modules = dict(build(net).named_modules())
+    assert all(layer.name in modules for layer in layers(net))

@@ -1,0 +1,194 @@
+"""Built networks against timm's and torchvision's with the same weights, and what a recipe sets in them."""
+
+import copy
+import math
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from rescale.errors import UserError
+from rescale.families import network
+from rescale.models import Rates, build, cost_of, load_weights, make, model_named
+from rescale.models.blocks import SqueezeExcite
+
+PEERS = {
+    "resnetrs50": lambda: timm.create_model("resnetrs50"),
+    "resnetrs101": lambda: timm.create_model("resnetrs101"),
+    "resnet50": lambda: torchvision.models.resnet50(),
+    "resnet50d": lambda: timm.create_model("resnet50d"),
+    "resnet26": lambda: timm.create_model("resnet26"),
+}
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Draw every parameter and buffer anew: fresh networks have zeros that would hide a broken layer."""
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if "var" in name:
+            tensor.uniform_(0.5, 2, generator=generator)
+        elif tensor.ndim > 1:
+            tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
+        elif name.endswith("weight"):
+            tensor.uniform_(0.5, 1.5, generator=generator)
+        else:
+            tensor.normal_(0, 0.3, generator=generator)
+    return model
+
+
+def gap(ours: nn.Module, theirs: nn.Module) -> float:
+    """Largest difference of outputs, relative to the largest output, in both modes and on an odd size."""
+    images = torch.randn(2, 3, 97, 97, generator=torch.Generator().manual_seed(2))
+    ours, theirs = copy.deepcopy(ours), copy.deepcopy(theirs)  # training mode moves their statistics
+    worst = 0.0
+    for training in (False, True):
+        ours.train(training)
+        theirs.train(training)
+        with torch.no_grad():
+            a, b = ours(images), theirs(images)
+        worst = max(worst, ((a - b).abs().max() / b.abs().max()).item())
+    return worst
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_outputs_equal_the_peers(name: str) -> None:
+    theirs = randomise(PEERS[name]())
+    ours = build(network(name))
+    assert gap(ours, theirs) > 0.1  # before loading they differ: the check can fail
+    report = load_weights(ours, theirs.state_dict())
+    assert not report.kept and not report.unused
+    assert gap(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "stages.1.0.conv2.conv",
+        "stages.2.3.se.expand",
+        "stages.1.0.shortcut.project.norm",
+        "stem.convs.3.conv",
+    ],
+)
+def test_parity_sees_one_broken_layer(layer: str) -> None:
+    theirs = randomise(PEERS["resnetrs50"]())
+    ours = build(network("resnetrs50"))
+    load_weights(ours, theirs.state_dict())
+    ours.get_submodule(layer).weight.data.mul_(1.1)
+    assert gap(ours, theirs) > 1e-4
+
+
+def test_a_head_of_another_size_stays_and_says_so() -> None:
+    ours = build(network("resnet26"), num_classes=7)
+    before = ours.head.linear.weight.clone()
+    report = load_weights(ours, randomise(PEERS["resnet26"]()).state_dict())
+    assert torch.equal(before, ours.head.linear.weight)
+    assert "1000 classes" in report.notes[0] and set(report.kept) == {
+        "head.linear.weight",
+        "head.linear.bias",
+    }
+
+
+def test_weights_of_another_network_are_refused_and_change_nothing() -> None:
+    ours = build(network("resnet26"))
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    with pytest.raises(UserError, match=r"not weights of resnet26: .* tensors differ"):
+        load_weights(ours, PEERS["resnet50"]().state_dict())
+    assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+def test_weight_files(tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    theirs = randomise(PEERS["resnet26"]())
+    save_file(theirs.state_dict(), tmp_path / "a.safetensors")
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "a.pth")
+    for name in ("a.safetensors", "a.pth"):
+        ours = build(network("resnet26"))
+        load_weights(ours, tmp_path / name)
+        assert gap(ours, theirs) < 1e-5
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this pickle ran",))
+
+
+def test_bad_weight_files(tmp_path, capsys) -> None:
+    torch.save({"a": Evil()}, tmp_path / "evil.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    for name in ("evil.pth", "list.pth", "cut.safetensors", "noise.pth", "absent.pth"):
+        with pytest.raises(UserError, match=name):
+            load_weights(build(network("resnet26x0.25")), tmp_path / name)
+    assert "this pickle ran" not in capsys.readouterr().out
+
+
+def test_initialisation_is_the_authors() -> None:
+    torch.manual_seed(0)
+    model = build(network("resnetrs50"))
+    conv = model.stages[2][1].conv2.conv.weight
+    assert math.isclose(conv.std().item(), (1 / conv[0].numel()) ** 0.5, rel_tol=0.01)
+    assert conv.abs().max() <= 2.01 * (1 / conv[0].numel()) ** 0.5 / 0.8796
+    assert math.isclose(model.head.linear.weight.std().item(), 0.01, rel_tol=0.01)
+    for block in model.stages[1]:
+        assert not block.conv3.norm.weight.any() and block.conv2.norm.weight.all()
+    reduce = next(m for m in model.modules() if isinstance(m, SqueezeExcite)).reduce
+    assert not reduce.bias.any()
+
+
+def test_stochastic_depth_by_stage_and_by_block() -> None:
+    def rates(by: str) -> list[float]:
+        model = build(network("resnet26"), rates=Rates(stochastic_depth=0.1, stochastic_depth_by=by))
+        return [block.drop_path.p if block.drop_path else 0 for stage in model.stages for block in stage]
+
+    assert rates("stage") == pytest.approx(
+        [0.04, 0.04, 0.06, 0.06, 0.08, 0.08, 0.1, 0.1]
+    )  # T: .04 .06 .08 .10
+    assert rates("block") == pytest.approx([0.1 * i / 8 for i in range(8)])
+
+
+def test_stochastic_depth_keeps_the_mean() -> None:
+    model = build(network("resnet1-1x0.25"), rates=Rates(stochastic_depth=0.4))
+    drop = model.stages[1][0].drop_path.train()
+    kept = drop(torch.ones(20_000, 1, 1, 1))
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.6])
+    assert abs(kept.mean().item() - 1) < 0.03
+
+
+def test_rates_reach_every_layer() -> None:
+    model = build(network("resnetrs50"), rates=Rates(dropout=0.25, bn_momentum=1.0))
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.momentum == 1.0 and norm.eps == 1e-5 for norm in norms)
+    assert model.head.dropout.p == 0.25
+
+
+def test_external_models(tmp_path, monkeypatch) -> None:
+    assert cost_of(model_named("timm:resnetrs50@160")) == cost_of(model_named("resnetrs50@160"))
+    rates = Rates(dropout=0.2, stochastic_depth=0.1, bn_momentum=1.0)
+    module, missed = make(model_named("timm:resnet18@64").with_classes(5), rates)
+    assert module(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+    assert any("by stage" in line for line in missed)
+    assert all(m.momentum == 1.0 for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef net(num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n"
+        "def wrong(num_classes):\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    module, missed = make(model_named("python:mine:net@32").with_classes(4), rates)
+    assert module(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+    assert len(missed) == 3  # dropout, stochastic depth, batch-norm momentum
+    for text, words in {
+        "timm:resnetsr50": "did you mean 'resnetrs50'",
+        "timm:resnet18@x": "no resolution",
+        "python:mine": "python:package.module:function",
+        "python:mine:nothing": "nothing",
+        "python:mine:wrong": "not an nn.Module",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            make(model_named(text))

@@ -1,0 +1,128 @@
+"""The network as a value: names, files, identity, and what is refused."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rescale.errors import UserError
+from rescale.families import names, network
+from rescale.families.resnet import BLOCKS, PARTS
+from rescale.network import Network, to_yaml
+
+
+@st.composite
+def resnet_names(draw: st.DrawFn) -> str:
+    """Names over the whole grammar: any blocks, widths, parts that can stand together, resolutions."""
+    family = draw(st.sampled_from(["resnet", "resnetrs"]))
+    depth = draw(
+        st.one_of(
+            st.sampled_from([str(d) for d in BLOCKS]),
+            st.lists(st.integers(1, 4), min_size=1, max_size=5).map(
+                lambda b: "-".join(map(str, b)) if len(b) > 1 else "26"
+            ),
+        )
+    )
+    width = draw(st.sampled_from(["", "x0.25", "x.5", "x1.5", "x2", "x0.3"]))
+    stem = draw(
+        st.sampled_from(["", "+deepstem", "+smallstem", "+convpool", "+blockpool", "+deepstem+convpool"])
+    )
+    rest = "".join(f"+{p}" for p in draw(st.sets(st.sampled_from(["se", "poolshortcut", "stride1x1"]))))
+    size = draw(st.integers(128, 320))
+    return f"{family}{depth}{width}{stem}{rest}@{size}"
+
+
+@given(resnet_names())
+@settings(max_examples=60, deadline=None)
+def test_yaml_and_mapping_give_the_network_back(name: str) -> None:
+    found = network(name)
+    assert network(yaml.safe_load(to_yaml(found))) == found
+    assert network(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_published_resolutions_and_at() -> None:
+    expected = {
+        "resnetrs50": 160,
+        "resnetrs101": 192,
+        "resnetrs152": 256,
+        "resnetrs270": 256,
+        "resnetrs420": 320,
+        "resnet50": 224,
+    }
+    assert {name: network(name).resolution for name in expected} == expected
+    assert network("resnetrs50@224") == network("resnetrs50").at(224)
+
+
+def test_identity_is_structure_not_name() -> None:
+    rs = network("resnetrs50")
+    by_parts = network("resnet50+deepstem+convpool+poolshortcut+se@160")
+    assert rs.identity == by_parts.identity
+    others = {network(f"resnet50+{part}").identity for part in PARTS} | {
+        network("resnet50").identity,
+        rs.identity,
+    }
+    assert len(others) == len(PARTS) + 2
+
+
+def test_authors_depths() -> None:
+    assert {depth: network(f"resnet{depth}").depth for depth in BLOCKS} == {
+        26: 26, 50: 50, 101: 101, 152: 152, 200: 200, 270: 272, 300: 296, 350: 350, 400: 398, 420: 419,
+    }  # fmt: skip
+
+
+def test_a_part_replaces_resnet_rs_own() -> None:
+    small = network("resnetrs26x0.25+smallstem@32")
+    assert [conv.stride for conv in small.stem.convs] == [1]
+    assert small.stages[0].se and small.stages[1].shortcut == "pool"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnetsr50", ["resnetsr50", "did you mean", "resnetrs50"]),
+        ("resnet51", ["resnet51", "did you mean"]),
+        ("resnet50+sse", ["'sse'", "did you mean 'se'"]),
+        ("resnet50+deepstem+smallstem", ["exclude each other"]),
+        ("resnetrs50@16", ["resolution 16", "32"]),
+        ("resnet50x0.001", ["width 0.001"]),
+        ("no/such.yaml", ["no/such.yaml", "no such network file"]),
+    ],
+)
+def test_wrong_names_get_one_line(name: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        network(name)
+    assert len(caught.value.lines) == 1
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_mistake_in_a_file_is_reported_at_once(tmp_path) -> None:
+    mapping = yaml.safe_load(to_yaml(network("resnet50")))
+    mapping["stages"][0]["depht"] = 3
+    mapping["stages"][1]["depth"] = "4"
+    mapping["stem"]["pool"] = "mx"
+    del mapping["input"]
+    path = tmp_path / "net.yaml"
+    path.write_text(yaml.safe_dump(mapping))
+    with pytest.raises(UserError) as caught:
+        network(path)
+    text = str(caught.value)
+    assert len(caught.value.lines) == 4
+    assert "did you mean 'depth'" in text and "'4'" in text and "'mx'" in text and "input is missing" in text
+    assert str(path) in text
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "name: [", "\x00"])
+def test_files_that_are_no_network(tmp_path, text: str) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"net\.yaml"):
+        network(path)
+
+
+def test_every_name_is_a_network() -> None:
+    for name in names():
+        assert isinstance(network(name), Network) and network(name).name == name
