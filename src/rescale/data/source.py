@@ -1,0 +1,81 @@
+"""What every format of data becomes: a Source of labelled images, and Data, which is two or three of them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as the papers normalise
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class BadImage(Exception):
+    """An image that cannot be decoded; the text names the file and says why."""
+
+
+class Source(Protocol):
+    """Labelled images by index. Cheap to pickle: worker processes get a copy."""
+
+    labels: Sequence[int]
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """The image as RGB; BadImage where it cannot be decoded."""
+
+    def describe(self, index: int) -> str:
+        """Where the image lies, for messages: a file, or a file and a place in it."""
+
+
+class Batch(NamedTuple):
+    """images: uint8 [N, 3, R, R]; labels: int64 [N]; indices: int64 [N], places in the source."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: what training, validation and (held out of training) minival see, and what travels with a run.
+
+    spec: the text that opens it again. classes: names by label. mean, std: of RGB in 0..1.
+    files: what the sources were read from, path -> size or hash, for the digest.
+    """
+
+    spec: str
+    format: str
+    classes: tuple[str, ...]
+    train: Source
+    val: Source
+    minival: Source | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    files: dict[str, str] = field(default_factory=dict)
+    on_bad_image: str = "raise"
+
+    def manifest(self) -> dict[str, Any]:
+        """What a run writes down about its data."""
+        return {
+            "spec": self.spec,
+            "format": self.format,
+            "classes": list(self.classes),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "train": len(self.train),
+            "val": len(self.val),
+            "minival": len(self.minival) if self.minival is not None else 0,
+            "digest": self.digest,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Hash of classes, labels and files: data of another content has another."""
+        sources = [s for s in (self.train, self.val, self.minival) if s is not None]
+        labels = [hashlib.sha256(bytes(str(list(map(int, s.labels))), "ascii")).hexdigest() for s in sources]
+        text = json.dumps([self.classes, labels, sorted(self.files.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
