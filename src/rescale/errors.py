@@ -45,5 +45,10 @@ def validation_lines(
         else:
             text = mistake["msg"].removeprefix("Value error, ")
             text = text.removeprefix("Input should be ")
-            lines.append(f"{where}: {path}: expected {text}, found {mistake['input']!r}")
+            # a check of several fields together has no place, and says itself what it found
+            lines.append(
+                f"{where}: {path}: expected {text}, found {mistake['input']!r}"
+                if path
+                else f"{where}: {text}"
+            )
     return lines

@@ -10,10 +10,19 @@ from rescale.cli.models import Json
 
 
 def train(
-    model: Annotated[str | None, typer.Argument(help="A name, a network file, timm:NAME or python:module:function.")] = None,
-    data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")] = "",
-    recipe: Annotated[str, typer.Option(help="A recipe's name or file (rescale recipes lists them).")] = "resnet-rs",
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeat for more.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A name, a network file, timm:NAME or python:module:function.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
+    ] = "",
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name or file (rescale recipes lists them).")
+    ] = "resnet-rs",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeat for more."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder, new or empty.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order, augmentation and dropout.")] = 0,
@@ -22,7 +31,9 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: load in this one.")] = 0,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
     eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
-    on_bad_image: Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")] = "raise",
+    on_bad_image: Annotated[
+        str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")
+    ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Train a network by a recipe, into a run folder that can be stopped and resumed exactly.
@@ -39,12 +50,18 @@ def train(
 
     if resume is not None:
         if model or data or changes or out:
-            raise UserError("--resume takes everything from the run's folder; leave out the model, --data, --set and --out")
+            raise UserError(
+                "--resume takes everything from the run's folder; leave out the model, --data, --set and --out"
+            )
         run = go_on(resume)
     else:
-        missing = [what for what, given in (("a model", model), ("--data", data), ("--out", out)) if not given]
+        missing = [
+            what for what, given in (("a model", model), ("--data", data), ("--out", out)) if not given
+        ]
         if not model or not data or not out:
-            raise UserError(f"{' and '.join(missing)} missing; as in: rescale train resnetrs50@160 --data images --out runs/rs50")
+            raise UserError(
+                f"{' and '.join(missing)} missing; as in: rescale train resnetrs50@160 --data images --out runs/rs50"
+            )
         settings = Settings(
             device=_device(device),
             threads=threads,
@@ -72,7 +89,14 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     data: Annotated[str, typer.Option(help="Other data of the same classes; without it the run's own.")] = "",
     resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the run's.")] = 0,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in train, of what evaluation uses: interpolation, eval_crop, precision, batch.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="As in train, of what evaluation uses: interpolation, eval_crop, precision, batch.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
     on_bad_image: Annotated[str, typer.Option(help="raise or skip.")] = "raise",

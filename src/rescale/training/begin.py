@@ -38,12 +38,11 @@ def train(
     """
     out = Path(out)
     check_free(out)
-    minival = recipe.recipe.minival if isinstance(recipe, Resolved) else recipe.minival
-    if isinstance(data, str):
-        data = open_data(data, on_bad_image=settings.on_bad_image, minival=minival)
-    model = model.with_classes(len(data.classes))
     if not isinstance(recipe, Resolved):
-        recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(settings.device))
+        recipe = resolve(recipe, model, native_bf16=machine.native_bf16(settings.device))
+    if isinstance(data, str):
+        data = open_data(data, on_bad_image=settings.on_bad_image, minival=recipe.recipe.minival)
+    model = model.with_classes(len(data.classes))
     check_batch(recipe.recipe, len(data.train))
     facts = {
         "format": FORMAT,

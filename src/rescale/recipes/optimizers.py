@@ -1,0 +1,91 @@
+"""Optimizers, with weight decay on what a recipe decays."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rescale.recipes.recipe import Recipe
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a resolved recipe; the training step sets its rate."""
+    groups = decay_groups(model, recipe.weight_decay, recipe.weight_decay_on)
+    if recipe.optimizer == "rmsprop":
+        return RMSpropTF(groups, float(recipe.lr), recipe.rmsprop_decay, recipe.momentum, recipe.rmsprop_eps)
+    fused = all(p.device.type in ("cpu", "cuda") for p in model.parameters())
+    nesterov = recipe.nesterov and recipe.momentum > 0
+    return torch.optim.SGD(groups, float(recipe.lr), recipe.momentum, nesterov=nesterov, fused=fused)
+
+
+def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[str, Any]]:
+    """Two groups of parameters, decayed and not.
+
+    on: `all`; `not-norm`, all but batch norm's (the ResNet-RS authors: SE's and the last layer's biases
+    are decayed); `weights`, neither batch norm nor biases.
+    """
+    norm = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+
+    def spared(name: str, parameter: Tensor) -> bool:
+        if on == "all":
+            return False
+        return id(parameter) in norm or (on == "weights" and name.endswith("bias"))
+
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for n, p in named if not spared(n, p)], "weight_decay": weight_decay},
+        {"params": [p for n, p in named if spared(n, p)], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class RMSpropTF(torch.optim.Optimizer):
+    """RMSProp as TensorFlow has it, which EfficientNet was trained with.
+
+    It differs from torch's in three places: eps stands inside the root, the mean square starts at one,
+    and the rate is inside the momentum buffer. At eps 1e-3 the steps differ by orders of magnitude.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1e-3,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._update(parameters, group)
+        return loss
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p] = {"square": torch.ones_like(p), "buffer": torch.zeros_like(p)}
+        squares = [self.state[p]["square"] for p in parameters]
+        buffers = [self.state[p]["buffer"] for p in parameters]
+        gradients = [p.grad for p in parameters]
+        if group["weight_decay"]:
+            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - group["decay"])
+        roots = torch._foreach_add(squares, group["eps"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_addcdiv_(buffers, gradients, roots, value=group["lr"])
+        torch._foreach_sub_(parameters, buffers)

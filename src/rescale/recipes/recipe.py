@@ -1,0 +1,137 @@
+"""A training recipe as a value. Rates may be rules until `resolve` turns them into numbers for one model."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Recipe(BaseModel):
+    """Everything that decides how a network is trained, but for the network, the data and the seed.
+
+    batch counts images an optimizer step, taken in `accumulate` equal micro-batches. milestones are
+    fractions of the run. Where a field takes the name of a rule, `rescale recipes NAME --model MODEL`
+    shows the number it becomes and where that comes from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str = "recipe"
+    epochs: Count = 90
+    batch: Count = 256
+    accumulate: Count = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+    optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    momentum: Rate = 0.9
+    nesterov: bool = False
+    rmsprop_decay: Rate = 0.9
+    rmsprop_eps: Positive = 1e-3
+    weight_decay: NotNegative = 1e-4
+    weight_decay_on: Literal["all", "not-norm", "weights"] = "not-norm"
+    clip_grad: NotNegative = 0.0
+
+    lr: NotNegative | Literal["scaled"] = "scaled"
+    lr_per_256: NotNegative = 0.1
+    schedule: Literal["cosine", "stepwise", "exponential", "constant"] = "cosine"
+    schedule_by: Literal["step", "epoch"] = "step"
+    warmup_epochs: NotNegative | Literal["short-run"] = "short-run"
+    warmup_from: Share = 0.0
+    milestones: tuple[Share, ...] = (1 / 3, 2 / 3, 8 / 9)
+    step_factor: Share = 0.1
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.97
+    decay_epochs: NotNegative = 2.4
+    staircase: bool = True
+
+    label_smoothing: Rate = 0.0
+    dropout: Rate | Literal["table-8", "scaling-study"] = 0.0
+    stochastic_depth: Rate | Literal["table-8", "scaling-study"] = 0.0
+    stochastic_depth_by: Literal["stage", "block"] = "stage"
+    ema: Rate = 0.0
+    ema_ramp: bool = True
+    bn_momentum: Share | Literal["with-ema"] = "with-ema"
+    mixup: NotNegative = 0.0
+
+    augment: Literal["none", "randaugment", "randaugment-torchvision", "autoaugment"] = "none"
+    randaugment_layers: Annotated[int, Field(ge=0, le=16)] = 2
+    randaugment_magnitude: Annotated[float, Field(ge=0, le=30)] | Literal["table-8", "scaling-study"] = 10.0
+    small_images: Literal["scaled", "as-published"] = "scaled"
+    crop: Literal["random-resized", "centre"] = "random-resized"
+    crop_area_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    crop_area_max: Annotated[float, Field(gt=0, le=1)] = 1.0
+    crop_ratio: Annotated[float, Field(gt=0, le=1)] = 3 / 4
+    interpolation: Literal["bicubic", "bilinear", "tf1-bicubic"] = "bicubic"
+    flip: Share = 0.5
+    eval_crop: Annotated[float, Field(gt=0, le=1)] = 0.875
+
+    minival: Annotated[float, Field(ge=0, lt=1)] | Literal["when-kept"] = "when-kept"
+    keep_best: bool | Literal["table-8"] = False
+
+    @model_validator(mode="after")
+    def _together(self) -> "Recipe":
+        if self.crop_area_min > self.crop_area_max:
+            raise ValueError(
+                f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}"
+            )
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch {self.batch} cannot be taken in accumulate={self.accumulate} equal parts"
+            )
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones {self.milestones} do not rise")
+        if self.keep_best is True and self.minival == 0:
+            raise ValueError("keep_best needs a minival to choose on; set minival=0.02")
+        return self
+
+
+MEANING = {  # one line a field, for tables and for YAML files
+    "epochs": "passes over the training images",
+    "batch": "images an optimizer step",
+    "accumulate": "micro-batches a step",
+    "precision": "of matrix products; auto: bf16 where the device has it",
+    "optimizer": "SGD with momentum, or TensorFlow's RMSProp",
+    "momentum": "of either optimizer",
+    "nesterov": "look ahead in SGD",
+    "rmsprop_decay": "of the mean square",
+    "rmsprop_eps": "inside the root",
+    "weight_decay": "L2, coupled with the rate",
+    "weight_decay_on": "all; not-norm: all but batch norm; weights: no biases either",
+    "clip_grad": "largest norm of the gradient; 0: not clipped",
+    "lr": "peak learning rate; scaled: lr_per_256 x batch / 256",
+    "lr_per_256": "learning rate at batch 256",
+    "schedule": "how the rate falls",
+    "schedule_by": "the rate changes every step or every epoch",
+    "warmup_epochs": "epochs of linear warm-up",
+    "warmup_from": "share of the rate at step 0",
+    "milestones": "of stepwise: fractions of the run",
+    "step_factor": "of stepwise: what the rate is multiplied by",
+    "decay_rate": "of exponential: factor every decay_epochs",
+    "decay_epochs": "of exponential; 0: the factor is reached at the end",
+    "staircase": "of exponential: in steps, not smoothly",
+    "label_smoothing": "share given to all classes alike",
+    "dropout": "of the pooled features",
+    "stochastic_depth": "chance to drop the last block's branch",
+    "stochastic_depth_by": "grows stage by stage or block by block",
+    "ema": "decay of the average of weights and statistics; 0: none",
+    "ema_ramp": "decay at most (1 + t) / (10 + t)",
+    "bn_momentum": "share of the new batch (torch's sense)",
+    "mixup": "alpha; 0: none",
+    "augment": "policy after crop and flip",
+    "randaugment_layers": "operations an image",
+    "randaugment_magnitude": "their strength, of 10",
+    "small_images": "below 160 pixels: constants in proportion, or as published",
+    "crop": "of training images",
+    "crop_area_min": "least share of the image",
+    "crop_area_max": "largest share of the image",
+    "crop_ratio": "least aspect ratio; the largest is its inverse",
+    "interpolation": "of resizing",
+    "flip": "chance of a mirror image",
+    "eval_crop": "share of the shorter side that evaluation sees",
+    "minival": "share of the training images held out; when-kept: 0.02 with keep_best",
+    "keep_best": "report the best epoch on minival, not the last",
+}

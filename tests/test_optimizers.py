@@ -1,0 +1,109 @@
+"""Optimizers and averaging against timm, torch and closed forms."""
+
+import copy
+
+import pytest
+import timm.optim
+import torch
+from torch import nn
+
+from rescale.families import network
+from rescale.models import build
+from rescale.recipes import Recipe
+from rescale.recipes.averaging import Average
+from rescale.recipes.optimizers import RMSpropTF, decay_groups, make_optimizer
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
+
+
+def walk(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 * (step + 1)
+        optimizer.zero_grad()
+        model(torch.randn(4, 3, 8, 8, generator=generator)).square().mean().backward()
+        optimizer.step()
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rmsprop_is_tensorflows(weight_decay: float, momentum: float) -> None:
+    ours, theirs = small(), small()
+    mine = RMSpropTF(ours.parameters(), 0.1, 0.9, momentum, 1e-3, weight_decay)
+    peer = timm.optim.RMSpropTF(
+        theirs.parameters(), 0.1, alpha=0.9, eps=1e-3, weight_decay=weight_decay, momentum=momentum
+    )
+    assert torch.allclose(walk(ours, mine), walk(theirs, peer), rtol=1e-5, atol=1e-6)
+    torchs = small()
+    other = torch.optim.RMSprop(
+        torchs.parameters(), 0.1, alpha=0.9, eps=1e-3, weight_decay=weight_decay, momentum=momentum
+    )
+    assert not torch.allclose(
+        walk(small(), RMSpropTF(small().parameters(), 0.1)), walk(torchs, other), rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torchs(nesterov: bool) -> None:
+    ours, theirs = small(), small()
+    recipe = Recipe(lr=0.1, nesterov=nesterov, weight_decay=1e-2, weight_decay_on="all")
+    peer = torch.optim.SGD(theirs.parameters(), 0.1, 0.9, weight_decay=1e-2, nesterov=nesterov)
+    assert torch.allclose(walk(ours, make_optimizer(ours, recipe)), walk(theirs, peer), rtol=1e-5, atol=1e-6)
+
+
+def test_what_decays() -> None:
+    model = build(network("resnetrs26x0.25"))
+    sizes = {
+        on: sum(p.numel() for p in decay_groups(model, 1.0, on)[0]["params"])
+        for on in ("all", "not-norm", "weights")
+    }
+    norm = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+    biases = sum(
+        m.bias.numel() for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m.bias is not None
+    )
+    total = sum(p.numel() for p in model.parameters())
+    assert biases and sizes == {"all": total, "not-norm": total - norm, "weights": total - norm - biases}
+
+
+def test_average_is_the_authors() -> None:
+    model = small()
+    average = Average(model, 0.9999)
+    expected = {name: tensor.clone().double() for name, tensor in model.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    for t in range(1, 30):
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.normal_(generator=generator)
+            else:
+                tensor.add_(1)
+        average.update(t)
+        decay = min(0.9999, (1 + t) / (10 + t))  # first update: 2/11
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
+            else:
+                expected[name] = tensor
+    found = average.state_dict()
+    assert set(found) == set(expected)
+    assert all(torch.allclose(found[name].double(), expected[name].double(), atol=1e-5) for name in expected)
+    assert average.decay_at(1) == pytest.approx(2 / 11) and average.decay_at(10**7) == 0.9999
+
+
+def test_average_swaps_in_and_out_even_on_an_error() -> None:
+    model = small()
+    average = Average(model, 0.9)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1)
+    now = copy.deepcopy(model.state_dict())
+    with pytest.raises(KeyError), average.swapped_in(model):
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+        raise KeyError
+    assert all(torch.equal(now[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in average.state_dict().items())

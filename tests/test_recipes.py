@@ -1,0 +1,237 @@
+"""Recipes: the papers' numbers, their text forms, and what is refused."""
+
+import math
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rescale.errors import UserError
+from rescale.families import network
+from rescale.models import External
+from rescale.recipes import (
+    NAMED,
+    Recipe,
+    changed,
+    differences,
+    from_file,
+    recipe,
+    resolve,
+    to_yaml,
+    with_changes,
+)
+from rescale.recipes.rules import OWN, width_dropout
+
+# ResNet-RS, Table 8: depth, resolution, RandAugment magnitude, stochastic depth, dropout
+TABLE_8 = [
+    (50, 160, 10, 0.0, 0.25),
+    (101, 160, 10, 0.0, 0.25),
+    (101, 192, 15, 0.0, 0.25),
+    (152, 192, 15, 0.0, 0.25),
+    (152, 224, 15, 0.0, 0.25),
+    (152, 256, 15, 0.0, 0.25),
+    (200, 256, 15, 0.1, 0.25),
+    (270, 256, 15, 0.1, 0.25),
+    (350, 256, 15, 0.1, 0.25),
+    (350, 320, 15, 0.1, 0.4),
+    (420, 320, 15, 0.1, 0.4),
+]
+
+
+@pytest.mark.parametrize(("depth", "size", "magnitude", "stochastic_depth", "dropout"), TABLE_8)
+def test_table_8(depth: int, size: int, magnitude: float, stochastic_depth: float, dropout: float) -> None:
+    found = resolve(recipe("resnet-rs"), network(f"resnetrs{depth}@{size}"))
+    value = found.recipe
+    assert (value.randaugment_magnitude, value.stochastic_depth, value.dropout) == (
+        magnitude,
+        stochastic_depth,
+        dropout,
+    )
+    assert (value.epochs, value.weight_decay, value.ema, value.randaugment_layers) == (350, 4e-5, 0.9999, 2)
+    assert (value.label_smoothing, value.lr, value.warmup_epochs, value.bn_momentum) == (0.1, 1.6, 5, 1.0)
+    assert value.keep_best == (size == 320) and value.minival == (0.02 if size == 320 else 0)
+    assert all(found.sources[f] == "Table 8" for f in ("dropout", "stochastic_depth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude", "stochastic_depth", "dropout"),
+    [  # Appendix F: 10 for widths .25, .5 or sizes up to 160; 15 at 224 and 320; 20 at 448
+        ("resnet101x0.25@448", 10, 0.0, 0.0),
+        ("resnet101x0.5@224", 10, 0.2, 0.1),
+        ("resnet50x1@128", 10, 0.0, 0.25),
+        ("resnet50x1.5@224", 15, 0.2, 0.6),
+        ("resnet350x2@320", 15, 0.2, 0.75),
+        ("resnet26x1@448", 20, 0.2, 0.25),
+    ],
+)
+def test_scaling_study(name: str, magnitude: float, stochastic_depth: float, dropout: float) -> None:
+    found = resolve(recipe("resnet-rs-study"), network(name)).recipe
+    assert (found.randaugment_magnitude, found.stochastic_depth, found.dropout) == (
+        magnitude,
+        stochastic_depth,
+        dropout,
+    )
+
+
+def test_width_dropout_between_and_outside_the_rows() -> None:
+    assert [width_dropout(w) for w in (0.1, 0.25, 0.5, 1, 1.5, 2, 3)] == [0, 0, 0.1, 0.25, 0.6, 0.75, 0.75]
+    assert width_dropout(0.75) == pytest.approx(0.175) and width_dropout(1.75) == pytest.approx(0.675)
+
+
+def test_own_rules_are_marked() -> None:
+    found = resolve(recipe("resnet-rs", epochs=10), network("resnetrs26x0.75@32"))
+    assert found.recipe.warmup_epochs == 0.5
+    for field in ("warmup_epochs", "dropout", "stochastic_depth", "randaugment_magnitude", "precision"):
+        assert found.sources[field].startswith(OWN), field
+
+
+def test_the_papers_lengths_warm_up_for_five_epochs() -> None:
+    for name in NAMED:
+        assert resolve(recipe(name), network("resnet50")).recipe.warmup_epochs == 5
+
+
+def test_bn_momentum_follows_the_average() -> None:
+    net = network("resnet50")
+    assert resolve(recipe("resnet-2015"), net).recipe.bn_momentum == 0.1
+    assert resolve(recipe("resnet-2015", ema=0.9999), net).recipe.bn_momentum == 1.0
+    assert resolve(recipe("efficientnet"), net).recipe.bn_momentum == 0.01
+
+
+def test_a_model_without_depth_is_noted() -> None:
+    found = resolve(recipe("resnet-rs"), External("timm:vit_tiny", 224))
+    assert found.recipe.stochastic_depth == 0 and found.recipe.dropout == 0.25
+    assert {"dropout", "stochastic_depth", "randaugment_magnitude"} == {
+        field for field in found.sources for note in found.notes if f"; {field} is" in note
+    }
+
+
+def test_precision_follows_the_device() -> None:
+    net = network("resnet50")
+    assert resolve(recipe("resnet-rs"), net, native_bf16=True).recipe.precision == "bf16"
+    assert resolve(recipe("resnet-rs"), net, native_bf16=False).recipe.precision == "fp32"
+    assert resolve(recipe("resnet-rs", precision="fp16"), net).recipe.precision == "fp16"
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_resolved_recipes_hold_numbers_only_and_resolve_to_themselves(name: str) -> None:
+    found = resolve(recipe(name), network("resnet50"))
+    texts = {"table-8", "scaling-study", "scaled", "short-run", "with-ema", "when-kept", "auto"}
+    assert not texts & {
+        value
+        for value in found.recipe.model_dump(exclude={"small_images"}).values()
+        if isinstance(value, str)
+    }
+    assert resolve(found.recipe, network("resnet50")).recipe == found.recipe
+
+
+def test_every_difference_of_the_baselines() -> None:
+    assert differences(recipe("resnet-rs"), recipe("resnet-rs")) == {}
+    found = differences(recipe("resnet-2015"), recipe("resnet-rs"))
+    assert set(found) == {
+        "epochs", "schedule", "weight_decay", "label_smoothing", "dropout", "stochastic_depth",
+        "ema", "augment", "randaugment_magnitude", "keep_best",
+    }  # fmt: skip
+    assert found["epochs"] == (90, 350)
+
+
+@given(
+    st.builds(
+        Recipe,
+        epochs=st.integers(1, 400),
+        lr=st.one_of(st.just("scaled"), st.floats(0, 10)),
+        dropout=st.one_of(st.just("table-8"), st.floats(0, 0.99)),
+        weight_decay=st.floats(0, 1),
+        schedule=st.sampled_from(["cosine", "stepwise", "exponential", "constant"]),
+        milestones=st.lists(st.floats(0, 1), max_size=4).map(lambda m: tuple(sorted(m))),
+        keep_best=st.sampled_from([False, "table-8"]),
+        minival=st.one_of(st.just("when-kept"), st.floats(0, 0.9)),
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_yaml_gives_the_recipe_back(tmp_path_factory, value: Recipe) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "r.yaml"
+    path.write_text(to_yaml(value, {"lr": "somewhere"}))
+    assert from_file(path) == value
+    assert changed(Recipe(), yaml.safe_load(path.read_text()) | {"milestones": value.milestones}) == value
+
+
+def test_a_file_can_begin_from_another_recipe(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: resnet-rs\nepochs: 12\nlr: 1e-3\n")
+    found = recipe(path)
+    assert (found.epochs, found.lr, found.ema) == (12, 1e-3, 0.9999)
+
+
+def test_changes_are_typed() -> None:
+    found = with_changes(
+        recipe("resnet-rs"),
+        ["lr=1e-4", "milestones=[.1, .2]", "nesterov=false", "dropout=0", "minival=0.1", "epochs=3"],
+    )
+    assert (found.lr, found.milestones, found.nesterov, found.dropout) == (1e-4, (0.1, 0.2), False, 0)
+    assert (found.minival, found.epochs) == (0.1, 3)
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    pairs = [
+        "epoch=3",
+        "batch=x",
+        "dropout=1.5",
+        "flip=2",
+        "foo",
+        "schedule=cos",
+        "epochs=3.0",
+        "keep_best=maybe",
+        "lr=nan",
+    ]
+    with pytest.raises(UserError) as caught:
+        with_changes(recipe("resnet-rs"), pairs)
+    lines = caught.value.lines
+    assert len(lines) == len(pairs)
+    text = str(caught.value)
+    for words in (
+        "did you mean 'epochs'",
+        "found 'x'",
+        "1.5",
+        "found 2",
+        "write key=value",
+        "'cosine'",
+        "3.0",
+        "'maybe'",
+    ):
+        assert words in text, words
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["batch=10", "accumulate=3"], "accumulate=3 equal parts"),
+        (["keep_best=true", "minival=0"], "needs a minival"),
+        (["crop_area_min=.9", "crop_area_max=.5"], "above crop_area_max"),
+        (["milestones=[.5,.2]"], "do not rise"),
+    ],
+)
+def test_fields_are_checked_together(pairs: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        with_changes(recipe("resnet-rs"), pairs)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize("text", ["- 1", "epochs: [", "epochz: 3", "base: resnet-sr"])
+def test_bad_files(tmp_path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError):
+        from_file(path)
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(UserError, match="did you mean 'resnet-rs'"):
+        recipe("resnetrs")
+
+
+def test_rates_scale_with_the_batch() -> None:
+    for batch in (64, 256, 1024):
+        assert math.isclose(
+            resolve(recipe("resnet-rs", batch=batch), network("resnet50")).recipe.lr, 0.1 * batch / 256
+        )

@@ -1,0 +1,97 @@
+"""Learning rates against torch's schedulers, closed forms and the authors' numbers."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rescale.recipes import Recipe
+from rescale.recipes.schedule import learning_rate
+
+
+def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
+    return [learning_rate(recipe, step, steps_per_epoch) for step in range(recipe.epochs * steps_per_epoch)]
+
+
+def torch_rates(make, steps: int, every: int = 1) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.6)
+    scheduler = make(optimizer)
+    found = []
+    for step in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if (step + 1) % every == 0:
+            scheduler.step()
+    return found
+
+
+PLAIN = Recipe(epochs=9, lr=1.6, warmup_epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "peer"),
+    [
+        ({"schedule": "cosine"}, lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 90)),
+        ({"schedule": "stepwise"}, lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [30, 60, 80])),
+        ({"schedule": "exponential", "decay_epochs": 0.1, "staircase": False}, lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97)),
+        ({"schedule": "exponential", "decay_epochs": 2.0}, lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.97)),
+        ({"schedule": "constant"}, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
+    ],
+)  # fmt: skip
+def test_by_step_as_torch(changes: dict, peer) -> None:
+    assert rates(PLAIN.model_copy(update=changes), 10) == pytest.approx(torch_rates(peer, 90))
+
+
+def test_by_epoch_as_torch() -> None:
+    recipe = PLAIN.model_copy(update={"schedule": "cosine", "schedule_by": "epoch"})
+    peer = torch_rates(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 9), 90, every=10)
+    assert rates(recipe, 10) == pytest.approx(peer)
+
+
+def test_resnet_rs_warms_up_to_the_cosine() -> None:
+    recipe = Recipe(epochs=350, lr=1.6, warmup_epochs=5)
+    assert learning_rate(recipe, 0, 312) == 0
+    assert learning_rate(recipe, 1560, 312) == pytest.approx(1.5992, abs=5e-5)  # the authors' warm-up target
+    assert learning_rate(recipe, 780, 312) == pytest.approx(1.5992 / 2, abs=5e-5)
+    assert learning_rate(recipe, 1559, 312) < learning_rate(recipe, 1560, 312)
+    assert learning_rate(recipe, 109_199, 312) < 1e-6
+
+
+def test_fast_scaling_by_epoch() -> None:
+    recipe = Recipe(
+        epochs=100, lr=2.0, warmup_epochs=5, warmup_from=0.1, schedule="exponential", schedule_by="epoch",
+        decay_rate=0.02, decay_epochs=0,
+    )  # fmt: skip
+    found = [learning_rate(recipe, epoch * 7 + 3, 7) for epoch in range(6)]
+    assert found == pytest.approx(
+        [0.2, 0.538, 0.851, 1.138, 1.402, 1.645], abs=6e-4
+    )  # as its authors' code gives
+
+
+def test_efficientnet() -> None:
+    recipe = Recipe(
+        epochs=350, lr=0.128, warmup_epochs=5, schedule="exponential", decay_rate=0.97, decay_epochs=2.4
+    )
+    assert learning_rate(recipe, 2500, 1000) == pytest.approx(0.064)
+    assert learning_rate(recipe, 7300, 1000) == pytest.approx(0.128 * 0.97**3)
+
+
+@given(
+    st.integers(1, 6),
+    st.integers(1, 7),
+    st.floats(0, 3),
+    st.sampled_from(["cosine", "stepwise", "exponential", "constant"]),
+    st.sampled_from(["step", "epoch"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_run_has_finite_rates_up_to_the_peak(
+    epochs: int, steps: int, warm: float, schedule: str, by: str
+) -> None:
+    recipe = Recipe(epochs=epochs, lr=0.5, warmup_epochs=warm, schedule=schedule, schedule_by=by)
+    found = rates(recipe, steps)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in found)
+    warmed = found[math.ceil(warm * steps) :]
+    if by == "step":
+        assert warmed == sorted(warmed, reverse=True)
