@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -32,16 +32,20 @@ class Source(Protocol):
 
 
 class Batch(NamedTuple):
-    """images: uint8 [N, 3, R, R]; labels: int64 [N]; indices: int64 [N], places in the source."""
+    """images: uint8 [N, 3, R, R]; labels: int64 [N]; indices: int64 [N], places in the source.
+
+    bad: one line for each damaged image that was passed over to make it.
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    bad: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: what training, validation and (held out of training) minival see, and what travels with a run.
+    """A data set: what training, validation and minival (held out) see, and what travels with a run.
 
     spec: the text that opens it again. classes: names by label. mean, std: of RGB in 0..1.
     files: what the sources were read from, path -> size or hash, for the digest.
@@ -55,7 +59,7 @@ class Data:
     minival: Source | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    files: dict[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     on_bad_image: str = "raise"
 
     def manifest(self) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Resizing a part of an image to a square."""
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from rescale.data.augment.crops import Box
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def resized(image: Image.Image, box: Box, size: int, interpolation: str) -> Image.Image:
+    """The box of the image, `size` pixels a side. interpolation: Pillow's bicubic or bilinear, which
+    average over what they shrink, or `tf1-bicubic`, which does not."""
+    corners = (box.left, box.top, box.left + box.width, box.top + box.height)
+    if (box.width, box.height) == (size, size):
+        return image if image.size == (size, size) else image.crop(corners)
+    if interpolation == "tf1-bicubic":
+        return Image.fromarray(tf1_bicubic(np.asarray(image.crop(corners)), size))
+    return image.resize((size, size), FILTERS[interpolation], box=corners)
+
+
+def tf1_bicubic(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Bicubic resizing as TensorFlow 1 did it, with which the ResNet-RS checkpoints were evaluated.
+
+    Cubic of a = -0.75, four taps whatever the scale, output pixel i at input position i x scale.
+    uint8 [H, W, 3] -> uint8 [size, size, 3], rounded to the nearest level.
+    """
+    rows, row_weights = _taps(pixels.shape[0], size)
+    columns, column_weights = _taps(pixels.shape[1], size)
+    across = np.einsum("yokc,ok->yoc", pixels[:, columns].astype(np.float32), column_weights)
+    down = np.einsum("okxc,ok->oxc", across[rows], row_weights)
+    return np.rint(down).clip(0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Input places [size, 4] and weights [size, 4] of each output place, along one side."""
+    at = np.arange(size, dtype=np.float32) * np.float32(length / size)
+    start = np.floor(at).astype(np.int64)
+    # TensorFlow looks its weights up in a table of 1,024 steps
+    offset = np.rint((at - start) * 1024).astype(np.int64) / 1024
+    a = -0.75
+    near, far = offset, offset + 1
+    inner = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1  # noqa: E731
+    outer = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a  # noqa: E731
+    weights = np.stack([outer(far), inner(near), inner(1 - near), outer(2 - near)], axis=1)
+    places = (start[:, None] + np.arange(-1, 3)).clip(0, length - 1)
+    return places, weights.astype(np.float32)

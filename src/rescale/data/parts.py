@@ -1,0 +1,73 @@
+"""What a format's reader returns: sources, classes, normalisation, and what was read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, Source
+
+
+class Parts(NamedTuple):
+    """A data set as its format has it; val is None where the format has no second part."""
+
+    train: Source
+    val: Source | None
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    files: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images in memory: uint8 [N, H, W, 3]."""
+
+    name: str
+    pixels: np.ndarray
+    labels: Sequence[int] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def image(self, index: int) -> Image.Image:
+        """The image at an index."""
+        return Image.fromarray(self.pixels[index])
+
+    def describe(self, index: int) -> str:
+        """Where it lies."""
+        return f"{self.name}[{index}]"
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a source."""
+
+    source: Source
+    indices: np.ndarray
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels of the chosen images."""
+        return np.asarray(self.source.labels)[self.indices]  # type: ignore[return-value]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image(self, index: int) -> Image.Image:
+        """The image at a place of the subset."""
+        return self.source.image(int(self.indices[index]))
+
+    def describe(self, index: int) -> str:
+        """Where it lies."""
+        return self.source.describe(int(self.indices[index]))
+
+
+def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and deviation of each channel, in 0..1, of uint8 images [N, H, W, 3]."""
+    flat = pixels.reshape(-1, 3) / 255
+    mean, std = flat.mean(0), flat.std(0)
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))

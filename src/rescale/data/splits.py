@@ -1,0 +1,29 @@
+"""Parts of a training set, fixed by a hash of each image's identity: the same everywhere, for any seed."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from rescale.data.parts import Subset
+from rescale.data.source import Source
+
+
+def split(source: Source, share: float, names: Sequence[str], salt: str) -> tuple[Subset, Subset]:
+    """Hold out about `share` of the images of each class, at least one; returns (kept, held out).
+
+    names: an identity for each image that does not depend on where the data lies. salt: two splits of
+    other salts are independent. A class of one image keeps it.
+    """
+    labels = np.asarray(source.labels)
+    rank = np.array([_hash(f"{salt}/{name}") for name in names])
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held[members[np.argsort(rank[members], kind="stable")[:count]]] = True
+    return Subset(source, np.flatnonzero(~held)), Subset(source, np.flatnonzero(held))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
