@@ -1,0 +1,98 @@
+"""Protocol and Timing: how a network is timed, and what came out with all that the figure depends on."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from rescale.errors import UserError, nearest
+
+Mode = Literal["train", "infer"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to time (ResNet-RS, Appendix H): begin at `batch` images, halve until they fit, scale to `batch`.
+
+    mode: a training step (forward, backward, update, average) or inference. device: cpu, cuda, cuda:N.
+    precision: auto is what training would choose there. threads: CPU threads, None for all cores.
+    warmup: steps before the clock starts. repeats: steps that are timed one by one.
+    """
+
+    mode: Mode = "train"
+    batch: int = 32
+    device: str = "cpu"
+    precision: Precision = "auto"
+    threads: int | None = None
+    warmup: int = 3
+    repeats: int = 15
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} {value!r}: {nearest(str(value), known)}"
+            for name, value, known in (
+                ("mode", self.mode, get_args(Mode)),
+                ("precision", self.precision, get_args(Precision)),
+            )
+            if value not in known
+        ]
+        least = {"batch": 1, "repeats": 1, "warmup": 0, "threads": 1}
+        wrong += [
+            f"{name} {value}: at least {low}"
+            for name, low in least.items()
+            if (value := getattr(self, name)) is not None and value < low
+        ]
+        if self.device.split(":")[0] not in ("cpu", "cuda"):
+            wrong.append(f"device {self.device!r}: cpu, cuda or cuda:N")
+        if wrong:
+            raise UserError(*wrong)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a network took. Seconds are for `batch` images, also where only `batch_fitted` of them fitted.
+
+    latency_s: median of the steps. quartiles_s: first and third quartile. images_per_s: batch / latency_s.
+    memory_bytes: the process's peak above its level after import (CPU), or the allocator's peak (CUDA).
+    precision, memory_format: what was used. settings: threads, device's name, versions, load average,
+    repeats, warm-up, date.
+    """
+
+    model: str
+    resolution: int
+    mode: Mode
+    batch: int
+    batch_fitted: int
+    latency_s: float
+    quartiles_s: tuple[float, float]
+    images_per_s: float
+    memory_bytes: int
+    precision: str
+    memory_format: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Timing":
+        """Read what `to_json` wrote; ValueError where it is something else."""
+        found = json.loads(text)
+        names = {item.name for item in fields(cls)}
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError("not a timing")
+        return cls(**{**found, "quartiles_s": tuple(found["quartiles_s"])})
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """First quartile, median, third quartile of at least one value, interpolated linearly."""
+    ordered = sorted(values)
+
+    def at(share: float) -> float:
+        place = share * (len(ordered) - 1)
+        low = int(place)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+    return at(0.25), at(0.5), at(0.75)

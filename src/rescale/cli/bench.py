@@ -1,0 +1,62 @@
+"""rescale bench."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from rescale.cli.models import Json
+
+
+def bench(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    mode: Annotated[str, typer.Option(help="train: a whole training step; infer: a forward pass.")] = "train",
+    batch: Annotated[int, typer.Option(min=1, help="Images to begin with; halved until they fit.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    recipe: Annotated[str, typer.Option(help="Whose rates and optimizer a training step has.")] = "resnet-rs",
+    classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before the clock starts.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed; the median counts.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Step time, images/s and peak memory, each network in a process of its own. Run nothing beside it.
+
+    Example: rescale bench resnetrs50@160 timm:resnetrs50@160 --batch 16
+    """
+    from dataclasses import asdict
+    from typing import Any, cast
+
+    from rescale import machine
+    from rescale.bench import Protocol, time_network
+    from rescale.models import model_named
+    from rescale.recipes import recipe as recipe_named
+    from rescale.recipes import resolve
+
+    protocol = Protocol(
+        mode=cast(Any, mode),  # Protocol checks both
+        batch=batch,
+        device=device or machine.default_device(),
+        precision=cast(Any, precision),
+        threads=threads or None,
+        warmup=warmup,
+        repeats=repeats,
+    )
+    chosen = recipe_named(recipe)
+    models = [model_named(name).with_classes(classes) for name in names]
+    native = machine.native_bf16(protocol.device)
+    timings = []
+    for model in models:
+        own = resolve(chosen, model, None, native_bf16=native).recipe
+        timings.append(time_network(model, protocol, own))
+    if as_json:
+        print(json.dumps([asdict(timing) for timing in timings], indent=1))
+    else:
+        from rich.console import Console
+
+        from rescale.report.tables import timing_table
+
+        Console().print(timing_table(timings))

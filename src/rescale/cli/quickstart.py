@@ -1,0 +1,60 @@
+"""rescale quickstart: a small Pareto study on handwritten digits, from nothing to a page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NETWORKS = (  # by falling training time, so that two side by side end together; depth, width, size differ
+    "resnetrs50x0.25@32",
+    "resnetrs26x0.5@32",
+    "resnetrs26x0.25@32",
+    "resnet26x0.25@32",
+    "resnetrs26x0.25@24",
+    "resnetrs26x0.125@32",
+)
+TIMM = ("timm:resnet10t@32", "timm:mobilenetv3_small_050@32")
+CUT = {  # departures from the resnet-rs recipe, and why
+    "batch=64": "4096 images are more than there are",
+    "flip=0": "a mirrored digit is another digit",
+}
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The study's folder; the command again goes on.")] = Path(
+        "quickstart"
+    ),
+    epochs: Annotated[int, typer.Option(min=1, help="The recipe asks for 350.")] = 16,
+    jobs: Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core.")] = 0,
+) -> None:
+    """Train eight small networks on scikit-learn's handwritten digits, time them, draw the Pareto curve.
+
+    Nothing is downloaded; a few minutes on two cores.
+
+    Example: rescale quickstart --out quickstart
+    """
+    import sys
+    from importlib.util import find_spec
+
+    from rescale.bench import Protocol
+    from rescale.cli.studies import carry_out, command_line
+    from rescale.studies import Settings, pareto_plan
+
+    changes = {f"epochs={epochs}": "350 epochs take hours here", **CUT}
+    with_timm = find_spec("timm") is not None
+    print("Handwritten digits, the resnet-rs recipe cut to a short run. Departures from the recipe:")
+    for change, why in changes.items():
+        print(f"  {change:12s} {why}")
+    if not with_timm:
+        print("timm is not installed: without its two networks (pip install timm)")
+    plan = pareto_plan(
+        [*NETWORKS, *(TIMM if with_timm else ())],
+        ["resnet-rs"],
+        "digits",
+        changes=list(changes),
+        timing=Protocol(batch=64, repeats=15),
+        title="Handwritten digits: speed and accuracy of small ResNets",
+        command=command_line(sys.argv[1:]),
+        notes=[f"{change}: {why}" for change, why in changes.items()],
+    )
+    carry_out(out, plan, Settings(jobs or None, "cpu"))

@@ -1,0 +1,151 @@
+"""rescale study pareto, rescale study run, rescale report."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rescale.cli.models import Json
+
+if TYPE_CHECKING:
+    from rescale.studies import Plan, Settings
+
+Jobs = Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core, or one on a GPU.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")]
+BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")]
+
+
+def pareto(
+    models: Annotated[
+        list[str], typer.Option(metavar="NAMES", help="Names, network files, timm:NAME; commas between.")
+    ],
+    data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")],
+    out: Annotated[Path, typer.Option(help="The study's folder; the same command goes on with it.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="A recipe, resnet-rs if none is given; several are compared.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network, with seeds 0, 1, ...")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of every recipe.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="The report's heading.")] = "",
+    mode: Annotated[str, typer.Option(help="What is timed: train (a step) or infer.")] = "train",
+    batch: Annotated[int, typer.Option(min=1, help="Images a timed step; halved until they fit.")] = 32,
+    precision: Annotated[
+        str, typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.")
+    ] = "auto",
+    device: Device = "",
+    jobs: Jobs = 0,
+    on_bad_image: BadImage = "raise",
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="More networks: --models A B C works too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train networks by one recipe, time them on this machine, draw them on one Pareto curve.
+
+    Interrupted, the same command runs only what is missing. A network that fails stops no other.
+
+    Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
+    """
+    import sys
+    from typing import Any, cast
+
+    from rescale import machine
+    from rescale.bench import Protocol
+    from rescale.studies import Settings, check, pareto_plan
+
+    device = device or machine.default_device()
+    plan = pareto_plan(
+        [name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()],
+        recipe or ["resnet-rs"],
+        data,
+        seeds=seeds,
+        changes=changes or [],
+        timing=Protocol(cast(Any, mode), batch, device, cast(Any, precision)),
+        title=title,
+        command=command_line(sys.argv[1:]),
+    )
+    check(plan)
+    carry_out(out, plan, Settings(jobs or None, device, on_bad_image), as_json)
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a plan.yaml.")],
+    device: Device = "",
+    jobs: Jobs = 0,
+    on_bad_image: BadImage = "raise",
+    as_json: Json = False,
+) -> None:
+    """Run what a study's plan.yaml asks for and its folder misses; a plan may be written by hand.
+
+    Example: rescale study run studies/additive
+    """
+    from rescale.studies import Settings, StudyFolder, check
+
+    plan = StudyFolder(folder).plan
+    check(plan)
+    carry_out(folder, plan, Settings(jobs or None, device or None, on_bad_image), as_json)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Write report.html, pareto.png, pareto.svg and results.csv of a study, finished or not.
+
+    Example: rescale report studies/a
+    """
+    tell(folder, as_json)
+
+
+def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
+    """Run a study, write its report, and tell; a JobError if there is nothing to show for it."""
+    from rescale.errors import JobError
+    from rescale.studies import run_study
+
+    study = run_study(out, plan, settings)
+    tell(out, as_json)
+    if not study.results():
+        raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")
+
+
+def tell(folder: Path, as_json: bool) -> None:
+    """Write the report and print its table, speed-ups, failures and paths."""
+    from rich.console import Console
+
+    from rescale.report import gather, table, write_report
+    from rescale.report.findings import said
+
+    paths = write_report(folder)
+    findings = gather(folder)
+    if as_json:
+        print(json.dumps([asdict(row) for row in findings.rows], indent=1))
+        return
+    console = Console(highlight=False)
+    if findings.rows:
+        console.print(table(findings))
+    for line in (
+        *(said(found) for found in findings.speedups),
+        *(f"not applied: {line}" for line in findings.not_applied),
+        *findings.warnings,
+        *(
+            f"failed: {failure.label}"
+            + (f", seed {failure.seed}" if failure.seed is not None else "")
+            + f": {failure.what}: {failure.reason}"
+            for failure in findings.failures
+        ),
+        findings.resolution_of_accuracy,
+    ):
+        console.print(line, soft_wrap=True)
+    for path in paths.values():
+        print(path)
+
+
+def command_line(words: list[str]) -> str:
+    """The command as it can be typed again."""
+    import shlex
+
+    return shlex.join(["rescale", *words])

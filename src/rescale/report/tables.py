@@ -1,0 +1,80 @@
+"""Tables for a terminal: they fit 80 columns where the names are not too long."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from rescale.bench.timing import Timing
+from rescale.report import units
+from rescale.report.findings import CLOCKED, Findings
+
+
+def table(findings: Findings) -> Table:
+    """Networks by falling accuracy, a dot before those on the front; one unit a column, in its heading."""
+    rows = sorted(findings.rows, key=lambda row: -row.top1)
+    micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
+    columns = {
+        "top-1\n%": [units.percent(row.top1, row.top1_std) for row in rows],
+        **_column("latency", micros, 1000, ("µs", "ms", "s")),
+        "images\n/s": [
+            units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows
+        ],
+        **_column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES),
+        **_column("MACs", [row.macs for row in rows], 1000, units.COUNTS),
+        **_column("params", [row.params for row in rows], 1000, units.COUNTS),
+        **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
+    }
+    found = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=f"● on the front. Latency, images/s and memory: {findings.clock}. "
+        "MACs: multiply-adds an image; FLOPs = 2 × MACs.",
+        caption_justify="left",
+    )
+    found.add_column("", no_wrap=True)
+    found.add_column("\nnetwork", overflow="fold", min_width=12)
+    for title in columns:
+        found.add_column(title, justify="right", no_wrap=True)
+    for row, *cells in zip(rows, *columns.values(), strict=True):
+        found.add_row("●" if row.on_front else "", row.label, *cells, style="bold" if row.on_front else None)
+    return found
+
+
+def _column(
+    title: str, values: list[float | None] | list[int | None] | list[int], base: int, names: tuple[str, ...]
+) -> dict[str, list[str]]:
+    unit, texts = units.column(values, base, names)
+    return {f"{title}\n{unit}": texts}
+
+
+def timing_table(timings: Sequence[Timing]) -> Table:
+    """What `rescale bench` prints: a line a network, the settings below."""
+    first = timings[0]
+    used = first.settings
+    found = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=f"{CLOCKED[first.mode]}, seconds for {first.batch} images: median of {used['repeats']} "
+        f"steps and their quartiles. {used['device']}, {used['threads']} threads, "
+        f"{first.memory_format}, torch {used['torch']}, load {used['load_average']}.",
+        caption_justify="left",
+    )
+    found.add_column("network", overflow="fold", min_width=12)
+    for title in ("pixels", "latency", "quartiles", "images/s", "memory", "fitted", "precision"):
+        found.add_column(title, justify="right", no_wrap=True)
+    for timing in timings:
+        first_quartile, third = timing.quartiles_s
+        found.add_row(
+            timing.model,
+            str(timing.resolution),
+            units.seconds(timing.latency_s),
+            f"{units.seconds(first_quartile)}–{units.seconds(third)}",
+            units.digits(timing.images_per_s),
+            units.memory(timing.memory_bytes),
+            str(timing.batch_fitted),
+            timing.precision,
+        )
+    return found

@@ -1,0 +1,59 @@
+"""Figures as people read them: three digits and a unit."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+MISSING = "–"
+COUNTS = ("", "k", "M", "G", "T")
+BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def count(value: float | None) -> str:
+    """2279000000 -> 2.28 G."""
+    return MISSING if value is None else _scaled(value, 1000, COUNTS)
+
+
+def memory(value: float | None) -> str:
+    """Bytes: 1200000000 -> 1.12 GiB."""
+    return MISSING if value is None else _scaled(value, 1024, BYTES)
+
+
+def seconds(value: float | None) -> str:
+    """0.0123 -> 12.3 ms; 75 -> 75.0 s."""
+    if value is None:
+        return MISSING
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 0.9995 or unit == "µs":
+            return f"{digits(value * factor)} {unit}"
+    raise AssertionError("the last unit always returns")
+
+
+def percent(mean: float, deviation: float | None) -> str:
+    """98.327, 0.21 -> 98.33 ± 0.21."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def column(values: Sequence[float | None], base: int, units: Sequence[str]) -> tuple[str, list[str]]:
+    """One unit for a whole column, in which its median is at least 1, and the texts."""
+    known = [value for value in values if value is not None]
+    middle = statistics.median(known) if known else 0
+    place = next((i for i in range(len(units)) if middle < base ** (i + 1)), len(units) - 1)
+    return units[place], [MISSING if v is None else digits(v / base**place) for v in values]
+
+
+def digits(value: float) -> str:
+    """Three significant digits, no exponent; at most five places."""
+    size = abs(value)
+    if size >= 99.95 or size == 0:
+        return f"{value:.0f}"
+    return f"{value:.{min(5, 2 - math.floor(math.log10(size * 1.0005)))}f}"
+
+
+def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
+    size = float(value)
+    for unit in units[:-1]:
+        if abs(size) < base - 0.5:
+            return f"{digits(size) if size != int(size) or unit != units[0] else int(size)} {unit}".strip()
+        size /= base
+    return f"{digits(size)} {units[-1]}"

@@ -1,0 +1,141 @@
+"""A study's folder: where its plan, runs, timings, failures and logs lie."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rescale.bench.timing import Timing
+from rescale.errors import UserError
+from rescale.studies.plan import Item, Plan, file_name, from_file, to_yaml
+from rescale.training.files import write_text
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run or a timing that failed. what: training or timing. reason: its last word, one line."""
+
+    what: str
+    label: str
+    seed: int | None
+    reason: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """plan.yaml, runs/NAME-sSEED/, timings/NAME.json, failures/NAME.json, logs/NAME-sSEED.log."""
+
+    path: Path
+
+    @property
+    def plan_file(self) -> Path:
+        """Where the plan lies."""
+        return self.path / "plan.yaml"
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan; UserError where there is none."""
+        if not self.plan_file.is_file():
+            raise UserError(f"{self.path}: no study here (no plan.yaml); rescale study makes one")
+        return from_file(self.plan_file)
+
+    def run(self, item: Item) -> Path:
+        """The run's folder."""
+        return self.path / "runs" / item.name
+
+    def log(self, item: Item) -> Path:
+        """What the run's process said."""
+        return self.path / "logs" / f"{item.name}.log"
+
+    def result(self, item: Item) -> dict[str, Any] | None:
+        """The run's result; None until it has finished."""
+        try:
+            found = json.loads((self.run(item) / "result.json").read_text())
+        except FileNotFoundError:
+            return None
+        return dict(found)
+
+    def results(self) -> dict[Item, dict[str, Any]]:
+        """The results of all finished runs, in the plan's order."""
+        return {item: found for item in self.plan.items if (found := self.result(item))}
+
+    def timing(self, label: str) -> Timing | None:
+        """The network's timing; None until it was timed by the plan's protocol."""
+        try:
+            return Timing.from_json(self._timing_file(label).read_text())
+        except FileNotFoundError:
+            return None
+
+    def timings(self) -> dict[str, Timing]:
+        """All timings there are, by label."""
+        return {label: found for label in self.plan.labels if (found := self.timing(label))}
+
+    def keep_timing(self, label: str, timing: Timing) -> None:
+        """Store a timing."""
+        self._write(self._timing_file(label), timing.to_json())
+
+    def failures(self) -> list[Failure]:
+        """What failed and has not been mended since."""
+        files = sorted((self.path / "failures").glob("*.json"))
+        return [Failure(**json.loads(file.read_text())) for file in files]
+
+    def keep_failure(self, name: str, failure: Failure) -> None:
+        """Store a failure of the run (or network) `name`."""
+        self._write(self.path / "failures" / f"{name}.json", json.dumps(asdict(failure), indent=2))
+
+    def forget_failure(self, name: str) -> None:
+        """Remove it: it is tried again."""
+        (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
+
+    def refuse(self, plan: Plan) -> None:
+        """Raise UserError where the folder holds another study or something that is none.
+
+        A stored plan may grow (models, seeds), and nothing else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
+        if self.plan_file.exists():
+            refuse_another(self.path, self.plan, plan)
+        elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise UserError(f"{self.path}: holds something that is no study; give another --out")
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Store the plan, whatever was there."""
+        self._write(self.plan_file, to_yaml(plan))
+
+    def _write(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+
+    def _timing_file(self, label: str) -> Path:
+        return self.path / "timings" / f"{file_name(label)}.json"
+
+
+def refuse_another(path: Path, old: Plan, new: Plan) -> None:
+    """Raise UserError unless `new` holds every run of `old`, timed in the same way."""
+    gone = [item for item in old.items if item not in new.items]
+    here = {item.name: item for item in new.items}
+    lines = []
+    for item in gone[:3]:
+        if item.name not in here:
+            lines.append(f"{path}: holds another study: it has {item.name}, which is not asked for")
+        else:
+            lines.append(f"{path}: holds another study: {item.name} has {differences(item, here[item.name])}")
+    if old.timing != new.timing:
+        lines.append(f"{path}: timed otherwise: {differences(old.timing, new.timing)}")
+    if lines:
+        raise UserError(*lines, "use another --out, or the first command again to go on with it")
+
+
+def differences(old: Item | Any, new: Item | Any) -> str:
+    """The fields that differ, as "recipe resnet-rs, not resnet-2015"."""
+    before: Mapping[str, Any] = asdict(old)
+    after: Mapping[str, Any] = asdict(new)
+    return "; ".join(f"{k} {_plain(v)}, not {_plain(after[k])}" for k, v in before.items() if v != after[k])
+
+
+def _plain(value: Any) -> str:
+    return " ".join(value) or "none" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,186 @@
+"""A study as data: which networks, by which recipe, on which data, with which seeds; YAML in and out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from rescale.bench.timing import Protocol
+from rescale.errors import UserError, validation_lines
+
+_STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
+
+
+@dataclass(frozen=True)
+class Item:
+    """One training run.
+
+    model, recipe, data: as on the command line. changes: "key=value" on top of the recipe. label: what the
+    report calls the network; runs of one label differ in nothing but the seed. group: whose front it is on.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    model: str
+    recipe: str
+    data: str
+    seed: int = 0
+    changes: tuple[str, ...] = ()
+    label: str = ""
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """Label and seed, as a name for files."""
+        return f"{file_name(self.label)}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a study in their order, how its networks are timed, and the command that asked for it."""
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    title: str
+    items: tuple[Item, ...]
+    timing: Protocol = field(default_factory=Protocol)
+    command: str = ""
+    notes: tuple[str, ...] = ()  # what was cut down, for the report
+
+    @property
+    def labels(self) -> list[str]:
+        """The networks, each once, in order."""
+        return list(dict.fromkeys(item.label for item in self.items))
+
+    def of(self, label: str) -> list[Item]:
+        """The runs of one network, one a seed."""
+        return [item for item in self.items if item.label == label]
+
+
+def file_name(label: str) -> str:
+    """A label with everything replaced that a file name should not hold."""
+    return re.sub(r"[^\w.@+=-]+", "-", label).strip("-")
+
+
+def family(model: str) -> str:
+    """The family in a model's name: `resnetrs50@160` -> resnetrs, `timm:resnet18` -> timm:resnet."""
+    prefix, _, name = model.rpartition(":") if model.startswith("timm:") else ("", "", model)
+    if name.endswith((".yaml", ".yml")):
+        return Path(name).stem
+    found = re.match(r"[a-z]+?v\d+|[a-z]+", name.split(":")[-1], re.IGNORECASE)  # mobilenetv3 is one
+    return (f"{prefix}:" if prefix else "") + (found[0] if found else name)
+
+
+def pareto_plan(
+    models: Sequence[str],
+    recipes: Sequence[str],
+    data: str,
+    *,
+    seeds: int = 1,
+    changes: Sequence[str] = (),
+    timing: Protocol | None = None,
+    title: str = "",
+    command: str = "",
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Every model by every recipe with seeds 0..seeds-1; all networks once before the next seed.
+
+    A front belongs to a family; with several recipes, to a family trained by one recipe.
+    """
+    several = len(recipes) > 1
+    items = [
+        Item(
+            model=model,
+            recipe=recipe,
+            data=data,
+            changes=tuple(changes),
+            label=f"{model}, {Path(recipe).stem}" if several else model,
+            group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),
+        )
+        for recipe in recipes
+        for model in models
+    ]
+    plan = Plan(
+        title=title or f"{Path(data).name}: speed and accuracy",
+        items=tuple(replace(item, seed=seed) for seed in range(seeds) for item in items),
+        timing=timing or Protocol(),
+        command=command,
+        notes=tuple(notes),
+    )
+    check_names(plan)
+    return plan
+
+
+def check_names(plan: Plan) -> None:
+    """Every run needs a folder of its own. Raises UserError."""
+    if not plan.items:
+        raise UserError("a study needs at least one model and one seed")
+    seen: dict[str, Item] = {}
+    for item in plan.items:
+        if (other := seen.setdefault(item.name.lower(), item)) is not item:
+            raise UserError(f"{other.model} and {item.model} are both called {item.name}; name each once")
+
+
+def check(plan: Plan) -> None:
+    """Look up every model, recipe and data set before anything runs; all mistakes in one UserError."""
+    from rescale.data import open_data
+    from rescale.models import model_named
+    from rescale.recipes import recipe, with_changes
+
+    mistakes: dict[str, None] = {}
+    for look_up in (
+        *(lambda m=m: model_named(m) for m in dict.fromkeys(item.model for item in plan.items)),
+        *(
+            lambda r=r, c=c: with_changes(recipe(r), c)
+            for r, c in dict.fromkeys((item.recipe, item.changes) for item in plan.items)
+        ),
+        *(lambda d=d: open_data(d) for d in dict.fromkeys(item.data for item in plan.items)),
+    ):
+        try:
+            look_up()
+        except UserError as error:
+            mistakes.update(dict.fromkeys(error.lines))
+    if mistakes:
+        raise UserError(*mistakes)
+
+
+def to_yaml(plan: Plan) -> str:
+    """The plan as YAML text; `from_file` reads it back equal."""
+    plain = asdict(plan)
+    plain["items"] = [{**item, "changes": list(item["changes"])} for item in plain["items"]]
+    plain["notes"] = list(plain["notes"])
+    return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def from_file(path: Path) -> Plan:
+    """Read a plan. Errors name the file, the place and the nearest right key."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    try:
+        plan = TypeAdapter(Plan).validate_python(found)
+    except ValidationError as error:
+        raise UserError(*validation_lines(error, str(path), _known_keys)) from None
+    plan = replace(plan, items=tuple(_labelled(item) for item in plan.items))
+    check_names(plan)
+    return plan
+
+
+def _labelled(item: Item) -> Item:
+    """An item written by hand may leave label and group out."""
+    label = item.label or ", ".join((item.model, *item.changes))
+    return replace(item, label=label, group=item.group or family(item.model))
+
+
+def _known_keys(place: tuple[str | int, ...]) -> list[str]:
+    parts: dict[str, Any] = {"items": Item, "timing": Protocol}
+    names = [step for step in place if isinstance(step, str)]
+    return [item.name for item in fields(parts[names[-1]] if names else Plan)]

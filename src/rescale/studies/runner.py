@@ -1,0 +1,199 @@
+"""Run what a study misses: trainings side by side, each a process of its own; then the clock, alone."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rescale import machine
+from rescale.bench import Timing, time_network
+from rescale.errors import JobError, UserError
+from rescale.studies.display import Display
+from rescale.studies.folder import Failure, StudyFolder
+from rescale.studies.plan import Item, Plan, file_name
+from rescale.studies.worker import STOPPED
+from rescale.training.run import Run
+from rescale.training.stop import StopRequest
+
+ATTEMPTS = 2  # a worker that was killed is started once more, and resumes
+POLL = 0.2  # seconds between looks at the workers
+
+
+class Worker(Protocol):
+    """A training process, as subprocess.Popen has it."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs; below zero if a signal ended it."""
+
+    def terminate(self) -> None:
+        """Ask it to save and stop."""
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train here, which changes no result. jobs: trainings side by side; None for `default_jobs`.
+
+    device: of the trainings, None for a GPU if there is one. on_bad_image: raise or skip.
+    """
+
+    jobs: int | None = None
+    device: str | None = None
+    on_bad_image: str = "raise"
+
+
+Start = Callable[[StudyFolder, Item, Settings, int], Worker]
+Clock = Callable[[StudyFolder, str], Timing]
+
+
+def run_study(
+    path: Path,
+    plan: Plan,
+    settings: Settings | None = None,
+    *,
+    progress: bool = True,
+    start: Start | None = None,
+    clock: Clock | None = None,
+) -> StudyFolder:
+    """Run everything of the plan that `path` does not hold yet.
+
+    A network that fails is stored among the failures and stops no other; the next call tries it again.
+    SIGTERM and Ctrl-C let the trainings save; then JobError, and the next call goes on from there.
+    Raises UserError where the folder holds another study or another process works on it.
+    """
+    settings = settings or Settings()
+    StudyFolder(path).refuse(plan)
+    path.mkdir(parents=True, exist_ok=True)
+    with Run(path).lock(), StopRequest() as stop, Display(plan, shown=progress) as display:
+        StudyFolder(path).keep_plan(plan)
+        study = StudyFolder(path)
+        train_missing(study, settings, start or start_training, stop, display)
+        time_missing(study, clock or time_label, stop, display)
+    return study
+
+
+def default_jobs(device: str, missing: int) -> int:
+    """One training a core for small networks to fill a CPU, eight at most; one on a GPU."""
+    return 1 if device.startswith("cuda") else max(1, min(machine.cores(), missing, 8))
+
+
+def train_missing(
+    study: StudyFolder, settings: Settings, start: Start, stop: StopRequest, display: Display
+) -> None:
+    """Train every run that has no result, in the plan's order, `jobs` at a time."""
+    waiting = deque(item for item in study.plan.items if study.result(item) is None)
+    jobs = settings.jobs or default_jobs(settings.device or machine.default_device(), len(waiting))
+    threads = max(1, machine.cores() // jobs)
+    running: dict[Item, Worker] = {}
+    attempts: dict[Item, int] = {}
+    display.begin(len(study.plan.items) - len(waiting))
+    try:
+        while waiting or running:
+            _stop_if_asked(stop)
+            while waiting and len(running) < jobs:
+                item = waiting.popleft()
+                attempts[item] = attempts.get(item, 0) + 1
+                study.forget_failure(item.name)
+                running[item] = start(study, item, settings, threads)
+                display.started(item)
+            for item in [item for item, worker in running.items() if worker.poll() is not None]:
+                code = running.pop(item).wait()
+                result = study.result(item)
+                if result is not None:
+                    display.finished(item, result)
+                elif (code <= 0 or code == STOPPED) and attempts[item] < ATTEMPTS:  # killed or stopped
+                    waiting.appendleft(item)
+                    display.again(item)
+                else:
+                    reason = _reason(study, item, code)
+                    failure = Failure("training", item.label, item.seed, reason, attempts[item])
+                    study.keep_failure(item.name, failure)
+                    display.failed(failure)
+            display.tick({item: study.run(item) for item in running})
+            if running:
+                time.sleep(POLL)
+    finally:
+        for worker in running.values():
+            worker.terminate()
+        for worker in running.values():
+            worker.wait()
+
+
+def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: Display) -> None:
+    """Time every network that has a finished run and no timing, one after another, nothing beside it."""
+    done = {item.label for item in study.results()}
+    labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
+    for label in labels:
+        _stop_if_asked(stop)
+        study.forget_failure(_timing_name(label))
+        display.timing(label)
+        try:
+            timing = clock(study, label)
+        except (UserError, JobError) as error:
+            _stop_if_asked(stop)
+            failure = Failure("timing", label, None, str(error))
+            study.keep_failure(_timing_name(label), failure)
+            display.failed(failure)
+        else:
+            study.keep_timing(label, timing)
+
+
+def start_training(study: StudyFolder, item: Item, settings: Settings, threads: int) -> Worker:
+    """Start a process that trains the run, or resumes it; what it says goes to the run's log."""
+    asked = {
+        "item": asdict(item),
+        "out": str(study.run(item)),
+        "settings": {
+            "device": settings.device or machine.default_device(),
+            "threads": threads,
+            "on_bad_image": settings.on_bad_image,
+        },
+        "parent": os.getpid(),
+    }
+    log = study.log(item)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rescale.studies.worker", json.dumps(asked)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the workers
+        )
+
+
+def time_label(study: StudyFolder, label: str) -> Timing:
+    """Time a network as its first finished run trained it: its classes, its resolved recipe."""
+    item = next(item for item in study.results() if item.label == label)
+    run = Run.open(study.run(item))
+    return time_network(run.model, study.plan.timing, run.recipe)
+
+
+def _timing_name(label: str) -> str:
+    return f"timing-{file_name(label)}"
+
+
+def _stop_if_asked(stop: StopRequest) -> None:
+    if stop.asked:
+        raise JobError(f"stopped by {stop.asked}; the same command again goes on where this stopped")
+
+
+def _reason(study: StudyFolder, item: Item, code: int) -> str:
+    """Why a worker ended: its last line, or the signal."""
+    if code < 0:
+        return f"killed by signal {-code} {ATTEMPTS} times (memory full?)"
+    try:
+        lines = study.log(item).read_text(errors="replace").split("\n")
+    except OSError:
+        lines = []
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else f"ended with exit code {code}"

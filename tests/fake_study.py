@@ -1,0 +1,96 @@
+"""A study folder whose figures are made up: what the runner and the trainings would have left behind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rescale.bench.timing import Protocol, Timing
+from rescale.studies.folder import Failure, StudyFolder
+from rescale.studies.plan import Item, Plan, family
+
+NETWORKS = {  # top-1 and milliseconds a step: invented
+    "resnetrs26x0.125@32": (91.2, 11.0),
+    "resnetrs26x0.25@24": (94.4, 15.5),
+    "resnetrs26x0.25@32": (97.1, 21.0),
+    "resnetrs50x0.25@32": (97.9, 37.0),
+    "resnetrs26x0.5@32": (98.2, 52.0),
+    "resnet26x0.25@32": (96.1, 19.0),
+    "resnet50x0.25@32": (96.9, 35.0),
+    "timm:resnet10t@32": (95.0, 33.0),
+    "timm:mobilenetv3_small_050@32": (89.5, 24.0),
+}
+
+
+def plan(networks: dict[str, tuple[float, float]] = NETWORKS, seeds: int = 3, **changes: Any) -> Plan:
+    items = tuple(
+        Item(model, "resnet-rs", "digits", seed, ("flip=0", "epochs=16"), model, family(model))
+        for seed in range(seeds)
+        for model in networks
+    )
+    made = Plan("MADE-UP FIGURES: digits", items, Protocol(batch=32), "rescale study pareto --models ...")
+    return replace(made, **changes)
+
+
+def result(item: Item, top1: float) -> dict[str, Any]:
+    return {
+        "model": item.model,
+        "resolution": 32,
+        "params": 700_000 + len(item.model) * 13_000,
+        "macs": 5_000_000 + len(item.model) * 213_000,
+        "activations": 90_000 + len(item.model) * 1_234,
+        "top1": top1,
+        "top5": min(100.0, top1 + 2),
+        "loss": 0.2,
+        "val_images": 360,
+        "epochs": 16,
+        "seconds": 31.5,
+        "seed": item.seed,
+        "not_applied": [f"{item.model}: stochastic depth by stage"] if item.model.startswith("timm:") else [],
+        "bad_images": 0,
+    }
+
+
+def timing(model: str, seconds: float, **changes: Any) -> Timing:
+    made = Timing(
+        model=model,
+        resolution=32,
+        mode="train",
+        batch=32,
+        batch_fitted=32,
+        latency_s=seconds,
+        quartiles_s=(0.95 * seconds, 1.1 * seconds),
+        images_per_s=32 / seconds,
+        memory_bytes=int(seconds * 9e9),
+        precision="fp32",
+        memory_format="channels_last",
+        settings={"device": "Imaginary CPU", "cores": 2, "threads": 2, "load_average": 0.1, "torch": "2.15"},
+    )
+    return replace(made, **changes)
+
+
+def finish(study: StudyFolder, item: Item, top1: float) -> None:
+    """What a training leaves behind."""
+    folder = study.run(item)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = {"name": "resnet-rs", "epochs": 16, "flip": 0.0, "dropout": 0.25 if "rs" in item.model else 0.0}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "result.json").write_text(json.dumps(result(item, top1)))
+
+
+def fake_study(path: Path, *, seeds: int = 3, failing: str = "") -> StudyFolder:
+    """A finished study; one network may have failed."""
+    StudyFolder(path).keep_plan(plan(seeds=seeds))
+    study = StudyFolder(path)
+    for item in study.plan.items:
+        if item.label == failing:
+            failure = Failure("training", item.label, item.seed, "step 7: the loss is nan")
+            study.keep_failure(item.name, failure)
+        else:
+            finish(study, item, NETWORKS[item.label][0] + 0.2 * (item.seed - (seeds - 1) / 2))
+    for label, (_, milliseconds) in NETWORKS.items():
+        if label != failing:
+            study.keep_timing(label, timing(label, milliseconds / 1000))
+    return study

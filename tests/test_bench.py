@@ -1,0 +1,174 @@
+"""Timing: the halving, the clock, memory, and the value that keeps it all."""
+
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from fake_study import timing
+from rescale.bench import Protocol, Timing, time_network
+from rescale.bench.measure import (
+    DidNotFit,
+    halve_until_it_fits,
+    others_busy,
+    peak_memory,
+    ran_out_of_memory,
+    time_steps,
+)
+from rescale.bench.timing import quartiles
+from rescale.errors import JobError, UserError
+from rescale.families import network
+
+NET = network("resnetrs26x0.125@32")
+
+
+def test_a_timing_survives_json():
+    made = timing("resnetrs50@160", 0.1)
+    assert Timing.from_json(made.to_json()) == made
+    with pytest.raises(ValueError, match="not a timing"):
+        Timing.from_json('{"model": "x"}')
+
+
+def test_a_protocol_names_all_its_mistakes():
+    with pytest.raises(UserError) as caught:
+        Protocol(mode="training", batch=0, device="gpu", precision="fp8", repeats=0)
+    assert len(caught.value.lines) == 5
+    assert "'train'" in caught.value.lines[0]
+
+
+def test_halving_stops_at_what_fits():
+    tried = []
+
+    def attempt(batch):
+        tried.append(batch)
+        if batch > 20:
+            raise DidNotFit
+        return "done"
+
+    assert halve_until_it_fits(128, attempt) == (16, "done")
+    assert tried == [128, 64, 32, 16]
+
+
+def fake_worker(capacity, seconds=(0.1, 0.2, 0.3)):
+    """Memory for so many images, and a clock that does not run."""
+    asked = []
+
+    def ask(request):
+        asked.append(request)
+        if request["batch"] > capacity:
+            return {"fits": False}
+        return {
+            "fits": True,
+            "seconds": list(seconds),
+            "memory_bytes": 1000 * request["batch"],
+            "precision": "fp32",
+            "memory_format": "channels_last",
+            "settings": {"threads": 1},
+        }
+
+    return ask, asked
+
+
+def test_seconds_are_scaled_to_the_batch_asked_for():
+    ask, asked = fake_worker(capacity=40)
+    found = time_network(NET, Protocol(batch=128), ask=ask)
+    assert [request["batch"] for request in asked] == [128, 64, 32]
+    assert (found.batch, found.batch_fitted) == (128, 32)
+    assert found.latency_s == pytest.approx(4 * 0.2)
+    assert found.quartiles_s == pytest.approx((4 * 0.15, 4 * 0.25))
+    assert found.images_per_s == pytest.approx(32 / 0.2)
+    assert found.memory_bytes == 32_000
+    assert found.settings == {"threads": 1}
+
+
+def test_not_one_image_and_a_failing_model_are_errors():
+    with pytest.raises(JobError, match="not even one image"):
+        time_network(NET, Protocol(batch=4), ask=fake_worker(capacity=0)[0])
+    with pytest.raises(JobError, match="RuntimeError: broken"):
+        time_network(NET, ask=lambda _: {"error": "RuntimeError: broken"})
+
+
+def test_the_clock_skips_the_warm_up_and_waits_for_the_device():
+    events = []
+    seconds = time_steps(
+        lambda: events.append("step"), warmup=2, repeats=3, wait=lambda: events.append("wait")
+    )
+    assert events == ["step", "step", "wait", *["step", "wait"] * 3]
+    assert len(seconds) == 3 and all(s >= 0 for s in seconds)
+
+
+def test_quartiles_are_numpys():
+    numpy = pytest.importorskip("numpy")
+    for values in ([3.0], [1.0, 2.0], [5.0, 1.0, 4.0, 2.0], [0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2]):
+        assert quartiles(values) == pytest.approx(tuple(numpy.quantile(values, [0.25, 0.5, 0.75])))
+
+
+def test_which_errors_tell_of_full_memory():
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert ran_out_of_memory(caught.value)
+    assert ran_out_of_memory(MemoryError())
+    assert ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not ran_out_of_memory(RuntimeError("Expected more than 1 value per channel"))
+
+
+def test_peak_memory_sees_what_was_freed_and_not_the_parents():
+    parent = bytearray(300 << 20)  # a child's getrusage maximum would begin here
+    parent[::4096] = b"x" * len(parent[::4096])
+    code = (
+        "from rescale.bench.measure import peak_memory\n"
+        "before = peak_memory(); a = bytearray(100 << 20); a[::4096] = b'x' * len(a[::4096]); del a\n"
+        "print(before, peak_memory() - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, grown = map(int, said.split())
+    assert before < 200 << 20
+    assert 95 << 20 < grown < 140 << 20
+    assert peak_memory() > 300 << 20
+
+
+def test_what_others_keep_busy():
+    assert others_busy((10.0, 4.0), (18.0, 7.0), wall=5.0) == pytest.approx(1.0)
+    assert others_busy((10.0, 4.0), (10.0, 7.0), wall=5.0) == 0
+    assert others_busy(None, None, 1.0) is None
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_a_real_network_is_timed(mode):
+    protocol = Protocol(mode=mode, batch=4, precision="fp32", threads=1, warmup=1, repeats=3)
+    found = time_network(NET, protocol)
+    assert (found.model, found.resolution, found.batch_fitted) == (NET.name, 32, 4)
+    assert found.quartiles_s[0] <= found.latency_s <= found.quartiles_s[1]
+    assert found.images_per_s == pytest.approx(4 / found.latency_s)
+    assert 0 < found.memory_bytes < 2 << 30
+    assert found.precision == "fp32"
+    assert found.settings["threads"] == 1 and found.settings["repeats"] == 3
+    assert {"device", "torch", "load_average", "others_busy_cores", "date"} <= found.settings.keys()
+
+
+def test_a_step_too_large_for_the_memory_is_halved(monkeypatch):
+    from rescale.bench import worker
+
+    asked = worker.request(NET, Protocol(batch=8), 8, None)
+
+    def full(_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
+
+    monkeypatch.setattr(worker, "measure", full)
+    assert worker.answer(asked) == {"fits": False}
+
+
+def test_requests_hold_the_whole_network():
+    from rescale.bench import worker
+    from rescale.models import External
+
+    for model in (NET, External("timm:resnet10t@64", 64, 7)):
+        assert worker.read_model(worker.request(model, Protocol(), 2, None)["model"]) == model
+
+
+def test_changes_of_a_timing_are_seen():
+    made = timing("a", 1.0)
+    assert replace(made, batch=1) != made and asdict(made)["batch"] == 32

@@ -1,0 +1,289 @@
+"""Plans, and a runner that runs what is missing and nothing else; the trainings are fakes."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from fake_study import NETWORKS, finish, plan, timing
+from rescale.bench import Protocol
+from rescale.errors import JobError, UserError
+from rescale.studies import Item, Plan, Settings, StudyFolder, pareto_plan, run_study
+from rescale.studies.plan import family, from_file, to_yaml
+from rescale.studies.worker import STOPPED
+
+FEW = dict(list(NETWORKS.items())[:4])
+
+
+class Ended:
+    """A training that has ended at once."""
+
+    def __init__(self, code=0):
+        self.code = code
+
+    def poll(self):
+        return self.code
+
+    wait = poll
+
+    def terminate(self):
+        pass
+
+
+class Trainings:
+    """Starts fakes: by item name the exit codes still to come; without one it finishes well."""
+
+    def __init__(self, **codes):
+        self.codes = {name.replace("_s", "-s"): list(found) for name, found in codes.items()}
+        self.started = []
+        self.threads = set()
+
+    def __call__(self, study, item, settings, threads):
+        self.started.append(item.name)
+        self.threads.add(threads)
+        left = self.codes.get(item.name, [])
+        code = left.pop(0) if left else 0
+        if code == 0:
+            finish(study, item, 90.0)
+        elif code > 0:
+            study.log(item).parent.mkdir(exist_ok=True)
+            study.log(item).write_text("epoch 1\nstep 7: the loss is nan\n")
+        return Ended(code)
+
+
+class Clock:
+    """Times by looking nothing up; fails for some."""
+
+    def __init__(self, *failing):
+        self.failing, self.timed = failing, []
+
+    def __call__(self, study, label):
+        self.timed.append(label)
+        if label in self.failing:
+            raise JobError("not even one image fits")
+        return timing(label, 0.01)
+
+
+def run(path, made, trainings=None, clock=None, jobs=2):
+    trainings, clock = trainings or Trainings(), clock or Clock()
+    study = run_study(path, made, Settings(jobs=jobs), progress=False, start=trainings, clock=clock)
+    return study, trainings, clock
+
+
+def test_everything_runs_once_and_in_order(tmp_path):
+    made = plan(FEW, seeds=2)
+    study, trainings, clock = run(tmp_path / "s", made)
+    assert trainings.started == [item.name for item in made.items]
+    assert clock.timed == list(FEW)
+    assert list(study.results()) == list(made.items)
+    _, again, clock = run(tmp_path / "s", made)
+    assert again.started == [] and clock.timed == []
+
+
+def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
+    made = plan(FEW, seeds=2)
+    study, _, _ = run(tmp_path / "s", made)
+    lost = [made.items[1], made.items[6]]
+    for item in lost:
+        (study.run(item) / "result.json").unlink()
+    (tmp_path / "s" / "timings" / "resnetrs26x0.25@32.json").unlink()
+    _, trainings, clock = run(tmp_path / "s", made)
+    assert trainings.started == [item.name for item in lost]
+    assert clock.timed == ["resnetrs26x0.25@32"]
+
+
+def test_a_failure_is_recorded_stops_nothing_and_is_tried_again(tmp_path):
+    made = plan(FEW, seeds=1)
+    bad = made.items[0]
+    trainings = Trainings()
+    trainings.codes = {bad.name: [1]}
+    study, trainings, clock = run(tmp_path / "s", made, trainings)
+    assert len(study.results()) == 3 and clock.timed == list(FEW)[1:]
+    (failure,) = study.failures()
+    assert (failure.label, failure.seed, failure.what) == (bad.label, 0, "training")
+    assert failure.reason == "step 7: the loss is nan"
+    study, trainings, clock = run(tmp_path / "s", made)
+    assert trainings.started == [bad.name] and clock.timed == [bad.label]
+    assert study.failures() == []
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, STOPPED])
+def test_a_killed_worker_is_started_once_more(tmp_path, code):
+    made = plan(FEW, seeds=1)
+    victim = made.items[2]
+    trainings = Trainings()
+    trainings.codes = {victim.name: [code]}
+    study, trainings, _ = run(tmp_path / "s", made, trainings)
+    assert trainings.started.count(victim.name) == 2 and len(trainings.started) == 5
+    assert victim in study.results() and study.failures() == []
+
+
+def test_a_worker_killed_twice_has_failed(tmp_path):
+    made = plan(FEW, seeds=1)
+    victim = made.items[2]
+    trainings = Trainings()
+    trainings.codes = {victim.name: [-9, -9]}
+    study, trainings, _ = run(tmp_path / "s", made, trainings)
+    assert trainings.started.count(victim.name) == 2
+    (failure,) = study.failures()
+    assert failure.attempts == 2 and "signal 9" in failure.reason
+    assert len(study.results()) == 3
+
+
+def test_a_failed_timing_is_recorded_too(tmp_path):
+    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), clock=Clock("resnetrs26x0.25@24"))
+    (failure,) = study.failures()
+    assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@24", None)
+    assert len(study.timings()) == 3
+    study, _, clock = run(tmp_path / "s", plan(FEW, seeds=1))
+    assert clock.timed == ["resnetrs26x0.25@24"] and study.failures() == []
+
+
+def test_workers_share_the_cores(tmp_path):
+    from rescale import machine
+
+    _, trainings, _ = run(tmp_path / "s", plan(FEW, seeds=1), jobs=1)
+    assert trainings.threads == {machine.cores()}
+    _, trainings, _ = run(tmp_path / "t", plan(FEW, seeds=1), jobs=2 * machine.cores())
+    assert trainings.threads == {1}
+
+
+def test_nothing_is_timed_before_all_trainings_have_ended(tmp_path):
+    events = []
+    trainings, clock = Trainings(), Clock()
+    run_study(
+        tmp_path / "s",
+        plan(FEW, seeds=2),
+        Settings(jobs=2),
+        progress=False,
+        start=lambda *asked: events.append("train") or trainings(*asked),
+        clock=lambda *asked: events.append("time") or clock(*asked),
+    )
+    assert events == ["train"] * 8 + ["time"] * 4
+
+
+def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
+    made = plan(FEW, seeds=1)
+    told = []
+
+    class Running(Ended):
+        def poll(self):
+            return None
+
+        def terminate(self):
+            told.append("terminate")
+
+        def wait(self):
+            told.append("wait")
+            return STOPPED
+
+    def start(study, item, settings, threads):
+        if item == made.items[1]:
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one would end the process
+        return Running()
+
+    with pytest.raises(JobError, match="SIGTERM.*goes on"):
+        run_study(tmp_path / "s", made, Settings(jobs=2), progress=False, start=start, clock=Clock())
+    assert sorted(told) == ["terminate", "terminate", "wait", "wait"]
+    assert StudyFolder(tmp_path / "s").failures() == []
+    _, trainings, _ = run(tmp_path / "s", made)
+    assert len(trainings.started) == 4
+
+
+def test_two_drivers_refuse_each_other(tmp_path):
+    made = plan(FEW, seeds=1)
+
+    def start(study, item, settings, threads):
+        with pytest.raises(UserError, match="another process"):
+            run(tmp_path / "s", made)
+        return Trainings()(study, item, settings, threads)
+
+    study, _, _ = run(tmp_path / "s", made, start)
+    assert len(study.results()) == 4
+
+
+def test_a_study_may_grow_and_nothing_else(tmp_path):
+    made = plan(FEW, seeds=1)
+    run(tmp_path / "s", made)
+    _, trainings, _ = run(tmp_path / "s", plan(FEW, seeds=2))
+    assert [name[-2:] for name in trainings.started] == ["s1"] * 4
+    other = replace(made, items=tuple(replace(item, changes=("epochs=3",)) for item in made.items))
+    with pytest.raises(UserError, match=r"changes flip=0 epochs=16, not epochs=3"):
+        run(tmp_path / "s", other)
+    with pytest.raises(UserError, match=r"resnetrs26x0.125@32-s0, which is not asked for"):
+        run(tmp_path / "s", plan(dict(list(FEW.items())[1:]), seeds=2))
+    with pytest.raises(UserError, match=r"batch 32, not 64"):
+        run(tmp_path / "s", replace(plan(FEW, seeds=2), timing=Protocol(batch=64)))
+
+
+def test_a_folder_that_is_no_study_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="no study"):
+        run(tmp_path, plan(FEW, seeds=1))
+    with pytest.raises(UserError, match="is a file"):
+        run(tmp_path / "thesis.tex", plan(FEW, seeds=1))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_plans_survive_yaml(tmp_path):
+    made = replace(plan(), notes=("flip=0: digits",))
+    (tmp_path / "plan.yaml").write_text(to_yaml(made))
+    assert from_file(tmp_path / "plan.yaml") == made
+
+
+def test_a_plan_by_hand_needs_little(tmp_path):
+    text = "title: additive\nitems:\n- {model: resnet26x0.25@32, recipe: resnet-2015, data: digits}\n"
+    (tmp_path / "plan.yaml").write_text(text)
+    made = from_file(tmp_path / "plan.yaml")
+    assert made.labels == ["resnet26x0.25@32"] and made.items[0].group == "resnet"
+
+
+def test_all_mistakes_in_a_plan_are_named(tmp_path):
+    text = "title: x\nitems:\n- {modell: a, recipe: r, data: d}\n- {model: a, recipe: r, data: d, seed: x}\n"
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        from_file(tmp_path / "plan.yaml")
+    said = "\n".join(caught.value.lines)
+    assert "'model'" in said and "seed" in said
+
+
+def test_a_plan_of_several_recipes_compares_them():
+    made = pareto_plan(
+        ["resnet26x0.25@32", "resnet50x0.25@32"], ["resnet-2015", "resnet-rs"], "digits", seeds=2
+    )
+    assert len(made.items) == 8 and len(made.labels) == 4
+    assert {item.group for item in made.items} == {"resnet, resnet-2015", "resnet, resnet-rs"}
+    assert [item.seed for item in made.items] == [0] * 4 + [1] * 4
+    assert len({item.name for item in made.items}) == 8
+
+
+def test_a_network_named_twice_is_refused():
+    with pytest.raises(UserError, match="both called"):
+        pareto_plan(["resnet26", "resnet26"], ["resnet-rs"], "digits")
+    with pytest.raises(UserError, match="at least one model"):
+        pareto_plan([], ["resnet-rs"], "digits")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("resnetrs50x0.25@160", "resnetrs"),
+        ("resnet2-2-2-2+se@32", "resnet"),
+        ("timm:resnetrs50@160", "timm:resnetrs"),
+        ("timm:mobilenetv3_small_050", "timm:mobilenetv3"),
+        ("timm:efficientnet_b0", "timm:efficientnet"),
+        ("python:mine.nets:convnet", "convnet"),
+        ("nets/own.yaml", "own"),
+    ],
+)
+def test_families(model, expected):
+    assert family(model) == expected
+
+
+def test_results_are_plain_json(tmp_path):
+    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1))
+    found = json.loads((study.run(study.plan.items[0]) / "result.json").read_text())
+    assert study.results()[study.plan.items[0]] == found
+    assert isinstance(study.plan, Plan) and isinstance(study.plan.items[0], Item)
