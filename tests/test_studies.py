@@ -184,7 +184,7 @@ def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)  # a second one would end the process
         return Running()
 
-    with pytest.raises(JobError, match="SIGTERM.*goes on"):
+    with pytest.raises(JobError, match=r"SIGTERM.*goes on"):
         run_study(tmp_path / "s", made, Settings(jobs=2), progress=False, start=start, clock=Clock())
     assert sorted(told) == ["terminate", "terminate", "wait", "wait"]
     assert StudyFolder(tmp_path / "s").failures() == []

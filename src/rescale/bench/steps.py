@@ -29,7 +29,12 @@ def prepare(
     """
     chosen = resolved(model, protocol, batch, plain)
     task = Classification(_MIDDLE, _MIDDLE, chosen.label_smoothing, chosen.mixup, protocol.device)
-    rates = Rates(chosen.dropout, chosen.stochastic_depth, chosen.stochastic_depth_by, chosen.bn_momentum)
+    rates = Rates(
+        float(chosen.dropout),
+        float(chosen.stochastic_depth),
+        chosen.stochastic_depth_by,
+        float(chosen.bn_momentum),
+    )
     torch.manual_seed(0)
     module, _ = make(model, rates)
     module = module.to(protocol.device).to(memory_format=torch.channels_last)
@@ -66,7 +71,7 @@ def resolved(
     """The recipe in numbers, with this batch in one piece and the precision asked for."""
     if plain is None:
         native = machine.native_bf16(protocol.device)
-        chosen = resolve(recipe("resnet-rs"), model, None, native_bf16=native).recipe
+        chosen = resolve(recipe("resnet-rs"), model, native_bf16=native).recipe
     else:
         chosen = Recipe.model_validate(plain)
     changes: dict[str, Any] = {"batch": batch, "accumulate": 1}

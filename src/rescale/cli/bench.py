@@ -50,7 +50,7 @@ def bench(
     native = machine.native_bf16(protocol.device)
     timings = []
     for model in models:
-        own = resolve(chosen, model, None, native_bf16=native).recipe
+        own = resolve(chosen, model, native_bf16=native).recipe
         timings.append(time_network(model, protocol, own))
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))

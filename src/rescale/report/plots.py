@@ -209,7 +209,7 @@ def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
         [box for ends in _lines(rows) for box in _along(*to_pixels(ends))],
     )
     for text, box, corner, (x, y) in zip(texts, boxes, corners, anchors, strict=True):
-        text.set_position(axes.transData.inverted().transform(corner))
+        text.set_position(tuple(axes.transData.inverted().transform(corner)))
         near = (min(max(x, corner[0]), corner[0] + box.width), min(max(y, corner[1]), corner[1] + box.height))
         if math.dist((x, y), near) > 2.2 * radius:
             ends = axes.transData.inverted().transform([(x, y), near])

@@ -1,8 +1,9 @@
 """A study as data: which networks, by which recipe, on which data, with which seeds; YAML in and out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -131,18 +132,19 @@ def check(plan: Plan) -> None:
     from rescale.recipes import recipe, with_changes
 
     mistakes: dict[str, None] = {}
-    for look_up in (
-        *(lambda m=m: model_named(m) for m in dict.fromkeys(item.model for item in plan.items)),
-        *(
-            lambda r=r, c=c: with_changes(recipe(r), c)
-            for r, c in dict.fromkeys((item.recipe, item.changes) for item in plan.items)
-        ),
-        *(lambda d=d: open_data(d) for d in dict.fromkeys(item.data for item in plan.items)),
-    ):
+
+    def attempt(look_up: Callable[[], object]) -> None:
         try:
             look_up()
         except UserError as error:
             mistakes.update(dict.fromkeys(error.lines))
+
+    for name in dict.fromkeys(item.model for item in plan.items):
+        attempt(partial(model_named, name))
+    for name, changes in dict.fromkeys((item.recipe, item.changes) for item in plan.items):
+        attempt(lambda name=name, changes=changes: with_changes(recipe(name), changes))
+    for data in dict.fromkeys(item.data for item in plan.items):
+        attempt(partial(open_data, data))
     if mistakes:
         raise UserError(*mistakes)
 

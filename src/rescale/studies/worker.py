@@ -45,7 +45,7 @@ def main() -> None:
     """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. It says why."""
     asked = json.loads(sys.argv[1])
     die_with(asked["parent"])
-    from rescale.training import Stopped
+    from rescale.training.loop import Stopped
 
     try:
         work(asked)
