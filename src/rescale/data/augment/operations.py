@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 FILL = (128, 128, 128)
 
@@ -47,8 +47,8 @@ def invert(image: Image.Image) -> Image.Image:
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keep the upper `bits` bits, at most 8."""
-    shift = 8 - min(bits, 8)
+    """Keep the upper `bits` bits, at least 1 (TensorFlow shifts by 7 at most) and at most 8."""
+    shift = 8 - min(max(bits, 1), 8)
     return image.point([(level >> shift) << shift for level in range(256)] * 3)
 
 
@@ -90,24 +90,37 @@ def sharpness(image: Image.Image, factor: float) -> Image.Image:
     if min(image.size) < 3:
         return image
     pixels = np.asarray(image)
-    x = pixels.astype(np.float32)
-    inner = sum(
-        x[i : x.shape[0] - 2 + i, j : x.shape[1] - 2 + j] * np.float32((5 if i == j == 1 else 1) / 13)
-        for i in range(3)
-        for j in range(3)
-    )
     smooth = pixels.copy()
-    smooth[1:-1, 1:-1] = np.clip(inner, 0, 255).astype(np.uint8)
+    smooth[1:-1, 1:-1] = _smoothed(pixels)
     return _blend(smooth, pixels, factor)
+
+
+def _smoothed(pixels: np.ndarray) -> np.ndarray:
+    """Mean over 3x3 pixels with the middle weighing 5 of 13, without the border; truncated, as TensorFlow does.
+
+    In integers, but for the sums that 13 divides: there TensorFlow's rounding may fall just short.
+    """
+    across = pixels[:, :-2].astype(np.uint16)
+    across += pixels[:, 1:-1]
+    across += pixels[:, 2:]
+    total = across[:-2] + across[1:-1] + across[2:] + pixels[1:-1, 1:-1] * np.uint16(4)
+    found = total // np.uint16(13)
+    y, x, channel = np.nonzero(found * np.uint16(13) == total)
+    sums = np.zeros(len(y), dtype=np.float32)
+    for i in range(9):  # multiply-add with one rounding, in the order of the kernel
+        weight = np.float64(np.float32(5 if i == 4 else 1) / np.float32(13))
+        sums = (sums + pixels[y + i // 3, x + i % 3, channel] * weight).astype(np.float32)
+    found[y, x, channel] = sums.astype(np.uint16)
+    return found.astype(np.uint8)
 
 
 def rotate(image: Image.Image, degrees: float) -> Image.Image:
     """Rotate about the centre; positive turns counter-clockwise."""
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    width, height = image.size
-    x0 = ((width - 1) - (cos * (width - 1) - sin * (height - 1))) / 2
-    y0 = ((height - 1) - (sin * (width - 1) + cos * (height - 1))) / 2
+    angle = np.float32(math.radians(degrees))  # in single precision throughout, as TensorFlow
+    cos, sin = np.cos(angle), np.sin(angle)
+    right, bottom = np.float32(image.width - 1), np.float32(image.height - 1)
+    x0 = (right - (cos * right - sin * bottom)) / 2
+    y0 = (bottom - (sin * right + cos * bottom)) / 2
     return _affine(image, (cos, -sin, x0, sin, cos, y0))
 
 
@@ -151,7 +164,7 @@ _INVERT = [255 - level for level in range(256)] * 3
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    """Nearest-neighbour transform: output (x, y) comes from (ax + by + c, dx + ey + f), rounded half to even.
+    """Nearest-neighbour transform: output (x, y) comes from (ax + by + c, dx + ey + f), halves rounded away.
 
     By index maps, since Pillow adds half a pixel before and TensorFlow does not.
     """
@@ -159,9 +172,9 @@ def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     a, b, c, d, e, f = (np.float32(value) for value in matrix)
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     if b == 0 and d == 0 and a == 1 and e == 1:
-        return _shifted(image, int(np.rint(c)), int(np.rint(f)))
-    columns = np.rint(a * x + b * y + c).astype(np.int32)
-    rows = np.rint(d * x + e * y + f).astype(np.int32)
+        return _shifted(image, int(_rounded(c)), int(_rounded(f)))
+    columns = _rounded(a * x + b * y + c)
+    rows = _rounded(d * x + e * y + f)
     outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
     flat = rows * width + columns
     flat[outside] = width * height  # one more pixel, of the fill
@@ -169,6 +182,12 @@ def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     source[:-1] = np.asarray(image).reshape(-1, 3)
     source[-1] = FILL
     return Image.fromarray(source[flat])
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """To the nearest integer, halves away from zero; in double precision, so that adding a half is exact."""
+    wide = np.asarray(values, dtype=np.float64)
+    return np.trunc(wide + np.copysign(0.5, wide)).astype(np.int32)
 
 
 def _shifted(image: Image.Image, x: int, y: int) -> Image.Image:

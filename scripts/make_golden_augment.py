@@ -1,0 +1,120 @@
+"""Make tests/golden/augment.npz and autoaugment_v0.json with the ResNet-RS authors' own operations.
+
+Needs tf-models-official 2.20 in an environment of its own (3 GB; no part of the project's dependencies):
+
+    python -m venv golden && golden/bin/pip install tf-models-official==2.20.0
+    TF_USE_LEGACY_KERAS=1 golden/bin/python scripts/make_golden_augment.py
+"""
+
+import functools
+import inspect
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from official.vision.ops import augment
+
+OUT = Path(__file__).parent.parent / "tests" / "golden"
+
+
+def images() -> dict[str, np.ndarray]:
+    """Made pictures: gradients, noise, shapes, a flat one, and a wide one."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:40, 0:40]
+    gradient = np.stack([x * 5, y * 5, 255 - (x + y) * 2], -1)
+    shapes = np.full((40, 40, 3), (30, 90, 160))
+    shapes[8:28, 10:34] = (220, 40, 60)
+    shapes[(x - 26) ** 2 + (y - 26) ** 2 < 120] = (250, 240, 20)
+    wide_y, wide_x = np.mgrid[0:32, 0:56]
+    wide = np.stack([wide_x * 3 + 40, wide_y * 2 + 60, (wide_x * wide_y) % 200], -1)
+    wide = wide + rng.integers(0, 25, wide.shape)
+    found = {
+        "gradient": gradient,
+        "noise": rng.integers(0, 256, (40, 40, 3)),
+        "shapes": shapes,
+        "flat": np.full((32, 32, 3), 77),
+        "wide": wide,
+    }
+    return {name: value.astype(np.uint8) for name, value in found.items()}
+
+
+def calls() -> dict[str, tuple[str, tuple]]:
+    """Our operation and its arguments, by the key the result is stored under."""
+    made = {"auto_contrast": ("auto_contrast", ()), "equalize": ("equalize", ()), "invert": ("invert", ())}
+    for bits in (0, 2, 4, 6, 8):
+        made[f"posterize({bits})"] = ("posterize", (bits,))
+    for threshold in (0, 77, 128, 255):
+        made[f"solarize({threshold})"] = ("solarize", (threshold,))
+    for addition in (33, 110, 165, 220):
+        made[f"solarize_add({addition})"] = ("solarize_add", (addition,))
+    for factor in (0.0, 0.1, 0.64, 1.0, 1.9, 2.8, 3.7):
+        for name in ("color", "contrast", "brightness", "sharpness"):
+            made[f"{name}({factor})"] = (name, (factor,))
+    for sign in (1, -1):
+        for level in (10, 15, 20):
+            made[f"rotate({sign * 3 * level})"] = ("rotate", (sign * 3.0 * level,))
+            made[f"shear_x({sign * 0.03 * level:.3f})"] = ("shear_x", (sign * 0.03 * level,))
+            made[f"shear_y({sign * 0.03 * level:.3f})"] = ("shear_y", (sign * 0.03 * level,))
+            made[f"translate_x({sign * level})"] = ("translate_x", (sign * float(level),))
+            made[f"translate_y({sign * level})"] = ("translate_y", (sign * float(level),))
+    return made
+
+
+def theirs(name: str, image: tf.Tensor, arguments: tuple) -> tf.Tensor:
+    """The authors' operation of that name."""
+    if name == "auto_contrast":
+        return augment.autocontrast(image)
+    if name == "contrast":
+        return contrast(image, *arguments)
+    if name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
+        own = augment.wrapped_rotate if name == "rotate" else getattr(augment, name)
+        return own(image, *arguments, [128, 128, 128])
+    return getattr(augment, name)(image, *arguments)
+
+
+def contrast(image: tf.Tensor, factor: float) -> tf.Tensor:
+    """As the TPU code has it: a histogram's sum, and not its mean, over 256. The Garden's is another."""
+    grey = tf.cast(tf.image.rgb_to_grayscale(image), tf.int32)
+    histogram = tf.histogram_fixed_width(grey, [0, 255], nbins=256)
+    level = tf.clip_by_value(tf.reduce_sum(tf.cast(histogram, tf.float32)) / 256, 0, 255)
+    flat = tf.cast(tf.fill(image.shape, level), tf.uint8)
+    return augment.blend(flat, image, factor)
+
+
+# The TPU code fills what a transform brings in with grey; the Garden's default is to reflect the image.
+augment.transform = functools.partial(augment.transform, fill_mode="constant")
+augment.translate = functools.partial(augment.translate, fill_mode="constant")
+
+
+def policy_v0() -> list:
+    """The sub-policies as its source lists them."""
+    source = inspect.getsource(augment.AutoAugment.policy_v0)
+    rows = re.findall(r"\[\s*\('(\w+)', ([\d.]+), (\d+)\),\s*\('(\w+)', ([\d.]+), (\d+)\)\s*\]", source)
+    return [[[a, float(p), int(m)], [b, float(q), int(n)]] for a, p, m, b, q, n in rows]
+
+
+def main() -> None:
+    """Write both files."""
+    arrays = {f"input/{name}": pixels for name, pixels in images().items()}
+    arguments = {}
+    for key, (name, args) in calls().items():
+        arguments[key] = [name, list(args)]
+        for picture, pixels in images().items():
+            arrays[f"{key}/{picture}"] = theirs(name, tf.constant(pixels), args).numpy()
+    OUT.mkdir(exist_ok=True)
+    np.savez_compressed(OUT / "augment.npz", calls=json.dumps(arguments), **arrays)
+    (OUT / "autoaugment_v0.json").write_text(json.dumps(policy_v0(), indent=1) + "\n")
+    print(
+        len(arrays),
+        "arrays,",
+        (OUT / "augment.npz").stat().st_size,
+        "bytes;",
+        len(policy_v0()),
+        "sub-policies",
+    )
+
+
+if __name__ == "__main__":
+    main()

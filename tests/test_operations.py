@@ -1,0 +1,74 @@
+"""The sixteen operations, pixel for pixel against the authors' code (scripts/make_golden_augment.py)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rescale.data.augment import operations
+from rescale.data.augment.autoaugment import V0
+
+GOLDEN = Path(__file__).parent / "golden"
+ARRAYS = np.load(GOLDEN / "augment.npz")
+CALLS = json.loads(str(ARRAYS["calls"]))
+PICTURES = [name.removeprefix("input/") for name in ARRAYS.files if name.startswith("input/")]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_pixel_by_pixel(call: str) -> None:
+    name, arguments = CALLS[call]
+    for picture in PICTURES:
+        before = ARRAYS[f"input/{picture}"]
+        found = np.asarray(getattr(operations, name)(Image.fromarray(before), *arguments))
+        expected = ARRAYS[f"{call}/{picture}"]
+        assert np.array_equal(found, expected), (
+            f"{picture}: {(found != expected).any(-1).mean():.2%} of pixels differ"
+        )
+        assert found.dtype == np.uint8
+
+
+def test_the_goldens_can_fail() -> None:
+    changed = sum(
+        not np.array_equal(ARRAYS[f"{call}/{picture}"], ARRAYS[f"input/{picture}"])
+        for call in CALLS
+        for picture in PICTURES
+    )
+    assert changed > 0.7 * len(CALLS) * len(PICTURES)  # most operations do something to most pictures
+
+
+def test_every_operation_of_the_policies_is_covered() -> None:
+    assert {name for name, _ in CALLS.values()} == {
+        "auto_contrast", "equalize", "invert", "rotate", "posterize", "solarize", "color", "contrast", "brightness",
+        "sharpness", "shear_x", "shear_y", "translate_x", "translate_y", "solarize_add",
+    }  # fmt: skip  # cutout draws its place inside; test_cutout below
+
+
+def test_autoaugment_v0_is_the_authors() -> None:
+    expected = json.loads((GOLDEN / "autoaugment_v0.json").read_text())
+    assert [[list(operation) for operation in pair] for pair in V0] == expected
+
+
+def test_cutout() -> None:
+    image = Image.new("RGB", (20, 10), (1, 2, 3))
+    found = np.asarray(operations.cutout(image, 4, (3, 9)))
+    grey = (found == 128).all(-1)
+    expected = np.zeros((10, 20), dtype=bool)
+    expected[5:10, 0:7] = True  # rows 5..12 and columns -1..6, cut at the border
+    assert np.array_equal(grey, expected) and (found[~grey] == (1, 2, 3)).all()
+    assert operations.cutout(image, 0, (3, 3)) is image
+
+
+def test_contrast_by_the_true_mean() -> None:
+    image = Image.fromarray(ARRAYS["input/noise"])
+    flat = np.asarray(operations.contrast(image, 0.0, true_mean=True))
+    grey = np.asarray(image.convert("L")).mean()
+    assert len(np.unique(flat)) == 1 and abs(int(flat[0, 0, 0]) - grey) < 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 40), (40, 1)])
+def test_tiny_images(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (10, 200, 30))
+    for call in CALLS.values():
+        assert getattr(operations, call[0])(image, *call[1]).size == size
