@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli import models, recipes, train
+from rescale.cli import data, models, recipes, train
 
 app = typer.Typer(
     name="rescale",
@@ -31,5 +31,6 @@ def _about(
 app.command("models")(models.models)
 app.command("cost")(models.cost)
 app.command("recipes")(recipes.recipes)
+app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(train.evaluate)

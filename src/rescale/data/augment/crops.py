@@ -25,20 +25,20 @@ def random_box(
 ) -> Box | None:
     """A random rectangle of `area` (share of the image) and `ratio` (width / height); None where none fits.
 
-    As the papers' code draws it (TensorFlow's distorted bounding box): the ratio uniform, the area uniform
-    between what the image and the bounds allow, each up to `attempts` times. A box of the whole image
-    counts as none, because the authors' code takes it for a failure and crops the centre.
+    As TensorFlow's distorted bounding box, which the papers' code uses: the ratio is uniform, then the
+    height among those that keep area and ratio inside the image, up to `attempts` times; the place is
+    uniform (TensorFlow leaves the last row and column of places out). A box of the whole image counts
+    as none, because the authors' code takes it for a failure and crops the centre.
     """
+    least, most = area[0] * width * height, area[1] * width * height
     for _ in range(attempts):
         aspect = rng.uniform(*ratio)
-        # heights whose rectangle has an allowed area and lies inside the image
-        low = math.sqrt(area[0] * width * height / aspect)
-        high = min(math.sqrt(area[1] * width * height / aspect), height, width / aspect)
-        if round(low) > high:
-            continue
-        box_height = round(rng.uniform(low, high))
+        low = round(math.sqrt(least / aspect))
+        high = min(round(math.sqrt(most / aspect)), height, int((width + 0.499) / aspect))
+        box_height = int(rng.integers(min(low, high), high + 1))
         box_width = round(box_height * aspect)
-        if not (0 < box_height <= height and 0 < box_width <= width):
+        fits = 0 < box_height <= height and 0 < box_width <= width
+        if not fits or not least <= box_width * box_height <= most:
             continue
         if (box_width, box_height) == (width, height):
             return None
