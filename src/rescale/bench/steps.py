@@ -21,11 +21,11 @@ _MIDDLE = (0.5, 0.5, 0.5)
 
 
 def prepare(
-    model: Network | External, protocol: Protocol, batch: int, plain: dict[str, Any] | None
+    model: Network | External, protocol: Protocol, batch: int, plain: str | None
 ) -> tuple[Callable[[], object], dict[str, str]]:
     """A function that takes one step of `batch` random images, and what it uses (precision, memory_format).
 
-    plain: a resolved recipe as plain data; None for resnet-rs.
+    plain: a resolved recipe as JSON; None for resnet-rs.
     """
     chosen = resolved(model, protocol, batch, plain)
     task = Classification(_MIDDLE, _MIDDLE, chosen.label_smoothing, chosen.mixup, protocol.device)
@@ -65,15 +65,13 @@ def prepare(
     return lambda: stepper(batches, 0), used
 
 
-def resolved(
-    model: Network | External, protocol: Protocol, batch: int, plain: dict[str, Any] | None
-) -> Recipe:
+def resolved(model: Network | External, protocol: Protocol, batch: int, plain: str | None) -> Recipe:
     """The recipe in numbers, with this batch in one piece and the precision asked for."""
     if plain is None:
         native = machine.native_bf16(protocol.device)
         chosen = resolve(recipe("resnet-rs"), model, native_bf16=native).recipe
     else:
-        chosen = Recipe.model_validate(plain)
+        chosen = Recipe.model_validate_json(plain)
     changes: dict[str, Any] = {"batch": batch, "accumulate": 1}
     if protocol.precision != "auto":
         changes["precision"] = protocol.precision

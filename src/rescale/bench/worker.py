@@ -10,29 +10,18 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import torch._dynamo  # the first optimizer would import it, within the measured memory
 
 from rescale import machine
+from rescale.bench import steps
 from rescale.bench.measure import busy_seconds, others_busy, peak_memory, ran_out_of_memory, time_steps
 from rescale.bench.timing import Protocol
 from rescale.errors import JobError, UserError
-
-if TYPE_CHECKING:
-    from rescale.models import External
-    from rescale.network import Network
-
-
-def request(
-    model: "Network | External", protocol: Protocol, batch: int, recipe: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What a worker is asked: everything as plain data."""
-    return {
-        "model": asdict(model),
-        "protocol": asdict(protocol),
-        "batch": batch,
-        "recipe": recipe,
-    }
+from rescale.models import External
+from rescale.network import Network, from_mapping
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
@@ -51,11 +40,6 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Time the steps and take the peak of the memory above its level after the imports."""
     protocol = Protocol(**asked["protocol"])
     load = os.getloadavg()[0]
-    machine.keep_memory()
-    import torch
-
-    from rescale.bench import steps
-
     threads = machine.set_threads(protocol.threads)
     on_gpu = protocol.device.startswith("cuda")
     if on_gpu and not torch.cuda.is_available():
@@ -87,23 +71,20 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_model(found: dict[str, Any]) -> "Network | External":
-    """The model that `request` wrote down."""
-    from rescale.models import External
-    from rescale.network import from_mapping
-
+def read_model(found: dict[str, Any]) -> Network | External:
+    """The model that a request holds."""
     return from_mapping(found) if "stages" in found else External(**found)
 
 
 def wait_for(device: str) -> Callable[[], None]:
     """A function that returns once the GPU has done all it was asked to."""
-    import torch
-
     return lambda: torch.cuda.synchronize(device)
 
 
 def main() -> None:
     """Answer the request on stdin; what a model's own code prints goes to stderr."""
+    machine.keep_memory()
+    print("ready", flush=True)  # all imports are done
     asked = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         found = answer(asked)

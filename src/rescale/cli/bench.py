@@ -31,7 +31,7 @@ def bench(
     from typing import Any, cast
 
     from rescale import machine
-    from rescale.bench import Protocol, time_network
+    from rescale.bench import Protocol, Workers, time_network
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import resolve
@@ -48,10 +48,11 @@ def bench(
     chosen = recipe_named(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
     native = machine.native_bf16(protocol.device)
-    timings = []
-    for model in models:
-        own = resolve(chosen, model, native_bf16=native).recipe
-        timings.append(time_network(model, protocol, own))
+    with Workers(len(models)) as workers:
+        timings = [
+            time_network(model, protocol, resolve(chosen, model, native_bf16=native).recipe, workers)
+            for model in models
+        ]
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:

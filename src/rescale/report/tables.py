@@ -42,39 +42,40 @@ def table(findings: Findings) -> Table:
     return found
 
 
-def _column(
-    title: str, values: list[float | None] | list[int | None] | list[int], base: int, names: tuple[str, ...]
-) -> dict[str, list[str]]:
-    unit, texts = units.column(values, base, names)
-    return {f"{title}\n{unit}": texts}
-
-
 def timing_table(timings: Sequence[Timing]) -> Table:
     """What `rescale bench` prints: a line a network, the settings below."""
     first = timings[0]
     used = first.settings
+    micros = [1e6 * value for timing in timings for value in (timing.latency_s, *timing.quartiles_s)]
+    unit, seconds = units.column(micros, 1000, ("µs", "ms", "s"))
+    columns = {
+        "px\n": [str(timing.resolution) for timing in timings],
+        f"latency\n{unit}": seconds[::3],
+        "quartiles\n": [f"{q1}–{q3}" for q1, q3 in zip(seconds[1::3], seconds[2::3], strict=True)],
+        "images\n/s": [units.digits(timing.images_per_s) for timing in timings],
+        **_column("memory", [timing.memory_bytes for timing in timings], 1024, units.BYTES),
+        "fitted\n": [str(timing.batch_fitted) for timing in timings],
+        "\n": [timing.precision for timing in timings],
+    }
     found = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        caption=f"{CLOCKED[first.mode]}, seconds for {first.batch} images: median of {used['repeats']} "
-        f"steps and their quartiles. {used['device']}, {used['threads']} threads, "
-        f"{first.memory_format}, torch {used['torch']}, load {used['load_average']}.",
+        caption=f"{CLOCKED[first.mode]}, seconds for {first.batch} images: median of {used['repeats']} steps, "
+        f"and quartiles. {used['device']}, threads {used['threads']}, {first.memory_format}, "
+        f"torch {used['torch']}, load {used['load_average']}.",
         caption_justify="left",
     )
-    found.add_column("network", overflow="fold", min_width=12)
-    for title in ("pixels", "latency", "quartiles", "images/s", "memory", "fitted", "precision"):
+    found.add_column("\nnetwork", overflow="fold", min_width=12)
+    for title in columns:
         found.add_column(title, justify="right", no_wrap=True)
-    for timing in timings:
-        first_quartile, third = timing.quartiles_s
-        found.add_row(
-            timing.model,
-            str(timing.resolution),
-            units.seconds(timing.latency_s),
-            f"{units.seconds(first_quartile)}–{units.seconds(third)}",
-            units.digits(timing.images_per_s),
-            units.memory(timing.memory_bytes),
-            str(timing.batch_fitted),
-            timing.precision,
-        )
+    for timing, *cells in zip(timings, *columns.values(), strict=True):
+        found.add_row(timing.model, *cells)
     return found
+
+
+def _column(
+    title: str, values: Sequence[float | None], base: int, names: tuple[str, ...]
+) -> dict[str, list[str]]:
+    unit, texts = units.column(values, base, names)
+    return {f"{title}\n{unit}": texts}

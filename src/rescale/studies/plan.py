@@ -133,6 +133,9 @@ def check(plan: Plan) -> None:
 
     mistakes: dict[str, None] = {}
 
+    def changed_recipe(name: str, changes: Sequence[str]) -> object:
+        return with_changes(recipe(name), changes)
+
     def attempt(look_up: Callable[[], object]) -> None:
         try:
             look_up()
@@ -142,7 +145,7 @@ def check(plan: Plan) -> None:
     for name in dict.fromkeys(item.model for item in plan.items):
         attempt(partial(model_named, name))
     for name, changes in dict.fromkeys((item.recipe, item.changes) for item in plan.items):
-        attempt(lambda name=name, changes=changes: with_changes(recipe(name), changes))
+        attempt(partial(changed_recipe, name, changes))
     for data in dict.fromkeys(item.data for item in plan.items):
         attempt(partial(open_data, data))
     if mistakes:

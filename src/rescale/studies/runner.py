@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rescale import machine
-from rescale.bench import Timing, time_network
+from rescale.bench import Ask, Timing, Workers, time_network
 from rescale.errors import JobError, UserError
 from rescale.studies.display import Display
 from rescale.studies.folder import Failure, StudyFolder
@@ -51,7 +51,7 @@ class Settings:
 
 
 Start = Callable[[StudyFolder, Item, Settings, int], Worker]
-Clock = Callable[[StudyFolder, str], Timing]
+Clock = Callable[[StudyFolder, str, Ask], Timing]
 
 
 def run_study(
@@ -131,19 +131,20 @@ def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: D
     """Time every network that has a finished run and no timing, one after another, nothing beside it."""
     done = {item.label for item in study.results()}
     labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
-    for label in labels:
-        _stop_if_asked(stop)
-        study.forget_failure(_timing_name(label))
-        display.timing(label)
-        try:
-            timing = clock(study, label)
-        except (UserError, JobError) as error:
+    with Workers(len(labels)) as workers:
+        for label in labels:
             _stop_if_asked(stop)
-            failure = Failure("timing", label, None, str(error))
-            study.keep_failure(_timing_name(label), failure)
-            display.failed(failure)
-        else:
-            study.keep_timing(label, timing)
+            study.forget_failure(_timing_name(label))
+            display.timing(label)
+            try:
+                timing = clock(study, label, workers)
+            except (UserError, JobError) as error:
+                _stop_if_asked(stop)
+                failure = Failure("timing", label, None, str(error))
+                study.keep_failure(_timing_name(label), failure)
+                display.failed(failure)
+            else:
+                study.keep_timing(label, timing)
 
 
 def start_training(study: StudyFolder, item: Item, settings: Settings, threads: int) -> Worker:
@@ -171,11 +172,11 @@ def start_training(study: StudyFolder, item: Item, settings: Settings, threads: 
         )
 
 
-def time_label(study: StudyFolder, label: str) -> Timing:
+def time_label(study: StudyFolder, label: str, ask: Ask) -> Timing:
     """Time a network as its first finished run trained it: its classes, its resolved recipe."""
     item = next(item for item in study.results() if item.label == label)
     run = Run.open(study.run(item))
-    return time_network(run.model, study.plan.timing, run.recipe)
+    return time_network(run.model, study.plan.timing, run.recipe, ask)
 
 
 def _timing_name(label: str) -> str:
