@@ -16,13 +16,18 @@ def split(source: Source, share: float, names: Sequence[str], salt: str) -> tupl
     other salts are independent. A class of one image keeps it.
     """
     labels = np.asarray(source.labels)
-    rank = np.array([_hash(f"{salt}/{name}") for name in names])
+    ranks = rank(names, salt)
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = min(max(1, round(share * len(members))), len(members) - 1)
-        held[members[np.argsort(rank[members], kind="stable")[:count]]] = True
+        held[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
     return Subset(source, np.flatnonzero(~held)), Subset(source, np.flatnonzero(held))
+
+
+def rank(names: Sequence[str], salt: str) -> np.ndarray:
+    """A number for each name that orders them at random, the same way everywhere."""
+    return np.array([_hash(f"{salt}/{name}") for name in names])
 
 
 def _hash(text: str) -> int:
