@@ -1,0 +1,113 @@
+"""Is a training step of resnetrs50@160 faster, and smaller in memory, than timm's at timm's own settings?
+
+Ours is the step that `rescale train` takes: normalise uint8 images, forward, backward, update, average,
+top-1, the resnet-rs recipe. timm's is its train script's with default options: fp32, contiguous, eager,
+label smoothing, Nesterov SGD, no average, images normalised beforehand. Each in a process of its own.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from harness import Contender, Step, alternate, compare, finish, serve
+
+PIXELS, CLASSES = 160, 1000
+NAMES = {
+    "ours": "ours in fp32",
+    "ours-default": "ours by default settings",
+    "timm": "timm by default settings",
+    "timm-best": "timm with --amp --amp-dtype bfloat16 --channels-last",
+}
+
+
+def ours(precision: str, batch: int) -> Step:
+    from rescale import machine
+    from rescale.bench import Protocol, steps
+    from rescale.families import network
+
+    machine.keep_memory()
+    machine.set_threads(None)
+    step, _ = steps.prepare(network(f"resnetrs50@{PIXELS}"), Protocol(precision=precision), batch, None)  # type: ignore[arg-type]
+    return step
+
+
+def timms(best: bool, batch: int) -> Step:
+    import timm
+    import torch
+    from timm.loss import LabelSmoothingCrossEntropy
+    from timm.optim import create_optimizer_v2
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnetrs50", num_classes=CLASSES).train()
+    images = torch.randn(batch, 3, PIXELS, PIXELS)
+    if best:
+        model = model.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(CLASSES, (batch,))
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.05, momentum=0.9, weight_decay=2e-5)
+    loss_of = LabelSmoothingCrossEntropy(0.1)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16) if best else contextlib.nullcontext():
+            loss = loss_of(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def maker(name: str, batch: int) -> Callable[[], Step]:
+    """Import what a contender needs, and return what prepares it."""
+    import torch
+    import torch._dynamo  # the first optimizer imports it
+
+    torch.set_num_threads(torch.get_num_threads())
+    if name.startswith("timm"):
+        import timm  # noqa: F401
+
+        return lambda: timms(name == "timm-best", batch)
+    from rescale.bench import steps  # noqa: F401
+
+    return lambda: ours("fp32" if name == "ours" else "auto", batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds of a small batch, under 50 s")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    batch = asked.batch or (4 if asked.quick else 16)
+    if asked.serve:
+        serve(maker(asked.serve, batch))
+        return
+
+    rounds = asked.rounds or (5 if asked.quick else 25)
+    contenders = {name: Contender(__file__, name, "--batch", str(batch)) for name in NAMES}
+    seconds = alternate(contenders, warmup=1 if asked.quick else 3, rounds=rounds)
+    memory = {name: contender.ask("memory") for name, contender in contenders.items()}
+    for contender in contenders.values():
+        contender.end()
+
+    for name, what in NAMES.items():
+        first, *_ = sorted(seconds[name])
+        print(f"{what:55s} best step {first:7.3f} s  peak memory {memory[name] / 2**20:7.0f} MiB")
+
+    def against(mine: str, theirs: str) -> list[dict[str, Any]]:
+        pair = f"{NAMES[mine]} against {NAMES[theirs]}"
+        small = compare(f"peak memory: {pair}", [memory[mine] / 2**20], [memory[theirs] / 2**20], "MiB")
+        return [compare(f"step time: {pair}", seconds[mine], seconds[theirs], "s"), small]
+
+    _, fp32_memory = against("ours", "timm")
+    finish(
+        compare(str(__doc__).split("\n", maxsplit=1)[0], seconds["ours"], seconds["timm"], "s"),
+        batch=batch,
+        more=[fp32_memory, *against("ours-default", "timm"), *against("ours-default", "timm-best")],
+    )
+
+
+if __name__ == "__main__":
+    main()
