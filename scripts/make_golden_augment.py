@@ -1,4 +1,4 @@
-"""Make tests/golden/augment.npz and autoaugment_v0.json with the ResNet-RS authors' own operations.
+"""Make tests/golden/augment.npz, levels.json and autoaugment_v0.json with the ResNet-RS authors' own code.
 
 Needs tf-models-official 2.20 in an environment of its own (3 GB; no part of the project's dependencies):
 
@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 from official.vision.ops import augment
 
+RANDAUGMENT = augment.RandAugment(num_layers=2, magnitude=10).available_ops
 OUT = Path(__file__).parent.parent / "tests" / "golden"
 
 
 def images() -> dict[str, np.ndarray]:
-    """Made pictures: gradients, noise, shapes, a flat one, and a wide one."""
+    """Made pictures: gradients, noise, shapes, a flat one, a wide one, and one of the authors' size."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:40, 0:40]
     gradient = np.stack([x * 5, y * 5, 255 - (x + y) * 2], -1)
@@ -30,12 +31,16 @@ def images() -> dict[str, np.ndarray]:
     wide_y, wide_x = np.mgrid[0:32, 0:56]
     wide = np.stack([wide_x * 3 + 40, wide_y * 2 + 60, (wide_x * wide_y) % 200], -1)
     wide = wide + rng.integers(0, 25, wide.shape)
+    large_y, large_x = np.mgrid[0:120, 0:160]
+    large = np.stack([large_x // 10 * 15, large_y // 8 * 16, (large_x + large_y) // 40 * 30 + 20], -1)
+    large[(large_x - 100) ** 2 + (large_y - 50) ** 2 < 900] = (240, 30, 90)
     found = {
         "gradient": gradient,
-        "noise": rng.integers(0, 256, (40, 40, 3)),
+        "noise": rng.integers(0, 256, (24, 24, 3)),
         "shapes": shapes,
         "flat": np.full((32, 32, 3), 77),
         "wide": wide,
+        "large": large,
     }
     return {name: value.astype(np.uint8) for name, value in found.items()}
 
@@ -57,8 +62,11 @@ def calls() -> dict[str, tuple[str, tuple]]:
             made[f"rotate({sign * 3 * level})"] = ("rotate", (sign * 3.0 * level,))
             made[f"shear_x({sign * 0.03 * level:.3f})"] = ("shear_x", (sign * 0.03 * level,))
             made[f"shear_y({sign * 0.03 * level:.3f})"] = ("shear_y", (sign * 0.03 * level,))
-            made[f"translate_x({sign * level})"] = ("translate_x", (sign * float(level),))
-            made[f"translate_y({sign * level})"] = ("translate_y", (sign * float(level),))
+        for pixels in (10, 15.5, 100):  # a half is rounded away from zero
+            made[f"translate_x({sign * pixels})"] = ("translate_x", (sign * float(pixels),))
+            made[f"translate_y({sign * pixels})"] = ("translate_y", (sign * float(pixels),))
+    for half_side, centre in ((4, (3, 9)), (10, (20, 12)), (40, (23, 5))):
+        made[f"cutout({half_side}, {centre})"] = ("cutout", (half_side, centre))
     return made
 
 
@@ -68,6 +76,9 @@ def theirs(name: str, image: tf.Tensor, arguments: tuple) -> tf.Tensor:
         return augment.autocontrast(image)
     if name == "contrast":
         return contrast(image, *arguments)
+    if name == "cutout":  # without the drawing of its place
+        half_side, (x, y) = arguments
+        return augment._fill_rectangle(image, x, y, half_side, half_side, replace=128)
     if name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
         own = augment.wrapped_rotate if name == "rotate" else getattr(augment, name)
         return own(image, *arguments, [128, 128, 128])
@@ -95,8 +106,19 @@ def policy_v0() -> list:
     return [[[a, float(p), int(m)], [b, float(q), int(n)]] for a, p, m, b, q, n in rows]
 
 
+def levels() -> dict:
+    """What each operation gets at a level, by operation and level; signs are drawn, so without them."""
+    without = ("AutoContrast", "Equalize", "Invert")  # no magnitude
+    table = augment.level_to_arg(cutout_const=40.0, translate_const=100.0)
+    return {
+        name: {level: abs(float(table[name](float(level))[0])) for level in (5, 10, 15, 20)}
+        for name in RANDAUGMENT
+        if name not in without
+    }
+
+
 def main() -> None:
-    """Write both files."""
+    """Write the three files."""
     arrays = {f"input/{name}": pixels for name, pixels in images().items()}
     arguments = {}
     for key, (name, args) in calls().items():
@@ -106,6 +128,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     np.savez_compressed(OUT / "augment.npz", calls=json.dumps(arguments), **arrays)
     (OUT / "autoaugment_v0.json").write_text(json.dumps(policy_v0(), indent=1) + "\n")
+    (OUT / "levels.json").write_text(json.dumps(levels(), indent=1) + "\n")
     print(
         len(arrays),
         "arrays,",

@@ -1,5 +1,6 @@
 """From an operation's name and level (0..10, and beyond) to what it does, as the authors' code maps them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +8,6 @@ from PIL import Image
 
 from rescale.data.augment import operations as op
 
-NAMES = (
-    "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "Color", "Contrast", "Brightness",
-    "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout", "SolarizeAdd",
-)  # fmt: skip
 SMALL = 160  # pixels: the smallest image the authors' constants were made for
 
 
@@ -39,53 +36,51 @@ class Constants:
         return cls(translate * share, cutout * share, quirks=False)
 
 
+Operation = Callable[[Image.Image, float, Constants, np.random.Generator], Image.Image]
+
+
 def apply(
     name: str, image: Image.Image, level: float, constants: Constants, rng: np.random.Generator
 ) -> Image.Image:
     """One operation at a level. Rotations, shears and translations draw a sign, cutout a place."""
-    share = level / 10
-    match name:
-        case "AutoContrast":
-            return op.auto_contrast(image)
-        case "Equalize":
-            return op.equalize(image)
-        case "Invert":
-            return op.invert(image)
-        case "Rotate":
-            return op.rotate(image, _signed(30 * share, rng))
-        case "Posterize":
-            return op.posterize(image, int(4 * share))
-        case "Solarize":
-            threshold = int(256 * share)
-            return op.solarize(image, threshold % 256 if constants.quirks else threshold)
-        case "Color":
-            return op.color(image, _factor(share))
-        case "Contrast":
-            return op.contrast(image, _factor(share), true_mean=not constants.quirks)
-        case "Brightness":
-            return op.brightness(image, _factor(share))
-        case "Sharpness":
-            return op.sharpness(image, _factor(share))
-        case "ShearX":
-            return op.shear_x(image, _signed(0.3 * share, rng))
-        case "ShearY":
-            return op.shear_y(image, _signed(0.3 * share, rng))
-        case "TranslateX":
-            return op.translate_x(image, _signed(constants.translate * share, rng))
-        case "TranslateY":
-            return op.translate_y(image, _signed(constants.translate * share, rng))
-        case "Cutout":
-            centre = (int(rng.integers(image.width)), int(rng.integers(image.height)))
-            return op.cutout(image, int(constants.cutout * share), centre)
-        case "SolarizeAdd":
-            return op.solarize_add(image, int(110 * share))
-    raise AssertionError(name)
+    return OPERATIONS[name](image, level / 10, constants, rng)
 
 
 def _factor(share: float) -> float:
-    """How far colour, contrast, brightness and sharpness go: .1 at level 0, 1.9 at 10, never below 1 at 5 and up."""
+    """How far colour, contrast, brightness and sharpness go: .1 at level 0, 1 at 5, 1.9 at 10."""
     return 0.1 + 1.8 * share
 
 
 def _signed(value: float, rng: np.random.Generator) -> float:
     return -value if rng.random() < 0.5 else value
+
+
+def _threshold(share: float, wraps: bool) -> int:
+    """Solarize's; the authors' code compares it as uint8, so that 256 is 0 and inverts everything."""
+    threshold = int(256 * share)
+    return threshold % 256 if wraps else threshold
+
+
+def _place(image: Image.Image, rng: np.random.Generator) -> tuple[int, int]:
+    return int(rng.integers(image.width)), int(rng.integers(image.height))
+
+
+OPERATIONS: dict[str, Operation] = {  # m: share of level 10
+    "AutoContrast": lambda image, m, c, rng: op.auto_contrast(image),
+    "Equalize": lambda image, m, c, rng: op.equalize(image),
+    "Invert": lambda image, m, c, rng: op.invert(image),
+    "Rotate": lambda image, m, c, rng: op.rotate(image, _signed(30 * m, rng)),
+    "Posterize": lambda image, m, c, rng: op.posterize(image, int(4 * m)),
+    "Solarize": lambda image, m, c, rng: op.solarize(image, _threshold(m, c.quirks)),
+    "Color": lambda image, m, c, rng: op.color(image, _factor(m)),
+    "Contrast": lambda image, m, c, rng: op.contrast(image, _factor(m), true_mean=not c.quirks),
+    "Brightness": lambda image, m, c, rng: op.brightness(image, _factor(m)),
+    "Sharpness": lambda image, m, c, rng: op.sharpness(image, _factor(m)),
+    "ShearX": lambda image, m, c, rng: op.shear_x(image, _signed(0.3 * m, rng)),
+    "ShearY": lambda image, m, c, rng: op.shear_y(image, _signed(0.3 * m, rng)),
+    "TranslateX": lambda image, m, c, rng: op.translate_x(image, _signed(c.translate * m, rng)),
+    "TranslateY": lambda image, m, c, rng: op.translate_y(image, _signed(c.translate * m, rng)),
+    "Cutout": lambda image, m, c, rng: op.cutout(image, int(c.cutout * m), _place(image, rng)),
+    "SolarizeAdd": lambda image, m, c, rng: op.solarize_add(image, int(110 * m)),
+}
+NAMES = tuple(OPERATIONS)  # sixteen; a draw is a place in this order

@@ -12,7 +12,7 @@ BINS = 31  # torchvision's default; its magnitudes run from 0 to 30
 
 @dataclass(frozen=True)
 class TorchvisionRandAugment:
-    """torchvision.transforms.RandAugment of `layers` operations at magnitude / 10 x 30 of its 31 bins, at most 30.
+    """torchvision's RandAugment of `layers` operations at bin magnitude / 10 x 30 of its 31 bins, at most 30.
 
     So that 10 is its strongest, as 10 is the strongest value that the authors' levels were made for. Its
     operations are fourteen, with identity and without invert, cutout and solarize-add.
