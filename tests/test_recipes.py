@@ -1,12 +1,16 @@
 """Recipes: the papers' numbers, their text forms, and what is refused."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from rescale.cli.app import app
 from rescale.errors import UserError
 from rescale.families import network
 from rescale.models import External
@@ -22,6 +26,8 @@ from rescale.recipes import (
     with_changes,
 )
 from rescale.recipes.rules import OWN, width_dropout
+
+ROOT = Path(__file__).parent.parent
 
 # ResNet-RS, Table 8: depth, resolution, RandAugment magnitude, stochastic depth, dropout
 TABLE_8 = [
@@ -51,12 +57,22 @@ def test_table_8(depth: int, size: int, magnitude: float, stochastic_depth: floa
     assert (value.epochs, value.weight_decay, value.ema, value.randaugment_layers) == (350, 4e-5, 0.9999, 2)
     assert (value.label_smoothing, value.lr, value.warmup_epochs, value.bn_momentum) == (0.1, 1.6, 5, 1.0)
     assert value.keep_best == (size == 320) and value.minival == (0.02 if size == 320 else 0)
-    assert all(found.sources[f] == "Table 8" for f in ("dropout", "stochastic_depth"))
+    for field in ("dropout", "stochastic_depth", "randaugment_magnitude"):
+        assert found.sources[field] == "Table 8"
+
+
+def test_table_8_as_the_reference_tables_have_it() -> None:
+    path = ROOT.parent / "shared" / "reference" / "resnet-rs-tables.json"
+    if not path.exists():
+        pytest.skip(f"no {path.name} beside the project")
+    rows = json.loads(path.read_text())["arxiv_v1"]["table8"]["rows"]
+    keys = ("depth", "resolution", "randaug_magnitude", "stochastic_depth", "dropout")
+    assert [tuple(row[key] for key in keys) for row in rows] == TABLE_8
 
 
 @pytest.mark.parametrize(
     ("name", "magnitude", "stochastic_depth", "dropout"),
-    [  # Appendix F: 10 for widths .25, .5 or sizes up to 160; 15 at 224 and 320; 20 at 448
+    [  # Appendix F, Table 12: 10 for widths .25, .5 or sizes up to 160; 15 at 224 and 320; 20 at 448
         ("resnet101x0.25@448", 10, 0.0, 0.0),
         ("resnet101x0.5@224", 10, 0.2, 0.1),
         ("resnet50x1@128", 10, 0.0, 0.25),
@@ -66,12 +82,14 @@ def test_table_8(depth: int, size: int, magnitude: float, stochastic_depth: floa
     ],
 )
 def test_scaling_study(name: str, magnitude: float, stochastic_depth: float, dropout: float) -> None:
-    found = resolve(recipe("resnet-rs-study"), network(name)).recipe
-    assert (found.randaugment_magnitude, found.stochastic_depth, found.dropout) == (
+    found = resolve(recipe("resnet-rs-study"), network(name))
+    value = found.recipe
+    assert (value.randaugment_magnitude, value.stochastic_depth, value.dropout) == (
         magnitude,
         stochastic_depth,
         dropout,
     )
+    assert not any(found.sources[f].startswith(OWN) for f in ("dropout", "stochastic_depth"))
 
 
 def test_width_dropout_between_and_outside_the_rows() -> None:
@@ -223,6 +241,83 @@ def test_bad_files(tmp_path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError):
         from_file(path)
+
+
+def test_nothing_to_choose_on_is_no_early_stopping() -> None:
+    found = resolve(recipe("resnet-rs", minival=0.0), network("resnetrs350@320")).recipe
+    assert found.keep_best is False and found.minival == 0
+
+
+def test_only_the_two_largest_stop_early() -> None:
+    for name in ("resnetrs400@320", "resnetrs420@448", "resnetrs350@256"):
+        assert resolve(recipe("resnet-rs"), network(name)).recipe.keep_best is False
+
+
+def test_changes_are_said_beside_the_values() -> None:
+    found = resolve(recipe("resnet-rs", epochs=10, dropout=0.3), network("resnetrs50@160"))
+    assert found.sources["epochs"] == "changed; resnet-rs has 350"
+    assert found.sources["dropout"] == "changed; resnet-rs has table-8"
+    assert found.sources["weight_decay"] == "Table 8"
+
+
+def test_every_source_is_of_a_field() -> None:
+    for named in NAMED.values():
+        assert set(named.sources) <= set(Recipe.model_fields)
+
+
+def test_by_epoch_from_zero_is_noted() -> None:
+    found = resolve(recipe("resnet-rs", schedule_by="epoch"), network("resnetrs50"))
+    assert any("first epoch" in note for note in found.notes)
+
+
+def test_a_file_is_named_by_itself_and_its_base_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: resnet-rs\nepochs: 3\n")
+    assert recipe(path).name == "mine"
+    path.write_text("base: mine.yaml\n")
+    with pytest.raises(UserError, match="base: no recipe"):
+        recipe(path)
+
+
+@given(st.text(min_size=1, max_size=12), st.floats(0, 5), st.sampled_from([0.0, 0.1, 1e-4, 1e-12]))
+@settings(max_examples=60, deadline=None)
+def test_changes_of_any_text_are_taken_or_refused_in_words(key: str, rate: float, decay: float) -> None:
+    found = with_changes(Recipe(), [f"lr={rate!r}", f"weight_decay={decay!r}", f"name={key}"])
+    assert (found.lr, found.weight_decay, found.name) == (rate, decay, key)
+    with pytest.raises(UserError, match="no key"):
+        with_changes(Recipe(), [f"x{key.replace('=', '')}x=1"])
+
+
+def run(*arguments: str) -> str:
+    found = CliRunner().invoke(app, ["recipes", *arguments])
+    assert found.exit_code == 0, found.exception
+    return found.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("resnet-rs",),
+        ("resnet-rs", "--model", "resnetrs26x0.75@32", "--set", "epochs=3"),
+        ("resnet-rs", "--model", "timm:resnet18", "--set", "augment=randaugment-torchvision"),
+        ("resnet-2015", "efficientnet"),
+    ],
+)
+def test_tables_fit_a_terminal(arguments: tuple[str, ...]) -> None:
+    assert max(len(line) for line in run(*arguments).splitlines()) <= 80
+
+
+def test_the_command_says_where_each_value_comes_from(tmp_path: Path) -> None:
+    rows = {row["key"]: row for row in json.loads(run("resnet-rs", "--model", "resnetrs152@256", "--json"))}
+    assert (rows["dropout"]["value"], rows["dropout"]["source"]) == (0.25, "Table 8")
+    assert OWN.strip(": ") in run("resnet-rs", "--model", "resnetrs26@32")
+    path = tmp_path / "resnet-rs.yaml"
+    path.write_text(to_yaml(recipe("resnet-rs", epochs=7)))
+    assert json.loads(run("resnet-rs", str(path), "--json")) == [
+        {"key": "epochs", "resnet-rs": 350, str(path): 7}
+    ]
+    assert "no difference" in run("resnet-rs", "resnet-rs")
 
 
 def test_unknown_recipe() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.optim.lr_scheduler as peers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,11 +34,12 @@ PLAIN = Recipe(epochs=9, lr=1.6, warmup_epochs=0)
 @pytest.mark.parametrize(
     ("changes", "peer"),
     [
-        ({"schedule": "cosine"}, lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 90)),
-        ({"schedule": "stepwise"}, lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [30, 60, 80])),
-        ({"schedule": "exponential", "decay_epochs": 0.1, "staircase": False}, lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97)),
-        ({"schedule": "exponential", "decay_epochs": 2.0}, lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.97)),
-        ({"schedule": "constant"}, lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0)),
+        ({"schedule": "cosine"}, lambda o: peers.CosineAnnealingLR(o, 90)),
+        ({"schedule": "stepwise"}, lambda o: peers.MultiStepLR(o, [30, 60, 80])),
+        ({"schedule": "exponential", "decay_epochs": 0.1, "staircase": False},
+         lambda o: peers.ExponentialLR(o, 0.97)),
+        ({"schedule": "exponential", "decay_epochs": 2.0}, lambda o: peers.StepLR(o, 20, 0.97)),
+        ({"schedule": "constant"}, lambda o: peers.ConstantLR(o, 1.0)),
     ],
 )  # fmt: skip
 def test_by_step_as_torch(changes: dict, peer) -> None:
@@ -46,7 +48,7 @@ def test_by_step_as_torch(changes: dict, peer) -> None:
 
 def test_by_epoch_as_torch() -> None:
     recipe = PLAIN.model_copy(update={"schedule": "cosine", "schedule_by": "epoch"})
-    peer = torch_rates(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 9), 90, every=10)
+    peer = torch_rates(lambda o: peers.CosineAnnealingLR(o, 9), 90, every=10)
     assert rates(recipe, 10) == pytest.approx(peer)
 
 
@@ -95,3 +97,17 @@ def test_any_run_has_finite_rates_up_to_the_peak(
     warmed = found[math.ceil(warm * steps) :]
     if by == "step":
         assert warmed == sorted(warmed, reverse=True)
+
+
+@pytest.mark.parametrize("by", ["step", "epoch"])
+def test_a_run_of_one_epoch_trains(by: str) -> None:
+    found = rates(Recipe(epochs=1, lr=0.5, warmup_epochs=0.05, schedule_by=by), 20)
+    assert max(found) > 0.49
+
+
+def test_the_factor_is_reached_at_the_end_of_the_run() -> None:
+    """decay_epochs=0: beta^(t/T)."""
+    recipe = Recipe(
+        epochs=4, lr=2.0, warmup_epochs=0, schedule="exponential", decay_rate=0.02, decay_epochs=0
+    )
+    assert rates(recipe, 5) == pytest.approx([2 * 0.02 ** (t / 20) for t in range(20)])

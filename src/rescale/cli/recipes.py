@@ -1,6 +1,7 @@
 """rescale recipes."""
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
-    from rescale.recipes import Recipe
+    from rescale.recipes import Recipe, Resolved
 
 
 def recipes(
@@ -29,78 +30,90 @@ def recipes(
     from rescale.errors import UserError
     from rescale.recipes import recipe, with_changes
 
-    chosen = [with_changes(recipe(name), changes or []) for name in names or []]
-    if len(chosen) > 2:
-        raise UserError(f"{len(chosen)} recipes given; give one to show it, or two for their difference")
+    names = names or []
+    if len(names) > 2:
+        raise UserError(f"{len(names)} recipes given; give one to show it, or two for their difference")
+    if not names and (model or changes):
+        raise UserError("--model and --set need a recipe: rescale recipes resnet-rs --model resnetrs152@256")
+    chosen = [with_changes(recipe(name), changes or []) for name in names]
     if not chosen:
         _list(as_json)
     elif len(chosen) == 1:
         _show(chosen[0], model, as_json)
     else:
-        _difference(chosen[0], chosen[1], model, as_json)
+        _difference(chosen, names, model, as_json)
 
 
 def _list(as_json: bool) -> None:
     from rescale.recipes import NAMED
 
     if as_json:
-        print(
-            json.dumps(
-                [{"name": n, "about": about, **r.model_dump()} for n, (r, about) in NAMED.items()], indent=1
-            )
-        )
+        rows = [{"name": name, "about": n.about, **n.recipe.model_dump()} for name, n in NAMED.items()]
+        print(json.dumps(rows, indent=1))
         return
-    for name, (_, about) in NAMED.items():
-        print(f"{name:18s} {about}")
-    print("\nOne in full, resolved for a network: rescale recipes resnet-rs --model resnetrs152@256")
+    for name, named in NAMED.items():
+        print(_row(name, named.about, columns=(16,)))
+    print("\nOne in full, and as resolved for a network:")
+    print("  rescale recipes resnet-rs --model resnetrs152@256")
 
 
 def _show(chosen: "Recipe", model: str, as_json: bool) -> None:
-    from rescale.recipes import MEANING
+    from rescale.recipes import MEANING, Resolved
+    from rescale.recipes.named import origins
+    from rescale.recipes.rules import OWN
 
-    chosen, sources, notes = _resolved(chosen, model)
-    values = chosen.model_dump()
+    found = _resolved(chosen, model) if model else Resolved(chosen, origins(chosen))
+    values, sources = found.recipe.model_dump(exclude={"name"}), found.sources
     if as_json:
-        rows = [
-            {"key": k, "value": v, "source": sources.get(k), "about": MEANING.get(k)}
-            for k, v in values.items()
-        ]
-        print(json.dumps(rows, indent=1))
+        rows = [{"key": key, "value": value, "source": sources.get(key)} for key, value in values.items()]
+        print(json.dumps([row | {"about": MEANING[row["key"]]} for row in rows], indent=1))
         return
-    print(f"{chosen.name}" + (f" for {model}" if model else " (rules not resolved: give --model)") + "\n")
+    print(f"{chosen.name} for {model}\n" if model else f"{chosen.name}; --model NAME resolves its rules\n")
     for key, value in values.items():
-        if key != "name":
-            about = f"<- {sources[key]}" if key in sources else MEANING[key]
-            print(f"{key:22s} {_text(value):16s} {about}")
-    for note in notes:
-        print(f"note: {note}")
+        why = f"<- {sources[key]}" if key in sources else MEANING[key]
+        print(_row(key, _text(value), why, columns=(22, 20)))
+    if any(source.startswith(OWN) for source in sources.values()):
+        print(f"\n{OWN.strip(': ')}: this project's, where the papers give none")
+    for note in found.notes:
+        print(_row("note:", note, columns=(6,)))
 
 
-def _difference(a: "Recipe", b: "Recipe", model: str, as_json: bool) -> None:
+def _difference(chosen: "list[Recipe]", names: list[str], model: str, as_json: bool) -> None:
     from rescale.recipes import differences
 
-    found = differences(_resolved(a, model)[0], _resolved(b, model)[0])
+    resolved = [_resolved(each, model).recipe if model else each for each in chosen]
+    found = differences(resolved[0], resolved[1])
+    a, b = names
     if as_json:
-        print(json.dumps([{"key": key, a.name: x, b.name: y} for key, (x, y) in found.items()], indent=1))
+        print(json.dumps([{"key": key, a: x, b: y} for key, (x, y) in found.items()], indent=1))
         return
-    print(f"{'':22s} {a.name:24s} {b.name}")
+    print(_row("", a, b, columns=(22, 28)))
     for key, (x, y) in found.items():
-        print(f"{key:22s} {_text(x):24s} {_text(y)}")
+        print(_row(key, _text(x), _text(y), columns=(22, 28)))
+    if not found:
+        print("no difference")
 
 
-def _resolved(chosen: "Recipe", model: str) -> "tuple[Recipe, dict[str, str], tuple[str, ...]]":
-    if not model:
-        return chosen, {}, ()
+def _resolved(chosen: "Recipe", model: str) -> "Resolved":
     from rescale import machine
     from rescale.models import model_named
     from rescale.recipes import resolve
 
     native = machine.native_bf16(machine.default_device())
-    found = resolve(chosen, model_named(model), native_bf16=native)
-    return found.recipe, found.sources, found.notes
+    return resolve(chosen, model_named(model), native_bf16=native)
+
+
+def _row(*cells: str, columns: tuple[int, ...]) -> str:
+    """One line of a table of at most 80 columns; the last cell is broken into lines below each other."""
+    *first, last = cells
+    head = "".join(f"{cell:{width}s}" for cell, width in zip(first, columns, strict=True))
+    indent = " " * sum(columns)
+    if len(head) > len(indent):  # a cell wider than its column: the last one goes below
+        return f"{head.rstrip()}\n" + textwrap.fill(last, 80, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.fill(last, 80, initial_indent=head, subsequent_indent=indent) or head.rstrip()
 
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(_text(each) for each in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(f"{each:.3g}" for each in value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

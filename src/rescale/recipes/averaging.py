@@ -12,15 +12,17 @@ class Average:
 
     After t updates the decay is min(decay, (1 + t) / (10 + t)) with the ramp, so that a short run's
     average leaves its beginning behind (the authors' code; first update t = 1, decay 2/11).
+    Make it once the model has its device and memory format: it keeps the tensors it will read.
     """
 
     def __init__(self, model: nn.Module, decay: float, ramp: bool = True) -> None:
         self.decay, self.ramp = decay, ramp
-        # parameters and buffers, and not state_dict(), whose making costs more than the update itself
-        self._live = [*dict(model.named_parameters()).items(), *dict(model.named_buffers()).items()]
-        self._average = {name: tensor.detach().clone() for name, tensor in self._live}
-        self._pairs = [(self._average[n], t.detach()) for n, t in self._live if t.is_floating_point()]
-        self._copied = [(self._average[n], t.detach()) for n, t in self._live if not t.is_floating_point()]
+        live = {name: tensor.detach() for name, tensor in _tensors(model).items()}
+        self._average = {name: tensor.clone() for name, tensor in live.items()}
+        floats = [name for name, tensor in live.items() if tensor.is_floating_point()]
+        self._averaged = [self._average[name] for name in floats]
+        self._live = [live[name] for name in floats]
+        self._counters = [(self._average[name], live[name]) for name in live if name not in set(floats)]
 
     def decay_at(self, t: int) -> float:
         """Decay of update t, counted from 1."""
@@ -29,19 +31,18 @@ class Average:
     @torch.no_grad()
     def update(self, t: int) -> None:
         """Take the model's present state in, after optimizer step t (from 1)."""
-        averages, live = [a for a, _ in self._pairs], [tensor for _, tensor in self._pairs]
-        torch._foreach_lerp_(averages, live, 1 - self.decay_at(t))
-        for average, tensor in self._copied:
-            average.copy_(tensor)
+        torch._foreach_lerp_(self._averaged, self._live, 1 - self.decay_at(t))
+        for average, counter in self._counters:
+            average.copy_(counter)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
         """While entered, the model has the averaged weights; afterwards its own again."""
-        self._swap()
+        self._swap(model)
         try:
             yield
         finally:
-            self._swap()
+            self._swap(model)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged tensors by the model's names."""
@@ -53,8 +54,13 @@ class Average:
             tensor.copy_(state[name])
 
     @torch.no_grad()
-    def _swap(self) -> None:
-        for name, tensor in self._live:
+    def _swap(self, model: nn.Module) -> None:
+        for name, tensor in _tensors(model).items():
             kept = tensor.detach().clone()
             tensor.copy_(self._average[name])
             self._average[name].copy_(kept)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; state_dict() would leave some out, and costs more to make."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())

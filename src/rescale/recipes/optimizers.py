@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rescale.recipes.recipe import Recipe
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -69,20 +69,19 @@ class RMSpropTF(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._update(parameters, group)
+            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if pairs:
+                self._update([p for p, _ in pairs], [gradient for _, gradient in pairs], group)
         return loss
 
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         for p in parameters:
             if not self.state[p]:
                 self.state[p] = {"square": torch.ones_like(p), "buffer": torch.zeros_like(p)}
         squares = [self.state[p]["square"] for p in parameters]
         buffers = [self.state[p]["buffer"] for p in parameters]
-        gradients = [p.grad for p in parameters]
         if group["weight_decay"]:
-            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - group["decay"])
         roots = torch._foreach_add(squares, group["eps"])
         torch._foreach_sqrt_(roots)

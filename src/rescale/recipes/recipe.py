@@ -74,18 +74,17 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> "Recipe":
+        wrong = []
         if self.crop_area_min > self.crop_area_max:
-            raise ValueError(
-                f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}"
-            )
+            wrong.append(f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}")
         if self.batch % self.accumulate:
-            raise ValueError(
-                f"batch {self.batch} cannot be taken in accumulate={self.accumulate} equal parts"
-            )
+            wrong.append(f"batch {self.batch} cannot be taken in accumulate={self.accumulate} equal parts")
         if list(self.milestones) != sorted(self.milestones):
-            raise ValueError(f"milestones {self.milestones} do not rise")
+            wrong.append(f"milestones {self.milestones} do not rise")
         if self.keep_best is True and self.minival == 0:
-            raise ValueError("keep_best needs a minival to choose on; set minival=0.02")
+            wrong.append("keep_best needs a minival to choose on; set minival=0.02")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
 

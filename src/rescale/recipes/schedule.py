@@ -8,26 +8,36 @@ from rescale.recipes.recipe import Recipe
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Rate of step `step` (from 0) of a resolved recipe.
 
-    The schedule counts from step 0, through warm-up too. Warm-up is a straight line from
-    warmup_from x peak to the peak; for the cosine to its value where warm-up ends (1.5992 and not 1.6
-    for ResNet-RS at batch 4096), each as in its authors' code. By epoch, the rate is constant within an epoch and warm-up
-    multiplies it, as in the Fast Scaling authors' code.
+    The schedule counts from step 0, through warm-up too.
+    """
+    if recipe.schedule_by == "epoch":
+        return _by_epoch(recipe, step // steps_per_epoch)
+    return _by_step(recipe, step, steps_per_epoch)
+
+
+def _by_step(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Warm-up is a straight line from warmup_from x peak to the peak; for the cosine, to its value where
+    warm-up ends (1.5992 and not 1.6 for ResNet-RS at batch 4096): each as in its authors' code.
     """
     total = recipe.epochs * steps_per_epoch
     warm = float(recipe.warmup_epochs) * steps_per_epoch
-    if recipe.schedule_by == "epoch":
-        epoch = step // steps_per_epoch
-        rate = _decayed(recipe, epoch / recipe.epochs, epoch)
-        if epoch < recipe.warmup_epochs:
-            done = epoch / float(recipe.warmup_epochs)
-            rate *= recipe.warmup_from + (1 - recipe.warmup_from) * done
+    if step >= warm:
+        return _decayed(recipe, step / total, step / steps_per_epoch)
+    peak = float(recipe.lr)
+    target = _decayed(recipe, warm / total, 0.0) if recipe.schedule == "cosine" else peak
+    start = recipe.warmup_from * peak
+    return start + (target - start) * step / warm
+
+
+def _by_epoch(recipe: Recipe, epoch: int) -> float:
+    """Constant within an epoch; warm-up takes whole epochs and multiplies the schedule, as in the Fast
+    Scaling authors' code. A fraction of an epoch is no warm-up, so that a run of one epoch trains.
+    """
+    rate = _decayed(recipe, epoch / recipe.epochs, epoch)
+    warm = int(float(recipe.warmup_epochs))
+    if epoch >= warm:
         return rate
-    if step < warm:
-        peak = float(recipe.lr)
-        target = _decayed(recipe, warm / total, 0.0) if recipe.schedule == "cosine" else peak
-        start = recipe.warmup_from * peak
-        return start + (target - start) * step / warm
-    return _decayed(recipe, step / total, step / steps_per_epoch)
+    return rate * (recipe.warmup_from + (1 - recipe.warmup_from) * epoch / warm)
 
 
 def _decayed(recipe: Recipe, share: float, epochs: float) -> float:

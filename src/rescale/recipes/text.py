@@ -1,5 +1,6 @@
 """Recipes as text: names, YAML files, `key=value` changes, and the differences of two."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ def recipe(name: str | Path, **changes: Any) -> Recipe:
     """A recipe by name or YAML file, with changes by keyword: recipe("resnet-rs", epochs=10)."""
     text = str(name)
     if text in NAMED:
-        found = NAMED[text][0]
+        found = NAMED[text].recipe
     elif text.endswith((".yaml", ".yml")) or "/" in text:
         found = from_file(Path(text))
     else:
@@ -32,7 +33,7 @@ def with_changes(base: Recipe, pairs: Sequence[str]) -> Recipe:
         if not equals or not key.strip():
             wrong.append(f"--set {pair}: write key=value, as in --set epochs=10")
             continue
-        changes[key.strip()] = _parse(value)
+        changes[key.strip()] = value if key.strip() == "name" else _parse(value)
     try:
         made = changed(base, changes, where="--set")
     except UserError as error:
@@ -48,7 +49,7 @@ def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> 
 
 
 def from_file(path: Path) -> Recipe:
-    """Read a recipe's YAML file. `base: NAME` begins from another recipe; other keys replace its fields."""
+    """Read a recipe's YAML file. `base: NAME` begins from a named recipe; other keys replace its fields."""
     try:
         found = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -58,16 +59,18 @@ def from_file(path: Path) -> Recipe:
     if not isinstance(found, dict):
         raise UserError(f"{path}: a recipe file holds keys and values, not a {type(found).__name__}")
     base = found.pop("base", None)
-    start = recipe(base).model_dump() if base is not None else {}
-    values = {key: _number(value) for key, value in found.items()}
-    return _make({"name": path.stem, **start, **values}, str(path))
+    if base is not None and base not in NAMED:
+        raise UserError(f"{path}: base: no recipe is named {base!r}; {nearest(str(base), NAMED)}")
+    start = NAMED[base].recipe.model_dump() if base is not None else {}
+    values = {str(key): value if key == "name" else _number(value) for key, value in found.items()}
+    return _make({**start, "name": path.stem, **values}, str(path))
 
 
 def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
     """The recipe as YAML text, where known with the source of each value as a comment."""
     lines = []
     for key, entry in value.model_dump(mode="json").items():
-        value_text = yaml.safe_dump([entry], default_flow_style=True, width=200).strip()[1:-1]
+        value_text = yaml.safe_dump([entry], default_flow_style=True, width=math.inf).strip()[1:-1]
         text = f"{key}: {value_text}"
         source = (sources or {}).get(key)
         lines.append(f"{text}  # {source}" if source else text)
