@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli import data, models, recipes, train
+from rescale.cli import bench, data, models, quickstart, recipes, studies, train
 
 app = typer.Typer(
     name="rescale",
@@ -28,9 +28,17 @@ def _about(
         raise typer.Exit
 
 
+study = typer.Typer(help="Many runs, compared.", no_args_is_help=True, rich_markup_mode=None)
+study.command("pareto")(studies.pareto)
+study.command("run")(studies.run)
+
+app.command("quickstart")(quickstart.quickstart)
 app.command("models")(models.models)
 app.command("cost")(models.cost)
 app.command("recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(train.evaluate)
+app.command("bench")(bench.bench)
+app.add_typer(study, name="study")
+app.command("report")(studies.report)
