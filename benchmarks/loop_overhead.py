@@ -105,10 +105,9 @@ def main() -> None:
                 if round_:  # the first is warm-up
                     seconds[name].append(1000 * (time.perf_counter() - began) / len(job.ready))
         job.close()
-    result = compare(str(__doc__).split("\n", maxsplit=1)[0], seconds["ours"], seconds["bare"], "ms a step")
-    print(
-        f"{NETWORK}, batch {BATCH}, {job.recipe.precision}: ours {result['ours']} ms, bare {result['peer']} ms"
-    )
+    question = str(__doc__).split("\n", maxsplit=1)[0]
+    result = compare(question, seconds["ours"], seconds["bare"], "ms a step")
+    print(f"{NETWORK}, batch {BATCH}: ours {result['ours']:.2f} ms a step, bare {result['peer']:.2f} ms")
     finish(result, network=NETWORK, batch=BATCH, threads=THREADS, precision=job.recipe.precision)
 
 

@@ -61,7 +61,7 @@ def timing_table(timings: Sequence[Timing]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        caption=f"{CLOCKED[first.mode]}, seconds for {first.batch} images: median of {used['repeats']} steps, "
+        caption=f"{CLOCKED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.memory_format}, "
         f"torch {used['torch']}, load {used['load_average']}.",
         caption_justify="left",
