@@ -1,7 +1,7 @@
 """From a source to batches. Order and augmentation depend on seed, epoch and index alone."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from rescale.data.source import BadImage, Batch, Source
 from rescale.errors import JobError
 
 Transform = Callable[[Image.Image, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
+
+# Seeds end in one of these: NumPy pads them with zeros, so that (s, e) and (s, e, 0) would draw the same.
+_ORDER, _SAMPLE = 1, 2
 
 
 def batches(
@@ -31,16 +34,21 @@ def batches(
 ) -> Iterator[Batch]:
     """An epoch's batches from number `skip` on; the same bytes for any number of workers.
 
-    The order is a function of (seed, epoch), each image's randomness of (seed, epoch, index). A damaged
-    image raises JobError, or with on_bad_image="skip" is named in Batch.bad and, in training, replaced by
-    the next good one of the source; in evaluation (shuffle=False) it is left out.
+    The order is a function of (seed, epoch), each image's randomness of (seed, epoch, index). Nothing is
+    decoded for the batches before `skip`. transform must not keep the generator it is given.
+
+    A damaged image raises JobError, which names it. With on_bad_image="skip" it is named in Batch.bad
+    instead and, in training (shuffle), replaced by the next good image of the source, so that a batch
+    depends on nothing but its number; in evaluation it is left out. JobError when more images than
+    `bad_image_limit` says are found damaged in one pass, or none is good.
     """
     indices = order(len(source), seed, epoch) if shuffle else np.arange(len(source))
     stop = len(indices) - len(indices) % batch if drop_last else len(indices)
     chunks = [indices[i : min(i + batch, stop)] for i in range(skip * batch, stop, batch)]
-    maker = _Maker(source, transform, seed, epoch, on_bad_image == "skip", replace=shuffle)
+    limit = bad_image_limit(len(source)) if on_bad_image == "skip" else 0
+    maker = _Maker(source, source.labels, transform, seed, epoch, limit, replace=shuffle)
     if workers == 0:
-        return map(maker.__getitem__, chunks)
+        return _checked(map(maker.__getitem__, chunks), limit)
     loader = DataLoader(
         maker,
         sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
@@ -48,54 +56,94 @@ def batches(
         num_workers=workers,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # its own, so that the default one is not drawn from
-        prefetch_factor=2,
     )
-    return iter(loader)
+    return _checked(iter(loader), limit)
 
 
 def order(images: int, seed: int, epoch: int) -> np.ndarray:
     """The order of an epoch's images."""
-    return np.random.default_rng((seed, epoch)).permutation(images)
+    return np.random.default_rng((seed, epoch, _ORDER)).permutation(images)
+
+
+def bad_image_limit(images: int) -> int:
+    """How many damaged images of a source are passed over before it is given up: 1 %, at least ten."""
+    return max(10, images // 100)
 
 
 @dataclass(frozen=True)
-class _Maker(Dataset[Batch]):
-    """Makes a batch of the images with given indices."""
+class _Maker(Dataset[Batch | JobError]):
+    """Makes a batch of the images with given indices. limit: damaged images to pass over; 0: none."""
 
     source: Source
+    labels: np.ndarray
     transform: Transform
     seed: int
     epoch: int
-    skip_bad: bool
+    limit: int
     replace: bool
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        images, kept, bad = [], [], []
-        for asked in indices:
-            index, image = self._good(int(asked), bad)
-            if image is None:
-                continue
-            generator = np.random.default_rng((self.seed, self.epoch, int(asked)))
-            images.append(self.transform(image, generator))
-            kept.append(index)
-        if not images:
-            raise JobError(f"no image of a whole batch can be read; the last: {bad[-1]}")
-        labels = torch.tensor([int(self.source.labels[index]) for index in kept])
-        return Batch(torch.stack(images), labels, torch.tensor(kept), tuple(bad))
+    def __getitem__(self, indices: np.ndarray) -> Batch | JobError:
+        """The batch; an error is returned, because one raised in a worker would arrive as a traceback."""
+        images: list[Tensor] = []
+        kept: list[int] = []
+        bad: list[str] = []
+        try:
+            for asked in indices.tolist():
+                for index in self._candidates(asked):
+                    image = self._good(index, bad)
+                    if image is not None:
+                        rng = np.random.default_rng((self.seed, self.epoch, asked, _SAMPLE))
+                        images.append(self.transform(image, rng))
+                        kept.append(index)
+                        break
+        except JobError as error:
+            return error
+        pixels = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
+        labels = torch.from_numpy(self.labels[kept].astype(np.int64))
+        return Batch(pixels, labels, torch.tensor(kept, dtype=torch.int64), tuple(bad))
 
-    def _good(self, index: int, bad: list[str]) -> tuple[int, Image.Image | None]:
-        """The image at an index, or the next good one, or none; what is damaged is noted."""
-        for _ in range(len(self.source)):
-            try:
-                return index, self.source.image(index)
-            except BadImage as error:
-                if not self.skip_bad:
-                    raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
-                bad.append(str(error))
-                if not self.replace:
-                    break
-            index = (index + 1) % len(self.source)
-        return index, None
+    def _candidates(self, index: int) -> Iterable[int]:
+        """The image asked for, and in training those after it, which take its place."""
+        if not self.replace:
+            return (index,)
+        return (i % len(self.source) for i in range(index, index + len(self.source)))
+
+    def _good(self, index: int, bad: list[str]) -> Image.Image | None:
+        """The image, or None where it is damaged, which is noted."""
+        try:
+            return self.source.image(index)
+        except BadImage as error:
+            if not self.limit:
+                raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
+            bad.append(str(error))
+            _check_limit(bad, self.limit)
+            return None
+
+
+def _checked(made: Iterator[Batch | JobError], limit: int) -> Iterator[Batch]:
+    """Raise what was returned as an error; count the damaged images; leave out batches without images."""
+    bad: set[str] = set()
+    good = 0
+    for found in made:
+        if isinstance(found, JobError):
+            raise found
+        if found.bad:
+            bad.update(found.bad)
+            _check_limit(bad, limit)
+        good += len(found.labels)
+        if len(found.labels):
+            yield found
+    if bad and not good:
+        raise JobError(f"none of the images can be read; one of them: {min(bad)}")
+
+
+def _check_limit(bad: Iterable[str], limit: int) -> None:
+    found = set(bad)
+    if len(found) > limit:
+        raise JobError(
+            f"more than {limit} damaged images, the most that are skipped; one of them: {min(found)}; "
+            f"list them all with: rescale data verify"
+        )
 
 
 def _begin_worker(_: int) -> None:

@@ -1,6 +1,6 @@
 """What a format's reader returns: sources, classes, normalisation, and what was read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Arrays:
 
     name: str
     pixels: np.ndarray
-    labels: Sequence[int] = field(repr=False)
+    labels: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -50,9 +50,9 @@ class Subset:
     indices: np.ndarray
 
     @property
-    def labels(self) -> Sequence[int]:
+    def labels(self) -> np.ndarray:
         """Labels of the chosen images."""
-        return np.asarray(self.source.labels)[self.indices]  # type: ignore[return-value]
+        return self.source.labels[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)

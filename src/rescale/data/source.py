@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -20,7 +21,9 @@ class BadImage(Exception):
 class Source(Protocol):
     """Labelled images by index. Cheap to pickle: worker processes get a copy."""
 
-    labels: Sequence[int]
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N]: each image's class."""
 
     def __len__(self) -> int: ...
 
