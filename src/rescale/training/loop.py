@@ -1,7 +1,7 @@
 """The training loop. Epoch, position and all randomness follow from one number, the steps taken."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -47,7 +47,7 @@ class Position:
     correct: int = 0
     images: int = 0
     elapsed: float = 0.0
-    bad_images: int = 0
+    bad_images: list[str] = field(default_factory=list)  # damaged ones that were passed over, once each
     train: dict[str, Any] = field(default_factory=dict)  # the last row of training metrics
     final: dict[str, Any] = field(default_factory=dict)  # the last evaluation
     best: dict[str, Any] = field(default_factory=dict)  # the best evaluation, where one is kept
@@ -126,7 +126,9 @@ class Job:
         stream = self.load(self.data.train, epoch, skip=position * self.recipe.accumulate)
         for _ in range(position, self.steps):
             began = time.monotonic()
-            result = self.stepper(list(islice(stream, self.recipe.accumulate)), self.at.step)
+            taken = list(islice(stream, self.recipe.accumulate))
+            self.note_bad(taken)
+            result = self.stepper(taken, self.at.step)
             self.at.add(result, time.monotonic() - began)
             self.display.step(self.at.step, result, self.at.images / self.at.elapsed)
             if self.at.step % self.log_steps == 0 or self.at.step % self.steps == 0:
@@ -154,7 +156,7 @@ class Job:
         """Figures on a data set with the raw weights and, where there are such, the averaged ones."""
 
         def judge() -> dict[str, float]:
-            stream = self.load(source, None)
+            stream = self.noting(self.load(source, None))
             options = {"device": self.settings.device, "precision": self.recipe.precision}
             return evaluate(self.model, self.task, stream, check=self.check, **options)
 
@@ -199,7 +201,7 @@ class Job:
             "identity": facts["identity"],
             "precision": self.recipe.precision,
             "not_applied": [*facts["notes"], *self.not_applied],
-            "bad_images": self.at.bad_images,
+            "bad_images": len(self.at.bad_images),
             "machine": facts["machine"],
         }
 
@@ -216,7 +218,20 @@ class Job:
             workers=self.settings.workers,
             shuffle=epoch is not None,
             drop_last=epoch is not None,
+            on_bad_image=self.settings.on_bad_image,
         )
+
+    def note_bad(self, taken: Iterable[Batch]) -> None:
+        """Remember and name the damaged images that were passed over."""
+        for line in (line for batch in taken for line in batch.bad if line not in self.at.bad_images):
+            self.at.bad_images.append(line)
+            self.display.note(f"skipped: {line}")
+
+    def noting(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches, their damaged images noted."""
+        for batch in stream:
+            self.note_bad((batch,))
+            yield batch
 
     def save_weights(self) -> None:
         """Write the reported weights: the averaged ones where there are such."""

@@ -1,0 +1,79 @@
+"""The structure: imports run one way, the public names exist, --help is quick and light, docs name real files."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rescale
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "rescale"
+ROOMS = (
+    "errors", "network", "geometry", "families", "cost", "machine", "models", "recipes", "data", "tasks",
+    "training", "bench", "studies", "report", "cli",
+)  # fmt: skip
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} if node.module != "rescale" else {f"rescale.{a.name}" for a in node.names}
+    return {name for name in found if name.startswith("rescale.")}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_imports_run_one_way(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if room in ("__init__", "__main__"):
+        return
+    allowed = ROOMS[: ROOMS.index(room) + 1]
+    wrong = {name for name in imports(path) if room_of(name) not in allowed}
+    assert not wrong
+
+
+def test_every_room_is_described() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    listed = [
+        line.split("`")[1].rstrip("/").removesuffix(".py")
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    assert [name for name in listed if name in ROOMS] == list(ROOMS)
+
+
+def test_public_names() -> None:
+    for name in rescale.__all__:
+        assert callable(getattr(rescale, name)), name
+    with pytest.raises(AttributeError):
+        rescale.nothing  # noqa: B018
+    assert rescale.cost(rescale.network("resnetrs50")).params == 35_691_912
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['rescale', '--help']\n"
+        "from rescale.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('HEAVY', sorted({'torch', 'numpy', 'pydantic', 'PIL', 'matplotlib'} & set(sys.modules)))"
+    )
+    out = python(code)
+    assert "Commands:" in out and out.endswith("HEAVY []\n")
+
+
+def test_pricing_needs_no_torch() -> None:
+    code = "import rescale, sys; rescale.cost(rescale.network('resnetrs420')); print('torch' in sys.modules)"
+    assert python(code) == "False\n"

@@ -1,0 +1,480 @@
+"""The loop, its run folder, and what must survive (numbers: the reliability specification's lines)."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import rescale
+from rescale.errors import JobError, UserError
+from rescale.recipes import recipe
+from rescale.training import Run, Settings, evaluate_run, resume, train
+from rescale.training import loop as loop_module
+from rescale.training.loop import Job, Stopped
+
+NET = "resnetrs1-1x0.125+smallstem@8"
+SMALL = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32"}  # 5 steps an epoch
+EVERY_STEP = Settings(save_minutes=0.0, threads=1, log_steps=2)
+TIMES = ("seconds", "images_per_s", "machine")
+
+
+def begin(out: Path, settings: Settings = EVERY_STEP, net: str = NET, seed: int = 0, **changes) -> Run:
+    return train(
+        rescale.network(net),
+        recipe("resnet-rs", **(SMALL | changes)),
+        "digits",
+        out,
+        seed=seed,
+        settings=settings,
+        quiet=True,
+    )
+
+
+def without_times(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def assert_same_end(a: Run, b: Run) -> None:
+    """Weights, averages, optimizer, metrics and figures are equal, bit for bit."""
+    for name in ("model.safetensors",):
+        left, right = load_file(a.path / name), load_file(b.path / name)
+        assert left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+    last = [sorted((run.path / "checkpoints").glob("step-*"))[-1] for run in (a, b)]
+    for part in ("model", "average", "optimizer"):
+        if (last[0] / f"{part}.safetensors").is_file():
+            left, right = (load_file(path / f"{part}.safetensors") for path in last)
+            assert left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left), (
+                part
+            )
+    assert without_times(a.metrics()) == without_times(b.metrics())
+    assert without_times([a.result]) == without_times([b.result])
+
+
+def test_a_run_learns_and_leaves_everything(tmp_path) -> None:
+    run = begin(tmp_path / "run", epochs=6, batch=64, lr=0.2, augment="none", crop_area_min=0.6)
+    result = run.result
+    assert result["top1"] > 80 and result["val_images"] == 360 and result["steps"] == 6 * 22
+    names = {path.name for path in run.path.iterdir()}
+    assert {"network.yaml", "recipe.yaml", "data.json", "run.json", "metrics.jsonl", "result.json"} <= names
+    assert {"tensorboard", "checkpoints", "model.safetensors"} <= names
+    assert list((run.path / "tensorboard").iterdir())
+    kinds = [row["kind"] for row in run.metrics()]
+    assert kinds.count("eval") == 6 and kinds.count("train") == 6 * 11
+    assert run.model == rescale.network(NET).with_classes(10)
+    assert isinstance(run.recipe.lr, float) and "# " in (run.path / "recipe.yaml").read_text()
+    found = evaluate_run(run)
+    assert found["top1"] == pytest.approx(result["top1"]) and found["loss"] == pytest.approx(
+        result["loss"], rel=1e-5
+    )
+
+
+# line 1, 2, 3, 22: any place, twice in an epoch, with accumulation; the epoch after is whole
+@pytest.mark.parametrize(
+    "changes", [{}, {"accumulate": 2, "mixup": 0.2, "clip_grad": 1.0}, {"ema": 0.0, "optimizer": "rmsprop"}]
+)
+def test_stopped_anywhere_it_ends_the_same(tmp_path, monkeypatch, changes: dict) -> None:
+    changes |= {"dropout": 0.3, "stochastic_depth": 0.2}
+    whole = begin(tmp_path / "whole", **changes)
+    stops = [2, 3, 5, 7]  # inside an epoch, twice; at its end; after it
+    original = Job.save_if_due
+
+    def stop_here(self: Job) -> None:
+        original(self)
+        if stops and self.at.step == stops[0] and self.at.step % self.steps:
+            stops.pop(0)
+            raise KeyboardInterrupt
+        if stops and self.at.step == stops[0] == self.steps and self.at.evaluated == 0:
+            stops.pop(0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "save_if_due", stop_here)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "cut", **changes)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            resume(tmp_path / "cut", quiet=True)
+    assert not stops
+    assert_same_end(whole, resume(tmp_path / "cut", quiet=True))
+
+
+def test_seeds_and_steps_decide_everything(tmp_path) -> None:
+    torch.manual_seed(123)
+    a = begin(tmp_path / "a", dropout=0.3)
+    torch.manual_seed(456)
+    state = torch.get_rng_state()
+    b = begin(tmp_path / "b", dropout=0.3)
+    assert_same_end(a, b)
+    assert a.facts["identity"] == b.facts["identity"] != begin(tmp_path / "c", seed=1).facts["identity"]
+    del state
+
+
+# line 5, 8, 9: a real process with workers, killed at random, more than once
+def test_sigkill_at_random_steps_and_resume(tmp_path) -> None:
+    words = [
+        "train",
+        NET,
+        "--data",
+        "digits",
+        "--seed",
+        "3",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--save-minutes",
+        "0",
+    ]
+    for key, value in {"epochs": 4, "batch": 128, "flip": 0, "precision": "fp32", "dropout": 0.3}.items():
+        words += ["--set", f"{key}={value}"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run(
+        [sys.executable, "-m", "rescale", *words, "--workers", "1", "--out", str(whole)],
+        check=True,
+        capture_output=True,
+    )
+    chance = random.Random(0)
+    command = [*words, "--workers", "2", "--out", str(cut)]
+    killed = []
+    while len(killed) < 3:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rescale", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        goal = (killed[-1] if killed else 0) + chance.randint(2, 12)
+        deadline = time.monotonic() + 120
+        while latest(cut) < goal and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, process.stderr.read()
+        killed.append(latest(cut))
+        command = ["train", "--resume", str(cut)]
+    assert killed[0] > 0 and killed[-1] < 44
+    subprocess.run([sys.executable, "-m", "rescale", *command], check=True, capture_output=True)
+    assert_same_end(Run.open(whole), Run.open(cut))
+
+
+def latest(folder: Path) -> int:
+    """Step of the newest finished checkpoint."""
+    found = sorted((folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
+# lines 5, 6, 8: asked to stop with workers, it saves, says how to go on, and ends with 1
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_saves_and_stops(tmp_path, number: int) -> None:
+    out = tmp_path / "run"
+    words = [
+        "train",
+        NET,
+        "--data",
+        "digits",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--set",
+        "epochs=200",
+        "--set",
+        "batch=64",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rescale", *words, "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not Run(out).metrics() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and f"rescale train --resume {out}" in text and "Traceback" not in text
+    assert latest(out) > 0
+    assert Run.open(out).result is None
+
+
+def test_stop_during_evaluation_keeps_the_raw_weights(tmp_path, monkeypatch) -> None:
+    whole = begin(tmp_path / "whole")
+    original = loop_module.evaluate
+    calls = []
+
+    def evaluate(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:  # the averaged weights of the first epoch are in the model
+            raise Stopped("asked")
+        return original(*args, **options)
+
+    monkeypatch.setattr(loop_module, "evaluate", evaluate)
+    with pytest.raises(Stopped):
+        begin(tmp_path / "cut", settings=Settings(save_minutes=9, threads=1, log_steps=2))
+    resumed = resume(tmp_path / "cut", quiet=True)
+    assert_same_end(whole, resumed)
+
+
+# line 12: the newest whole checkpoint; broken ones are passed over and named
+def test_broken_checkpoints_are_passed_over(tmp_path, monkeypatch, capsys) -> None:
+    whole = begin(tmp_path / "whole")
+    cut_at(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "cut")
+    monkeypatch.undo()
+    newest = sorted((tmp_path / "cut" / "checkpoints").glob("step-*"))[-1]
+    data = bytearray((newest / "model.safetensors").read_bytes())
+    data[len(data) // 2] ^= 1  # one flipped bit
+    (newest / "model.safetensors").write_bytes(data)
+    resumed = resume(tmp_path / "cut")
+    assert f"{newest.name}: passed over, model.safetensors is damaged" in capsys.readouterr().err.replace(
+        "\n", ""
+    )
+    assert_same_end(whole, resumed)
+
+
+def cut_at(monkeypatch, step: int) -> None:
+    original = Job.save_if_due
+
+    def stop_here(self: Job) -> None:
+        original(self)
+        if self.at.step == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "save_if_due", stop_here)
+
+
+# lines 10, 11: a full disk is one line; the checkpoint before stays, nothing half-written does
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
+    cut_at(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "run")
+    monkeypatch.undo()
+    before = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    script = (
+        "import resource, sys\n"
+        "from rescale.training import resume\n"
+        "from rescale.errors import JobError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        f"try: resume({str(tmp_path / 'run')!r}, quiet=True)\n"
+        "except JobError as error: print('JOB', error); sys.exit(1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "JOB" in done.stdout and "cannot be written" in done.stdout, done.stderr[
+        -500:
+    ]
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == before
+    resume(tmp_path / "run", quiet=True)
+
+
+def test_a_read_only_folder(tmp_path) -> None:
+    if os.geteuid() == 0:
+        with pytest.raises(JobError, match="cannot be made"):
+            begin(Path("/proc/run"))
+        return
+    tmp_path.chmod(0o500)
+    with pytest.raises(JobError, match="cannot be made"):
+        begin(tmp_path / "run")
+
+
+# line 13: NaN stops before the update and names the step
+def test_nan_stops_before_the_update(tmp_path, monkeypatch) -> None:
+    original = loop_module.Classification.losses
+    seen = {}
+
+    def losses(self, model, batch, seed):
+        found = original(self, model, batch, seed)
+        seen["calls"] = seen.get("calls", 0) + 1
+        if seen["calls"] == 4:
+            seen["before"] = [p.detach().clone() for p in model.parameters()]
+            seen["model"] = model
+            found["loss"] = found["loss"] * float("nan")
+        return found
+
+    monkeypatch.setattr(loop_module.Classification, "losses", losses)
+    with pytest.raises(JobError, match=r"step 3: the loss is nan; stopped before the update"):
+        begin(tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(seen["before"], seen["model"].parameters(), strict=True))
+    assert latest(tmp_path / "run") == 3
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path, monkeypatch) -> None:
+    original = loop_module.Classification.losses
+
+    def losses(self, model, batch, seed):
+        model.head.linear.bias.register_hook(lambda gradient: gradient * float("inf"))
+        return original(self, model, batch, seed)
+
+    monkeypatch.setattr(loop_module.Classification, "losses", losses)
+    with pytest.raises(JobError, match="step 0: the gradient"):
+        begin(tmp_path / "run")
+
+
+# line 14: the second writer refuses
+def test_two_writers(tmp_path, monkeypatch) -> None:
+    cut_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "run")
+    monkeypatch.undo()
+    with Run.open(tmp_path / "run").lock(), pytest.raises(UserError, match="another process is writing"):
+        resume(tmp_path / "run", quiet=True)
+    assert resume(tmp_path / "run", quiet=True).result
+
+
+# line 18: other data on resume is refused, with the difference
+def test_changed_data_is_refused(tmp_path, monkeypatch) -> None:
+    cut_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"data_digest": "0" * 16}))
+    with pytest.raises(UserError, match="not what the run began with"):
+        resume(tmp_path / "run", quiet=True)
+
+
+def test_folders_that_hold_something(tmp_path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    begin(tmp_path / "run", epochs=1)
+    for name, words in {"full": "holds something else", "file": "is a file", "run": "--resume"}.items():
+        with pytest.raises(UserError, match=words):
+            begin(tmp_path / name)
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "x"
+
+
+def test_a_batch_larger_than_the_data(tmp_path) -> None:
+    with pytest.raises(UserError, match="batch 4096 is larger than the 1437 training images"):
+        begin(tmp_path / "run", batch=4096)
+    assert not (tmp_path / "run").exists()
+
+
+def test_minival_is_never_trained_on_and_chooses_the_best(tmp_path, monkeypatch) -> None:
+    seen = set()
+    original = loop_module.batches
+
+    def batches(source, *args, **options):
+        for batch in original(source, *args, **options):
+            if options["shuffle"]:
+                seen.update(source.describe(int(i)) for i in batch.indices)
+            yield batch
+
+    monkeypatch.setattr(loop_module, "batches", batches)
+    run = begin(tmp_path / "run", epochs=6, batch=64, keep_best=True, minival=0.1, lr=0.05)
+    data = rescale.open_data("digits", minival=0.1)
+    held = {data.minival.describe(i) for i in range(len(data.minival))}
+    assert len(held) == pytest.approx(144, abs=8) and len(seen) > 1200 and not seen & held
+    evals = [row for row in run.metrics() if row["kind"] == "eval"]
+    assert {row["on"] for row in evals} == {"minival"}
+    top = [row["averaged"]["top1"] for row in evals]
+    assert run.result["best_epoch"] == 1 + top.index(max(top)) and run.result["val_images"] == 360
+    assert evaluate_run(run)["top1"] == pytest.approx(run.result["top1"])
+
+
+def test_weights_reported_are_the_averaged_ones(tmp_path) -> None:
+    run = begin(tmp_path / "run")
+    last = sorted((run.path / "checkpoints").glob("step-*"))[-1]
+    average, reported = load_file(last / "average.safetensors"), load_file(run.path / "model.safetensors")
+    assert all(torch.equal(average[name], reported[name]) for name in average)
+    raw = load_file(last / "model.safetensors")
+    assert any(not torch.equal(raw[name], reported[name]) for name in raw)
+
+
+def test_accumulation_is_one_large_batch(tmp_path) -> None:
+    """Frozen batch norm aside, two halves give the gradient of the whole; so the losses are close."""
+    rows = {}
+    for parts in (1, 2):
+        run = begin(tmp_path / f"{parts}", accumulate=parts, epochs=1, augment="none", lr=0.0)
+        rows[parts] = [row["loss"] for row in run.metrics() if row["kind"] == "train"]
+    assert rows[1] == pytest.approx(rows[2], rel=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precisions_train(tmp_path, precision: str) -> None:
+    run = begin(
+        tmp_path / "run", epochs=4, batch=64, precision=precision, augment="none", crop_area_min=0.6, lr=0.05
+    )
+    assert run.result["precision"] == precision and run.result["top1"] > 40
+    scaler = json.loads((sorted((run.path / "checkpoints").glob("step-*"))[-1] / "state.json").read_text())[
+        "scaler"
+    ]
+    assert bool(scaler) == (precision == "fp16")
+
+
+def test_an_external_model_trains_by_the_same_recipe(tmp_path) -> None:
+    from rescale.models import model_named
+
+    made = train(
+        model_named("timm:resnet10t@32"),
+        recipe("resnet-rs", **(SMALL | {"epochs": 1})),
+        "digits",
+        tmp_path / "run",
+        settings=Settings(threads=1),
+        quiet=True,
+    )
+    assert made.result["model"] == "timm:resnet10t@32" and made.result["params"] > 10**6
+    assert any("stochastic_depth" in line for line in made.result["not_applied"])
+    assert evaluate_run(Run.open(made.path))["top1"] == pytest.approx(made.result["top1"])
+
+
+def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
+    from PIL import Image
+
+    for part, count in (("train", 24), ("val", 6)):
+        for name in ("a", "b"):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (9, 9), (i, 200 * (name == "a"), 3)).save(folder / f"{i}.png")
+    for bad in ("train/a/3.png", "train/b/7.png", "val/a/1.png"):
+        (tmp_path / "data" / bad).write_bytes(b"<html>not found</html>")
+
+    def go(out: str, how: str) -> Run:
+        settings = Settings(threads=1, on_bad_image=how)
+        chosen = recipe("resnet-rs", epochs=2, batch=16)
+        return train(
+            rescale.network(NET),
+            chosen,
+            str(tmp_path / "data"),
+            tmp_path / out,
+            settings=settings,
+            quiet=True,
+        )
+
+    with pytest.raises(JobError, match=r"\d\.png: not an image; .*--on-bad-image skip"):
+        go("raise", "raise")
+    run = go("skip", "skip")
+    assert run.result["bad_images"] == 3 and run.result["val_images"] == 11
+    for i in range(12):
+        (tmp_path / "data" / "train" / "a" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(JobError, match="more than 10 damaged images"):
+        go("many", "skip")
+
+
+def test_evaluating_on_other_classes_is_refused(tmp_path) -> None:
+    from PIL import Image
+
+    run = begin(tmp_path / "run", epochs=1)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (9, 9)).save(tmp_path / "data" / name / f"{i}.png")
+    with pytest.raises(UserError, match="classes are not the run's"):
+        evaluate_run(run, str(tmp_path / "data"))
+
+
+def test_a_run_from_a_later_format_is_refused(tmp_path, monkeypatch) -> None:
+    cut_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        begin(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        resume(tmp_path / "run")
+
+
+def test_no_run_there(tmp_path) -> None:
+    with pytest.raises(UserError, match="no run is here"):
+        resume(tmp_path)
