@@ -1,4 +1,4 @@
-"""The structure: imports run one way, the public names exist, --help is quick and light, docs name real files."""
+"""The structure: imports run one way, public names exist, --help is quick and light."""
 
 import ast
 import subprocess

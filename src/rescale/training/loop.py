@@ -28,7 +28,6 @@ from rescale.training.run import Run, Settings
 from rescale.training.step import Stepper, StepResult, seed_of
 from rescale.training.stop import StopRequest
 
-
 BEST = "best.safetensors"
 
 

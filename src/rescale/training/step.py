@@ -50,7 +50,8 @@ class Stepper:
         self.optimizer, self.average = optimizer, average
         self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=recipe.precision == "fp16")
+        kind = device.split(":", maxsplit=1)[0]
+        self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
 
     def __call__(self, batches: Sequence[Any], step: int) -> StepResult:
         """Take step number `step` (from 0) on `recipe.accumulate` micro-batches.
@@ -103,7 +104,7 @@ def autocast(device: str, precision: str) -> AbstractContextManager:
     """Run matrix products in bfloat16 or float16; fp32 changes nothing."""
     if precision not in DTYPES:
         return nullcontext()
-    return torch.autocast(device.split(":")[0], DTYPES[precision])
+    return torch.autocast(device.split(":", maxsplit=1)[0], DTYPES[precision])
 
 
 def seed_of(*numbers: int) -> int:
