@@ -36,13 +36,21 @@ def images() -> dict[str, np.ndarray]:
     large[(large_x - 100) ** 2 + (large_y - 50) ** 2 < 900] = (240, 30, 90)
     found = {
         "gradient": gradient,
-        "noise": rng.integers(0, 256, (24, 24, 3)),
+        "noise": rng.permutation(awkward_colours(24 * 24)).reshape(24, 24, 3),
         "shapes": shapes,
         "flat": np.full((32, 32, 3), 77),
         "wide": wide,
         "large": large,
     }
     return {name: value.astype(np.uint8) for name, value in found.items()}
+
+
+def awkward_colours(count: int) -> np.ndarray:
+    """The colours whose luminance lies closest to a whole number, where rounding errors show: [count, 3]."""
+    weights = np.array([2989, 5870, 1140]) * 511  # of 10,000 x 510: levels are truncated after x 255.5 / 255
+    colours = np.stack(np.mgrid[0:256, 0:256, 0:256], -1).reshape(-1, 3)
+    rest = colours @ weights % 5_100_000
+    return colours[np.argsort(np.minimum(rest, 5_100_000 - rest), kind="stable")[:count]]
 
 
 def calls() -> dict[str, tuple[str, tuple]]:
@@ -119,24 +127,18 @@ def levels() -> dict:
 
 def main() -> None:
     """Write the three files."""
-    arrays = {f"input/{name}": pixels for name, pixels in images().items()}
+    pictures = images()
+    arrays = {f"input/{name}": pixels for name, pixels in pictures.items()}
     arguments = {}
     for key, (name, args) in calls().items():
         arguments[key] = [name, list(args)]
-        for picture, pixels in images().items():
+        for picture, pixels in pictures.items():
             arrays[f"{key}/{picture}"] = theirs(name, tf.constant(pixels), args).numpy()
     OUT.mkdir(exist_ok=True)
     np.savez_compressed(OUT / "augment.npz", calls=json.dumps(arguments), **arrays)
     (OUT / "autoaugment_v0.json").write_text(json.dumps(policy_v0(), indent=1) + "\n")
     (OUT / "levels.json").write_text(json.dumps(levels(), indent=1) + "\n")
-    print(
-        len(arrays),
-        "arrays,",
-        (OUT / "augment.npz").stat().st_size,
-        "bytes;",
-        len(policy_v0()),
-        "sub-policies",
-    )
+    print(f"{len(arrays)} arrays, {(OUT / 'augment.npz').stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -190,12 +190,18 @@ def _blend_table(grey: int, factor: float) -> bytes:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Luminance as TensorFlow has it, truncated; of all 16.7 million colours 116 come out one off."""
-    return image.convert("L", _LUMINANCE)
+    """Luminance as TensorFlow has it: single precision, summed in this order, truncated.
 
-
-_SCALE = 255.5 / 255
-_LUMINANCE = (0.2989 * _SCALE, 0.5870 * _SCALE, 0.1140 * _SCALE, 1e-5 - 0.5)  # Pillow adds a half
+    The same for all 16.7 million colours. Pillow's own conversion takes a third of the time and is one off
+    for 116 of them.
+    """
+    pixels = np.asarray(image)
+    total = np.zeros(pixels.shape[:2], dtype=np.float32)
+    for channel, weight in enumerate((0.2989, 0.5870, 0.1140)):
+        part = pixels[..., channel] * np.float32(1 / 255)
+        part *= np.float32(weight)
+        total += part
+    return Image.fromarray((total * np.float32(255.5)).astype(np.uint8))
 
 
 def _affine(image: Image.Image, matrix: Matrix) -> Image.Image:
