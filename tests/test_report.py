@@ -6,7 +6,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -177,6 +177,7 @@ def test_a_study_without_a_plan_is_refused(tmp_path):
     assert StudyFolder(tmp_path).failures() == []
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(100, 900), st.floats(100, 500)), min_size=1, max_size=9, unique=True),
 )
@@ -222,3 +223,17 @@ def test_ticks_are_round_and_enough(low, high, expected):
 )
 def test_units(shown, expected):
     assert shown == expected
+
+
+def test_the_command_tells_the_same_and_json_is_json(reported, capsys):
+    import json
+
+    from rescale.cli.studies import tell
+
+    tell(reported[0], as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["label"] for row in rows} == {row.label for row in gather(reported[0]).rows}
+    tell(reported[0], as_json=False)
+    said = capsys.readouterr().out
+    assert "failed: resnetrs26x0.5@32, seed 0: training: step 7: the loss is nan" in said
+    assert said.strip().endswith("results.csv") and "report.html" in said

@@ -287,3 +287,26 @@ def test_results_are_plain_json(tmp_path):
     found = json.loads((study.run(study.plan.items[0]) / "result.json").read_text())
     assert study.results()[study.plan.items[0]] == found
     assert isinstance(study.plan, Plan) and isinstance(study.plan.items[0], Item)
+
+
+def test_how_far_a_training_is(tmp_path):
+    from rescale.studies.display import progress_of
+
+    assert progress_of(tmp_path) == (0, None, "beginning")
+    (tmp_path / "recipe.yaml").write_text("name: resnet-rs\nepochs: 16  # from --set\n")
+    assert progress_of(tmp_path) == (0, 16, "")
+    rows = [
+        {"kind": "train", "epoch": 1, "step": 9, "loss": 2.3},
+        {"kind": "eval", "epoch": 1, "step": 9, "raw": {"top1": 9.0}, "averaged": {"top1": 51.25}},
+        {"kind": "train", "epoch": 2, "step": 12, "loss": 2.1},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    for cut, expected in (
+        (1, (0, 16, "train loss 2.30")),
+        (2, (1, 16, "top-1 51.2 %")),
+        (3, (1, 16, "top-1 51.2 %")),
+    ):
+        (tmp_path / "metrics.jsonl").write_text("".join(text.splitlines(True)[:cut]))
+        assert progress_of(tmp_path) == expected
+    (tmp_path / "metrics.jsonl").write_text(text + '{"kind": "tra')
+    assert progress_of(tmp_path) == (1, 16, "top-1 51.2 %")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Jobs = Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core, or one on a GPU.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")]
+EvalEpochs = Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")]
 BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")]
 
 
@@ -39,6 +40,7 @@ def pareto(
     device: Device = "",
     jobs: Jobs = 0,
     on_bad_image: BadImage = "raise",
+    eval_epochs: EvalEpochs = 1,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="More networks: --models A B C works too.")
     ] = None,
@@ -69,7 +71,7 @@ def pareto(
         command=command_line(sys.argv[1:]),
     )
     check(plan)
-    carry_out(out, plan, Settings(jobs or None, device, on_bad_image), as_json)
+    carry_out(out, plan, Settings(jobs or None, device, on_bad_image, eval_epochs), as_json)
 
 
 def run(
@@ -77,6 +79,7 @@ def run(
     device: Device = "",
     jobs: Jobs = 0,
     on_bad_image: BadImage = "raise",
+    eval_epochs: EvalEpochs = 1,
     as_json: Json = False,
 ) -> None:
     """Run what a study's plan.yaml asks for and its folder misses; a plan may be written by hand.
@@ -87,7 +90,7 @@ def run(
 
     plan = StudyFolder(folder).plan
     check(plan)
-    carry_out(folder, plan, Settings(jobs or None, device or None, on_bad_image), as_json)
+    carry_out(folder, plan, Settings(jobs or None, device or None, on_bad_image, eval_epochs), as_json)
 
 
 def report(

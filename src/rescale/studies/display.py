@@ -93,11 +93,15 @@ def progress_of(run: Path) -> tuple[int, int | None, str]:
         rows = Run(run).metrics()
     except (OSError, IndexError):
         return 0, None, "beginning"
+    if not rows:
+        return 0, epochs, ""
+    last = rows[-1]
+    done = last["epoch"] - (last["kind"] == "train")  # an epoch that is still under way
     judged = [row for row in rows if row["kind"] == "eval"]
     if not judged:
-        return 0, epochs, f"train loss {rows[-1]['loss']:.2f}" if rows else ""
+        return done, epochs, f"train loss {last['loss']:.2f}"
     figures = judged[-1].get("averaged") or judged[-1]["raw"]
-    return judged[-1]["epoch"], epochs, f"top-1 {figures['top1']:.1f} %"
+    return done, epochs, f"top-1 {figures['top1']:.1f} %"
 
 
 def _title(item: Item) -> str:

@@ -43,11 +43,13 @@ class Settings:
     """How to train here, which changes no result. jobs: trainings side by side; None for `default_jobs`.
 
     device: of the trainings, None for a GPU if there is one. on_bad_image: raise or skip.
+    eval_epochs: between evaluations; the last epoch always has one.
     """
 
     jobs: int | None = None
     device: str | None = None
     on_bad_image: str = "raise"
+    eval_epochs: int = 1
 
 
 Start = Callable[[StudyFolder, Item, Settings, int], Worker]
@@ -156,6 +158,7 @@ def start_training(study: StudyFolder, item: Item, settings: Settings, threads: 
             "device": settings.device or machine.default_device(),
             "threads": threads,
             "on_bad_image": settings.on_bad_image,
+            "eval_epochs": settings.eval_epochs,
         },
         "parent": os.getpid(),
     }
