@@ -11,14 +11,18 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 
 
 def resized(image: Image.Image, box: Box, size: int, interpolation: str) -> Image.Image:
-    """The box of the image, `size` pixels a side. interpolation: Pillow's bicubic or bilinear, which
-    average over what they shrink, or `tf1-bicubic`, which does not."""
-    corners = (box.left, box.top, box.left + box.width, box.top + box.height)
-    if (box.width, box.height) == (size, size):
-        return image if image.size == (size, size) else image.crop(corners)
+    """The box of the image, `size` pixels a side; nothing outside the box is looked at.
+
+    interpolation: Pillow's `bicubic` or `bilinear`, which average over what they shrink, or `tf1-bicubic`,
+    which does not.
+    """
+    if (box.width, box.height) != image.size:
+        image = image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
+    if image.size == (size, size):
+        return image
     if interpolation == "tf1-bicubic":
-        return Image.fromarray(tf1_bicubic(np.asarray(image.crop(corners)), size))
-    return image.resize((size, size), FILTERS[interpolation], box=corners)
+        return Image.fromarray(tf1_bicubic(np.asarray(image), size))
+    return image.resize((size, size), FILTERS[interpolation])
 
 
 def tf1_bicubic(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -40,11 +44,15 @@ def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     at = np.arange(size, dtype=np.float32) * np.float32(length / size)
     start = np.floor(at).astype(np.int64)
     # TensorFlow looks its weights up in a table of 1,024 steps
-    offset = np.rint((at - start) * 1024).astype(np.int64) / 1024
+    offset = np.rint((at - start) * 1024) / 1024
+    neighbours = np.arange(-1, 3)
+    weights = _cubic(np.abs(neighbours - offset[:, None]))
+    return (start[:, None] + neighbours).clip(0, length - 1), weights.astype(np.float32)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic kernel of a = -0.75 at distances 0..2."""
     a = -0.75
-    near, far = offset, offset + 1
-    inner = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1  # noqa: E731
-    outer = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a  # noqa: E731
-    weights = np.stack([outer(far), inner(near), inner(1 - near), outer(2 - near)], axis=1)
-    places = (start[:, None] + np.arange(-1, 3)).clip(0, length - 1)
-    return places, weights.astype(np.float32)
+    near = ((a + 2) * x - (a + 3)) * x**2 + 1
+    far = ((x - 5) * x + 8) * x * a - 4 * a
+    return np.where(x <= 1, near, far)

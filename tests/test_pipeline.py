@@ -1,0 +1,101 @@
+"""From an image to what the network sees."""
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rescale.data.augment import eval_transform, train_transform
+from rescale.data.augment.autoaugment import AutoAugment
+from rescale.data.augment.pipeline import policy
+from rescale.data.augment.randaugment import RandAugment
+from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
+from rescale.recipes import Recipe
+
+POLICIES = ["none", "randaugment", "randaugment-torchvision", "autoaugment"]
+
+
+def picture(size: tuple[int, int]) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def as_tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("augment", POLICIES)
+@pytest.mark.parametrize("size", [(1, 1), (300, 2), (40, 31)])
+def test_any_image_goes_through(augment: str, size: tuple[int, int]) -> None:
+    recipe = Recipe(augment=augment, randaugment_magnitude=15.0)
+    for resolution in (8, 33):
+        transform = pickle.loads(pickle.dumps(train_transform(recipe, resolution)))
+        for seed in range(12):
+            found = transform(picture(size), np.random.default_rng(seed))
+            assert found.shape == (3, resolution, resolution) and found.dtype == torch.uint8
+        judged = pickle.loads(pickle.dumps(eval_transform(recipe, resolution)))(picture(size), None)
+        assert judged.shape == (3, resolution, resolution) and judged.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("augment", POLICIES)
+def test_the_rng_alone_decides(augment: str) -> None:
+    transform, image = train_transform(Recipe(augment=augment), 16), picture((24, 20))
+    made = []
+    for outside in (1, 2):
+        torch.manual_seed(outside)
+        np.random.seed(outside)
+        random.seed(outside)
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        made.append([transform(image, np.random.default_rng(seed)) for seed in range(20)])
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert np.random.get_state()[1].tolist() == before[1] and random.getstate() == before[2]
+    assert torch.equal(torch.stack(made[0]), torch.stack(made[1]))
+    assert len({each.numpy().tobytes() for each in made[0]}) > 10
+
+
+def test_flip_only() -> None:
+    image = picture((16, 16))
+    transform = train_transform(Recipe(crop="centre", eval_crop=1.0, flip=0.5), 16)
+    found = [transform(image, np.random.default_rng(seed)) for seed in range(400)]
+    flipped = sum(torch.equal(each, as_tensor(image).flip(2)) for each in found)
+    assert flipped + sum(torch.equal(each, as_tensor(image)) for each in found) == 400 and 160 < flipped < 240
+
+
+def test_nothing_random_is_what_evaluation_sees() -> None:
+    recipe, image = Recipe(crop="centre", flip=0.0), picture((50, 30))
+    trained = train_transform(recipe, 20)(image, np.random.default_rng(0))
+    assert torch.equal(trained, eval_transform(recipe, 20)(image, np.random.default_rng(1)))
+    centre = image.crop((12, 2, 38, 28)).resize((20, 20), Image.Resampling.BICUBIC)  # 30 x 20 / 23
+    assert torch.equal(trained, as_tensor(centre))
+
+
+def test_the_recipes_areas_and_ratio_are_used() -> None:
+    y, x = np.mgrid[0:200, 0:200].astype(np.uint8)
+    image = Image.fromarray(np.stack([x, y, x], -1))  # colours tell places
+    recipe = Recipe(
+        crop_area_min=0.24, crop_area_max=0.26, crop_ratio=1.0, flip=0.0, interpolation="bilinear"
+    )
+    transform = train_transform(recipe, 50)
+    for seed in range(20):
+        found = transform(image, np.random.default_rng(seed)).int()
+        for channel, axis in ((0, 1), (1, 0)):
+            along = found[channel].float().mean(1 - axis)
+            assert float(along[-1] - along[0]) == pytest.approx(98, abs=5)  # half the side, less a pixel
+
+
+def test_the_recipes_policy_is_used() -> None:
+    def asked(augment: str) -> object:
+        recipe = Recipe(
+            augment=augment, randaugment_layers=3, randaugment_magnitude=7.0, small_images="as-published"
+        )
+        return policy(recipe, 48)
+
+    assert asked("none") is None
+    assert asked("randaugment") == RandAugment(3, 7.0, 48, "as-published")
+    assert asked("randaugment-torchvision") == TorchvisionRandAugment(3, 7.0)
+    assert asked("autoaugment") == AutoAugment(48, "as-published")
+    assert TorchvisionRandAugment(3, 7.0).policy.magnitude == 21  # of 0..30
+    assert TorchvisionRandAugment(2, 15.0).policy.magnitude == 30
