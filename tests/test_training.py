@@ -190,7 +190,7 @@ def test_a_signal_to_the_group_saves_and_stops(tmp_path, number: int) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not Run(out).metrics() and time.monotonic() < deadline:
+    while not Run(out).metrics() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, number)
     text, _ = process.communicate(timeout=60)
@@ -393,10 +393,10 @@ def test_accumulation_is_one_large_batch(tmp_path) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precisions_train(tmp_path, precision: str) -> None:
-    run = begin(
-        tmp_path / "run", epochs=4, batch=64, precision=precision, augment="none", crop_area_min=0.6, lr=0.05
-    )
-    assert run.result["precision"] == precision and run.result["top1"] > 40
+    plain = begin(tmp_path / "plain", epochs=1)
+    run = begin(tmp_path / "run", epochs=1, precision=precision)
+    assert run.result["precision"] == precision
+    assert 0 < abs(run.result["loss"] - plain.result["loss"]) < 0.02 * plain.result["loss"]
     scaler = json.loads((sorted((run.path / "checkpoints").glob("step-*"))[-1] / "state.json").read_text())[
         "scaler"
     ]

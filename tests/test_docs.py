@@ -1,0 +1,79 @@
+"""Every rescale command that a document shows is run, with small data and networks put in its place."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rescale.cli import main
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SHOWN = re.compile(r"^    (rescale .*?)(?:  +#.*)?$", re.MULTILINE)
+
+SMALLER = (  # of commands that train or time; patterns in order
+    (r"timm:resnet50\b(@\d+)?", "timm:resnet10t@32"),
+    (r"resnetrs101@160", "resnetrs1-1-1x0.125@32"),
+    (r"resnetrs50@160|resnetrs26x0.25@32", "resnetrs1-1x0.125@32"),
+    (r"resnet26x0.25@32", "resnet1-1x0.125@32"),
+    (r"epochs=\d+", "epochs=1"),
+    (r"batch=\d+", "batch=16"),
+    (r"--seeds \d+", "--seeds 1"),
+    (r"--batch \d+", "--batch 2"),
+)
+HEAVY = ("train", "study", "bench")
+
+
+def commands(document: Path) -> list[str]:
+    return SHOWN.findall(document.read_text())
+
+
+def smaller(command: str) -> str:
+    if command.split()[1] in HEAVY:
+        for pattern, by in SMALLER:
+            command = re.sub(pattern, by, command)
+        if command.split()[1] == "study" and "--set" not in command:
+            command += " --set epochs=1 --set batch=16"
+    return command
+
+
+@pytest.fixture
+def somewhere(tmp_path, monkeypatch) -> Path:
+    """A folder with the user's images."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("val", 4)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "path" / "to" / "images" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
+def test_commands_of(document: Path, somewhere: Path, monkeypatch, capfd) -> None:
+    for shown in commands(document):
+        if shown.startswith("rescale quickstart") or "COMMAND" in shown:
+            continue  # test_quickstart.py runs it; a placeholder
+        monkeypatch.setattr(sys, "argv", shlex.split(smaller(shown)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+            sys.exit(0)
+        assert not ended.value.code, f"{shown}\n{capfd.readouterr().err}"
+
+
+def test_documents_show_commands() -> None:
+    assert sum(len(commands(document)) for document in DOCUMENTS) > 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_files_named_exist(document: Path) -> None:
+    text = document.read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        if not link.startswith("http"):
+            assert (document.parent / link).exists(), link
