@@ -16,7 +16,8 @@ from rescale.data.splits import rank
 
 def main() -> None:
     """Read the arguments, write the folders."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("data")
     parser.add_argument("out", type=Path)
     parser.add_argument("--per-class", type=int, required=True)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def data_folder() -> Callable[[str], Path]:
-    """Real data by name: in RESCALE_DATA, else in shared/data beside the project; skips where it is missing."""
+    """Real data by name: in RESCALE_DATA, else shared/data beside the project; skips where missing."""
     base = Path(os.environ.get("RESCALE_DATA", ROOT.parent / "shared" / "data"))
 
     def find(name: str) -> Path:

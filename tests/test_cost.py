@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings
-from test_network import resnet_names
 
 from rescale.cost import cost, printed_flops
 from rescale.families import names, network
 from rescale.geometry import layers
 from rescale.models import build, count
+from test_network import resnet_names
 
 # ResNet-RS, Pareto table: depth, resolution, parameters (exact, as timm counts), printed M, printed FLOPs (B)
 PARETO = [

@@ -176,7 +176,8 @@ def test_external_models(tmp_path, monkeypatch) -> None:
     assert all(m.momentum == 1.0 for m in module.modules() if isinstance(m, nn.BatchNorm2d))
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef net(num_classes):\n"
-        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n"
+        "    pooled = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*pooled, nn.Linear(8, num_classes))\n"
         "def wrong(num_classes):\n    return 3\n"
     )
     monkeypatch.chdir(tmp_path)

@@ -8,9 +8,9 @@ import torch
 from rescale import machine
 from rescale.bench.timing import Protocol
 from rescale.data import Batch
-from rescale.models import External, Rates, make
+from rescale.models import External, make
 from rescale.network import Network
-from rescale.recipes import Recipe, recipe, resolve
+from rescale.recipes import Recipe, rates_of, recipe, resolve
 from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
 from rescale.tasks import Classification
@@ -29,14 +29,8 @@ def prepare(
     """
     chosen = resolved(model, protocol, batch, plain)
     task = Classification(_MIDDLE, _MIDDLE, chosen.label_smoothing, chosen.mixup, protocol.device)
-    rates = Rates(
-        float(chosen.dropout),
-        float(chosen.stochastic_depth),
-        chosen.stochastic_depth_by,
-        float(chosen.bn_momentum),
-    )
     torch.manual_seed(0)
-    module, _ = make(model, rates)
+    module, _ = make(model, rates_of(chosen))
     module = module.to(protocol.device).to(memory_format=torch.channels_last)
     images = torch.randint(256, (batch, 3, model.resolution, model.resolution), dtype=torch.uint8)
     labels = torch.randint(model.classes if isinstance(model, External) else model.head.classes, (batch,))

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rescale.data import Source
 
 app = typer.Typer(help="Look at data before training.", no_args_is_help=True, rich_markup_mode=None)
-Spec = Annotated[str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")]
+Spec = Annotated[
+    str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
+]
 
 
 @app.command("info")
@@ -32,7 +34,8 @@ def info(data: Spec, as_json: Json = False) -> None:
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    print(f"{data}: {manifest['format']}, {len(names)} classes ({', '.join(names[:6])}{', ...' * (len(names) > 6)})")
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    print(f"{data}: {manifest['format']}, {len(names)} classes ({shown})")
     print(f"images      {manifest['train']} to train on, {manifest['val']} to judge on")
     print(f"pixels      {_size(min(sizes))} to {_size(max(sizes))} (of {count} looked at)")
     print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}")
@@ -49,22 +52,23 @@ def verify(data: Spec, as_json: Json = False) -> None:
 
     found = open_data(data)
     bad = [line for source in (found.train, found.val) for line in _damaged(source)]
+    images = len(found.train) + len(found.val)
     if as_json:
-        print(json.dumps([{"data": data, "images": len(found.train) + len(found.val), "damaged": bad}], indent=1))
+        print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
     else:
         for line in bad:
             print(line)
     if bad:
-        raise JobError(f"{data}: {len(bad)} damaged images; mend or remove them, or train with --on-bad-image skip")
+        raise JobError(f"{data}: {len(bad)} damaged images; mend them, or train with --on-bad-image skip")
     if not as_json:
-        print(f"{data}: all {len(found.train) + len(found.val)} images decode")
+        print(f"{data}: all {images} images decode")
 
 
 @app.command("show")
 def show(
     data: Spec,
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "resnet-rs",
-    model: Annotated[str, typer.Option(help="Resolve the recipe for this network, at its resolution.")] = "resnetrs50",
+    model: Annotated[str, typer.Option(help="Network the recipe is resolved for.")] = "resnetrs50",
     resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0: the network's.")] = 0,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")

@@ -51,7 +51,7 @@ def train(
     if resume is not None:
         if model or data or changes or out:
             raise UserError(
-                "--resume takes everything from the run's folder; leave out the model, --data, --set and --out"
+                "--resume takes everything from the run's folder; leave out model, --data, --set, --out"
             )
         run = go_on(resume)
     else:
@@ -60,7 +60,7 @@ def train(
         ]
         if not model or not data or not out:
             raise UserError(
-                f"{' and '.join(missing)} missing; as in: rescale train resnetrs50@160 --data images --out runs/rs50"
+                f"{' and '.join(missing)} missing; as in: rescale train resnetrs50 --data images --out runs/a"
             )
         settings = Settings(
             device=_device(device),

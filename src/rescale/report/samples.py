@@ -14,7 +14,7 @@ ROWS, COLUMNS = 8, 9
 
 
 def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Path) -> None:
-    """Write a PNG of ROWS images, each as it is and in COLUMNS - 1 epochs of training by a resolved recipe."""
+    """Write a PNG of ROWS images, each as it is and in COLUMNS - 1 epochs by a resolved recipe."""
     from matplotlib.figure import Figure
 
     chosen = order(len(data.train), seed, 0)[:ROWS]
@@ -36,7 +36,7 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
         axes[row][0].set_xlabel(f"{image.width}x{image.height}", fontsize=6, labelpad=1)
     axes[0][0].set_title("as it is", fontsize=8)
     axes[0][1].set_title(f"as trained on, {resolution} px", fontsize=8, loc="left")
-    policy = recipe.augment
+    policy: str = recipe.augment
     if policy.startswith("randaugment"):
         policy += f" {recipe.randaugment_layers} x {recipe.randaugment_magnitude:g}, {recipe.small_images}"
     figure.suptitle(

@@ -41,7 +41,7 @@ def train(
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, native_bf16=machine.native_bf16(settings.device))
     if isinstance(data, str):
-        data = open_data(data, on_bad_image=settings.on_bad_image, minival=recipe.recipe.minival)
+        data = open_data(data, on_bad_image=settings.on_bad_image, minival=float(recipe.recipe.minival))
     model = model.with_classes(len(data.classes))
     check_batch(recipe.recipe, len(data.train))
     facts = {
@@ -67,7 +67,7 @@ def resume(path: str | Path, *, quiet: bool = False) -> Run:
     if facts["format"] != FORMAT:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads {FORMAT}")
     settings = facts["settings"]
-    data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=run.recipe.minival)
+    data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=float(run.recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
             f"{path}: the data in {facts['data']} is not what the run began with: "
@@ -155,6 +155,6 @@ def evaluate_run(
         shuffle=False,
         drop_last=False,
     )
-    model = run.load().to(device, memory_format=torch.channels_last)
+    model = run.load().to(device).to(memory_format=torch.channels_last)
     figures = evaluate(model, task, stream, device=device, precision=recipe.precision)
     return {"data": source, "resolution": described.resolution, **figures}

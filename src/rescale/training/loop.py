@@ -15,7 +15,8 @@ from rescale import machine
 from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
 from rescale.errors import JobError
-from rescale.models import Rates, cost_of, make
+from rescale.models import cost_of, make
+from rescale.recipes import rates_of
 from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
 from rescale.tasks import Classification
@@ -260,12 +261,10 @@ class Job:
 
     def build(self) -> tuple[nn.Module, list[str]]:
         """The model with weights drawn from the seed, and what of the recipe does not apply to it."""
-        recipe = self.recipe
-        rates = Rates(recipe.dropout, recipe.stochastic_depth, recipe.stochastic_depth_by, recipe.bn_momentum)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed))
-            model, missed = make(self.described, rates)
-        return model.to(self.settings.device, memory_format=torch.channels_last), missed
+            model, missed = make(self.described, rates_of(self.recipe))
+        return model.to(self.settings.device).to(memory_format=torch.channels_last), missed
 
     def check(self) -> None:
         """Raise where a signal asked to stop."""
