@@ -32,7 +32,7 @@ V0 = (  # of each sub-policy two operations: name, chance, level
     (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
     (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
     (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
-    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),  # 0 bits by its level; TensorFlow keeps 1
     (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
     (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
 )
