@@ -10,9 +10,10 @@ from rescale.bench.timing import Protocol
 from rescale.data import Batch
 from rescale.models import External, make
 from rescale.network import Network
-from rescale.recipes import Recipe, rates_of, recipe, resolve
+from rescale.recipes import Recipe, recipe, resolve
 from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
+from rescale.recipes.rates import rates_of
 from rescale.tasks import Classification
 from rescale.training.step import Stepper, autocast
 

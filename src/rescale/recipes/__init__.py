@@ -2,7 +2,7 @@
 
 from rescale.recipes.named import NAMED
 from rescale.recipes.recipe import MEANING, Recipe
-from rescale.recipes.resolve import Resolved, facts_of, rates_of, resolve
+from rescale.recipes.resolve import Resolved, facts_of, resolve
 from rescale.recipes.text import changed, differences, from_file, recipe, to_yaml, with_changes
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "differences",
     "facts_of",
     "from_file",
-    "rates_of",
     "recipe",
     "resolve",
     "to_yaml",

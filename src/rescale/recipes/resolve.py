@@ -9,7 +9,7 @@ from rescale.recipes.recipe import Recipe
 from rescale.recipes.rules import RULES, Facts
 
 if TYPE_CHECKING:  # it brings torch, which listing recipes does not need
-    from rescale.models import External, Rates
+    from rescale.models import External
 
 ABOUT_THE_NETWORK = ("dropout", "stochastic_depth", "randaugment_magnitude")
 
@@ -42,16 +42,6 @@ def resolve(recipe: Recipe, model: "Network | External", *, native_bf16: bool = 
     if recipe.schedule_by == "epoch" and float(recipe.warmup_epochs) >= 1 and recipe.warmup_from == 0:
         notes.append("schedule_by=epoch with warmup_from=0: the first epoch runs at rate 0")
     return Resolved(Recipe.model_validate(recipe.model_dump()), sources, tuple(notes))
-
-
-def rates_of(recipe: Recipe) -> Rates:
-    """What a resolved recipe sets inside a model."""
-    return Rates(
-        float(recipe.dropout),
-        float(recipe.stochastic_depth),
-        recipe.stochastic_depth_by,
-        float(recipe.bn_momentum),
-    )
 
 
 def facts_of(model: "Network | External", native_bf16: bool = False) -> Facts:

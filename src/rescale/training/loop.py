@@ -16,9 +16,9 @@ from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
 from rescale.errors import JobError
 from rescale.models import cost_of, make
-from rescale.recipes import rates_of
 from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
+from rescale.recipes.rates import rates_of
 from rescale.tasks import Classification
 from rescale.training import checkpoint
 from rescale.training.evaluate import evaluate
