@@ -1,8 +1,12 @@
 """From a source to batches. Order and augmentation depend on seed, epoch and index alone."""
 
+import atexit
+import gc
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -47,17 +51,10 @@ def batches(
     chunks = [indices[i : min(i + batch, stop)] for i in range(skip * batch, stop, batch)]
     limit = bad_image_limit(len(source)) if on_bad_image == "skip" else 0
     maker = _Maker(source, source.labels, transform, seed, epoch, limit, replace=shuffle)
-    if workers == 0:
-        return _checked(map(maker.__getitem__, chunks), limit)
-    loader = DataLoader(
-        maker,
-        sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
-        batch_size=None,
-        num_workers=workers,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # its own, so that the default one is not drawn from
-    )
-    return _checked(iter(loader), limit)
+    made = _in_workers(maker, chunks, workers) if workers else map(maker.__getitem__, chunks)
+    stream = _checked(made, limit)
+    _STREAMS.add(stream)
+    return stream
 
 
 def order(images: int, seed: int, epoch: int) -> np.ndarray:
@@ -120,21 +117,60 @@ class _Maker(Dataset[Batch | JobError]):
             return None
 
 
-def _checked(made: Iterator[Batch | JobError], limit: int) -> Iterator[Batch]:
+def _in_workers(maker: _Maker, chunks: list[np.ndarray], workers: int) -> DataLoader:
+    return DataLoader(
+        maker,
+        sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_begin_worker,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # its own, so that the default one is not drawn from
+    )
+
+
+def _begin_worker(_: int) -> None:
+    """Workers leave signals to the process that started them, which saves first, and use one thread."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # what was inherited is not to be cleaned up here: it may be a stream with workers of its own
+    torch.set_num_threads(1)
+
+
+def _as_it_is(made: Any) -> Any:
+    """The maker has made a batch already; torch's own conversion would turn its tuples into lists."""
+    return made
+
+
+def _checked(made: Iterable[Batch | JobError], limit: int) -> Generator[Batch]:
     """Raise what was returned as an error; count the damaged images; leave out batches without images."""
     bad: set[str] = set()
     good = 0
-    for found in made:
-        if isinstance(found, JobError):
-            raise found
-        if found.bad:
-            bad.update(found.bad)
-            _check_limit(bad, limit)
-        good += len(found.labels)
-        if len(found.labels):
-            yield found
-    if bad and not good:
-        raise JobError(f"none of the images can be read; one of them: {min(bad)}")
+    stream = iter(made)  # begins the workers
+    try:
+        for found in stream:
+            if isinstance(found, JobError):
+                raise found
+            if found.bad:
+                bad.update(found.bad)
+                _check_limit(bad, limit)
+            good += len(found.labels)
+            if len(found.labels):
+                yield found
+        if bad and not good:
+            raise JobError(f"none of the images can be read; one of them: {min(bad)}")
+    finally:
+        del stream  # ends the workers now; a traceback could keep them waiting
+
+
+_STREAMS: WeakSet[Generator[Batch]] = WeakSet()
+
+
+@atexit.register
+def _close_streams() -> None:
+    """End the workers of streams that were left midway: Python's own way is SIGTERM, which they ignore."""
+    for stream in list(_STREAMS):
+        stream.close()
 
 
 def _check_limit(bad: Iterable[str], limit: int) -> None:
@@ -144,10 +180,3 @@ def _check_limit(bad: Iterable[str], limit: int) -> None:
             f"more than {limit} damaged images, the most that are skipped; one of them: {min(found)}; "
             f"list them all with: rescale data verify"
         )
-
-
-def _begin_worker(_: int) -> None:
-    """Workers leave signals to the process that started them, which saves first, and use one thread."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)

@@ -1,0 +1,252 @@
+"""Batches: order, randomness, workers, damaged images."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rescale.data import BadImage, Batch, batches
+from rescale.data.folders import Folder
+from rescale.data.loading import bad_image_limit, order
+from rescale.errors import JobError
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Images whose every pixel is their index; those in `damaged` cannot be decoded."""
+
+    images: int
+    damaged: frozenset[int] = frozenset()
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.arange(self.images) % 7
+
+    def __len__(self) -> int:
+        return self.images
+
+    def image(self, index: int) -> Image.Image:
+        if index in self.damaged:
+            raise BadImage(f"image {index}: damaged")
+        return Image.new("RGB", (4, 4), (index, index, index))
+
+    def describe(self, index: int) -> str:
+        return f"image {index}"
+
+
+def noisy(image: Image.Image, rng: np.random.Generator) -> torch.Tensor:
+    """The index in the first channel, a draw in the others."""
+    pixels = np.array(image)
+    pixels[..., 1:] = rng.integers(0, 256, (4, 4, 2))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def load(source=Numbers(50), **changes) -> list[Batch]:
+    return list(batches(source, noisy, **{"batch": 8, "seed": 3, "epoch": 1, **changes}))
+
+
+def equal(a: list[Batch], b: list[Batch]) -> bool:
+    return len(a) == len(b) and all(
+        all(torch.equal(x, y) for x, y in zip(one[:3], other[:3], strict=True)) and one.bad == other.bad
+        for one, other in zip(a, b, strict=True)
+    )
+
+
+def test_a_batch_holds_the_images_it_names() -> None:
+    for images, labels, indices, bad in load():
+        assert images.dtype == torch.uint8 and images.shape == (8, 3, 4, 4)
+        assert labels.dtype == indices.dtype == torch.int64
+        assert torch.equal(images[:, 0, 0, 0].long(), indices)
+        assert torch.equal(labels, indices % 7)
+        assert bad == ()
+
+
+def test_an_epoch_sees_every_image_at_most_once_and_evaluation_all_in_order() -> None:
+    seen = torch.cat([batch.indices for batch in load()])
+    assert len(seen) == len(set(seen.tolist())) == 48
+    held = load(shuffle=False, drop_last=False)
+    assert torch.cat([batch.indices for batch in held]).tolist() == list(range(50))
+    assert len(held[-1].labels) == 2
+
+
+def test_order_and_randomness_follow_seed_and_epoch() -> None:
+    assert equal(load(), load())
+    for change in ({"seed": 4}, {"epoch": 2}):
+        other = load(**change)
+        assert not torch.equal(load()[0].indices, other[0].indices)
+    # one image in two epochs: other draws; the same image in an other order, same epoch: the same draws
+    first = next(b.images[i] for b in load() for i, n in enumerate(b.indices) if n == 5)
+    later = next(b.images[i] for b in load(epoch=2) for i, n in enumerate(b.indices) if n == 5)
+    unshuffled = load(shuffle=False)[0].images[5]
+    assert not torch.equal(first, later)
+    assert torch.equal(first, unshuffled)
+
+
+def test_the_draws_of_two_images_differ() -> None:
+    draws = {bytes(image[1:].contiguous().numpy()) for batch in load() for image in batch.images}
+    assert len(draws) == 48
+
+
+def test_order_is_a_permutation_fixed_for_all_time() -> None:
+    """A resumed run meets the order it began with, on any machine and after any update."""
+    assert sorted(order(1000, 0, 0).tolist()) == list(range(1000))
+    assert order(10, 0, 0).tolist() == [5, 1, 6, 3, 4, 8, 9, 7, 2, 0]
+
+
+@pytest.mark.parametrize("skip", [1, 5, 6])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipping_leads_to_the_same_batches(skip: int, workers: int) -> None:
+    assert equal(load(skip=skip, workers=workers), load()[skip:])
+
+
+def test_nothing_is_decoded_for_skipped_batches() -> None:
+    ahead = frozenset(order(50, 3, 1)[:16].tolist())
+    with pytest.raises(JobError):
+        load(Numbers(50, ahead))
+    assert equal(load(Numbers(50, ahead), skip=2), load()[2:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("damaged", [frozenset(), frozenset({0, 7, 8, 49})])
+def test_workers_make_the_same_bytes(workers: int, damaged: frozenset[int]) -> None:
+    for options in ({}, {"shuffle": False, "drop_last": False}):
+        options |= {"source": Numbers(50, damaged), "on_bad_image": "skip"}
+        assert equal(load(workers=workers, **options), load(**options))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_draws_nothing_from_the_default_generators(workers: int) -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    load(workers=workers)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_named_in_one_line(workers: int) -> None:
+    with pytest.raises(JobError) as caught:
+        load(Numbers(50, frozenset({5})), workers=workers)
+    assert str(caught.value).startswith("image 5: damaged")
+    assert "--on-bad-image skip" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_in_training_the_next_good_image_takes_the_place_of_a_damaged_one() -> None:
+    found = load(Numbers(50, frozenset({5, 6, 49})), on_bad_image="skip")
+    stand_in = {5: 7, 6: 7, 49: 0}
+    for sound, batch in zip(load(), found, strict=True):
+        asked = sound.indices.tolist()
+        assert batch.indices.tolist() == [stand_in.get(index, index) for index in asked]
+        assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices)
+        assert torch.equal(batch.labels, batch.indices % 7)
+        passed = [bad for i in asked for bad in {5: (5, 6), 6: (6,), 49: (49,)}.get(i, ())]
+        assert batch.bad == tuple(f"image {i}: damaged" for i in passed)
+
+
+def test_in_evaluation_damaged_images_are_left_out() -> None:
+    damaged = frozenset({5, 48, 49})  # the last two are a batch by themselves
+    found = load(Numbers(50, damaged), on_bad_image="skip", shuffle=False, drop_last=False)
+    assert torch.cat([b.indices for b in found]).tolist() == [i for i in range(48) if i != 5]
+    assert all(len(b.images) == len(b.labels) == len(b.indices) > 0 for b in found)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_more_damaged_images_than_the_limit_end_the_job(workers: int, shuffle: bool) -> None:
+    options = {"on_bad_image": "skip", "workers": workers, "shuffle": shuffle}
+    at_limit = frozenset(range(0, 40, 4))
+    assert bad_image_limit(50) == len(at_limit) == 10
+    load(Numbers(50, at_limit), **options)
+    with pytest.raises(JobError, match="more than 10 damaged images"):
+        load(Numbers(50, at_limit | {41}), **options, drop_last=False)
+
+
+def test_the_limit_counts_an_image_once_and_grows_with_the_source() -> None:
+    # image 1 is passed over once for itself and once for each of those before it: still one image
+    found = load(Numbers(50, frozenset(range(1, 11))), on_bad_image="skip", drop_last=False)
+    assert sum(len(batch.bad) for batch in found) == 55
+    assert bad_image_limit(2500) == 25
+
+
+def test_no_good_image_at_all_is_an_error() -> None:
+    for shuffle in (True, False):
+        with pytest.raises(JobError):
+            load(Numbers(4, frozenset(range(4))), on_bad_image="skip", batch=2, shuffle=shuffle)
+
+
+def test_damaged_files_by_name(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    names = tuple(f"{i}.png" for i in range(6))
+    for name in names:
+        Image.fromarray(pixels).save(tmp_path / name)
+    whole = (tmp_path / "2.png").read_bytes()
+    for damage in (b"", bytes(len(whole)), whole[: len(whole) // 2], b"<html>Not found</html>"):
+        (tmp_path / "2.png").write_bytes(damage)
+        source = Folder(tmp_path, names, np.zeros(6, dtype=np.int64))
+        with pytest.raises(JobError, match=r"2\.png: \S+"):
+            load(source, batch=6)
+        (batch,) = load(source, batch=6, on_bad_image="skip")
+        assert len(batch.bad) == 1 and "2.png" in batch.bad[0]
+        assert sorted(batch.indices.tolist()) == [0, 1, 3, 3, 4, 5]
+
+
+@dataclass(frozen=True)
+class Slow(Numbers):
+    """Says which process decodes."""
+
+    folder: str = ""
+
+    def image(self, index: int) -> Image.Image:
+        (Path(self.folder) / str(os.getpid())).touch()
+        time.sleep(0.01)
+        return super().image(index)
+
+
+def test_workers_outlive_the_signals_that_stop_a_run(tmp_path: Path) -> None:
+    """A signal to the process group must leave them to the process that saves."""
+    stream = batches(Slow(64, folder=str(tmp_path)), noisy, batch=8, seed=3, epoch=1, workers=2)
+    found = [next(stream)]
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert workers and os.getpid() not in workers
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+        os.kill(worker, signal.SIGINT)
+    found += stream
+    assert equal(found, load(Numbers(64)))
+
+
+def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
+    stream = batches(Slow(64, folder=str(tmp_path)), noisy, batch=8, seed=3, epoch=1, workers=2)
+    next(stream)
+    del stream
+    for worker in (int(path.name) for path in tmp_path.iterdir()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+LEAVES = """
+import sys
+from test_loading import Numbers, noisy, batches
+stream = batches(Numbers(640), noisy, batch=8, seed=3, epoch=1, workers=2)
+print(len(next(stream).labels), flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_process_that_leaves_a_stream_midway_ends() -> None:
+    """Python ends the processes that are left with SIGTERM, and waits for them."""
+    found = subprocess.run(
+        [sys.executable, "-c", LEAVES], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
+    )
+    assert found.returncode == 3, found.stderr
+    assert found.stdout == "8\n"
