@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -318,6 +320,11 @@ def test_the_command_says_where_each_value_comes_from(tmp_path: Path) -> None:
         {"key": "epochs", "resnet-rs": 350, str(path): 7}
     ]
     assert "no difference" in run("resnet-rs", "resnet-rs")
+
+
+def test_recipes_load_without_torch() -> None:
+    text = "import sys, rescale.recipes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
 
 
 def test_unknown_recipe() -> None:
