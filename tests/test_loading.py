@@ -1,6 +1,7 @@
 """Batches: order, randomness, workers, damaged images."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from rescale.data import BadImage, Batch, batches
+from rescale.data import BadImage, Batch, batches, open_data
+from rescale.data.augment import train_transform
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit, order
 from rescale.errors import JobError
+from rescale.families import network
+from rescale.recipes import recipe, resolve
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,15 @@ def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
     for worker in (int(path.name) for path in tmp_path.iterdir()):
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+def test_what_workers_get_can_be_pickled() -> None:
+    """Where processes are not forked (macOS, Python 3.14), they get it so."""
+    source = open_data("digits", minival=0.1).train
+    transform = train_transform(resolve(recipe("resnet-rs"), network("resnet50@32")).recipe, 32)
+    options = {"batch": 8, "seed": 0, "epoch": 0}
+    again = batches(*pickle.loads(pickle.dumps((source, transform))), **options)
+    assert equal([next(again)], [next(batches(source, transform, **options))])
 
 
 LEAVES = """
