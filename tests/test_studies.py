@@ -10,7 +10,7 @@ import pytest
 from fake_study import NETWORKS, finish, plan, timing
 from rescale.bench import Protocol
 from rescale.errors import JobError, UserError
-from rescale.studies import Item, Plan, Settings, StudyFolder, pareto_plan, run_study
+from rescale.studies import Item, Plan, Settings, StudyFolder, check, pareto_plan, run_study
 from rescale.studies.plan import family, from_file, to_yaml
 from rescale.studies.worker import STOPPED
 
@@ -310,3 +310,16 @@ def test_how_far_a_training_is(tmp_path):
         assert progress_of(tmp_path) == expected
     (tmp_path / "metrics.jsonl").write_text(text + '{"kind": "tra')
     assert progress_of(tmp_path) == (1, 16, "top-1 51.2 %")
+
+
+def test_a_plan_is_held_against_what_there_is():
+    made = pareto_plan(["resnetrs26x0.25@32", "resnetrs51"], ["resnet-r"], "digts", seeds=2)
+    with pytest.raises(UserError) as caught:
+        check(made)
+    said = caught.value.lines
+    assert len(said) == 3
+    assert "'resnetrs51'" in said[0] and "'resnet-rs'" in said[1] and "'digits'" in said[2]
+    large = pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits")
+    with pytest.raises(UserError, match=r"batch 4096 is larger than the 14.. training images"):
+        check(large)
+    check(pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits", changes=["batch=64"]))

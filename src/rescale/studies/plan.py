@@ -1,9 +1,8 @@
 """A study as data: which networks, by which recipe, on which data, with which seeds; YAML in and out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -123,33 +122,6 @@ def check_names(plan: Plan) -> None:
     for item in plan.items:
         if (other := seen.setdefault(item.name.lower(), item)) is not item:
             raise UserError(f"{other.model} and {item.model} are both called {item.name}; name each once")
-
-
-def check(plan: Plan) -> None:
-    """Look up every model, recipe and data set before anything runs; all mistakes in one UserError."""
-    from rescale.data import open_data
-    from rescale.models import model_named
-    from rescale.recipes import recipe, with_changes
-
-    mistakes: dict[str, None] = {}
-
-    def changed_recipe(name: str, changes: Sequence[str]) -> object:
-        return with_changes(recipe(name), changes)
-
-    def attempt(look_up: Callable[[], object]) -> None:
-        try:
-            look_up()
-        except UserError as error:
-            mistakes.update(dict.fromkeys(error.lines))
-
-    for name in dict.fromkeys(item.model for item in plan.items):
-        attempt(partial(model_named, name))
-    for name, changes in dict.fromkeys((item.recipe, item.changes) for item in plan.items):
-        attempt(partial(changed_recipe, name, changes))
-    for data in dict.fromkeys(item.data for item in plan.items):
-        attempt(partial(open_data, data))
-    if mistakes:
-        raise UserError(*mistakes)
 
 
 def to_yaml(plan: Plan) -> str:

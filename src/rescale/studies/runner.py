@@ -107,18 +107,8 @@ def train_missing(
                 running[item] = start(study, item, settings, threads)
                 display.started(item)
             for item in [item for item, worker in running.items() if worker.poll() is not None]:
-                code = running.pop(item).wait()
-                result = study.result(item)
-                if result is not None:
-                    display.finished(item, result)
-                elif (code <= 0 or code == STOPPED) and attempts[item] < ATTEMPTS:  # killed or stopped
+                if not settled(study, item, running.pop(item).wait(), attempts[item], display):
                     waiting.appendleft(item)
-                    display.again(item)
-                else:
-                    reason = _reason(study, item, code)
-                    failure = Failure("training", item.label, item.seed, reason, attempts[item])
-                    study.keep_failure(item.name, failure)
-                    display.failed(failure)
             display.tick({item: study.run(item) for item in running})
             if running:
                 time.sleep(POLL)
@@ -127,6 +117,21 @@ def train_missing(
             worker.terminate()
         for worker in running.values():
             worker.wait()
+
+
+def settled(study: StudyFolder, item: Item, code: int, attempts: int, display: Display) -> bool:
+    """See what a worker that ended with this exit code left behind; false if it should be started again."""
+    result = study.result(item)
+    if result is not None:
+        display.finished(item, result)
+        return True
+    if (code <= 0 or code == STOPPED) and attempts < ATTEMPTS:  # killed, or stopped by someone else
+        display.again(item)
+        return False
+    failure = Failure("training", item.label, item.seed, _reason(study, item, code), attempts)
+    study.keep_failure(item.name, failure)
+    display.failed(failure)
+    return True
 
 
 def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: Display) -> None:
