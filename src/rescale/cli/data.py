@@ -24,12 +24,17 @@ def info(data: Spec, as_json: Json = False) -> None:
     Example: rescale data info digits
     """
     from rescale.data import open_data
+    from rescale.errors import JobError
 
     found = open_data(data)
     manifest = found.manifest()
-    count = min(64, len(found.train))
-    sizes = [found.train.image(i * len(found.train) // count).size for i in range(count)]
-    manifest["sizes"] = {"looked_at": count, "smallest": list(min(sizes)), "largest": list(max(sizes))}
+    sizes, damaged = _sizes(found.train)
+    looked_at = len(sizes) + len(damaged)
+    if not sizes:
+        raise JobError(f"{data}: none of {looked_at} images looked at can be read; one of them: {damaged[0]}")
+    smallest, largest = (pick(sizes, key=lambda size: size[0] * size[1]) for pick in (min, max))
+    manifest["sizes"] = {"looked_at": looked_at, "smallest": list(smallest), "largest": list(largest)}
+    manifest["damaged"] = damaged
     if as_json:
         print(json.dumps([manifest], indent=1))
         return
@@ -37,21 +42,40 @@ def info(data: Spec, as_json: Json = False) -> None:
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     print(f"{data}: {manifest['format']}, {len(names)} classes ({shown})")
     print(f"images      {manifest['train']} to train on, {manifest['val']} to judge on")
-    print(f"pixels      {_size(min(sizes))} to {_size(max(sizes))} (of {count} looked at)")
+    print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} looked at)")
+    for line in damaged:
+        print(f"damaged     {line}")
     print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}")
 
 
 @app.command("verify")
-def verify(data: Spec, as_json: Json = False) -> None:
+def verify(
+    data: Spec,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: decode in this one.")] = 0,
+    sums: Annotated[
+        Path | None,
+        typer.Option(help="File of all images' sums: written where it is missing, else compared with."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Decode every image and name the damaged ones; exit code 1 where there are any.
 
-    Example: rescale data verify path/to/images
+    Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
     from rescale.data import open_data
     from rescale.errors import JobError
+    from rescale.training.files import write_json
 
+    before = _sums(sums) if sums is not None and sums.exists() else None
     found = open_data(data)
-    bad = [line for source in (found.train, found.val) for line in _damaged(source)]
+    bad, now = _checked({"train": found.train, "val": found.val}, workers)
+    if before is not None:
+        bad += [
+            f"{data}: {key}: other pixels than in {sums}"
+            for key in now
+            if before.get(key, now[key]) != now[key]
+        ]
+        bad += [f"{data}: {key}: in {sums} and no more" for key in before if key not in now]
     images = len(found.train) + len(found.val)
     if as_json:
         print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
@@ -59,9 +83,14 @@ def verify(data: Spec, as_json: Json = False) -> None:
         for line in bad:
             print(line)
     if bad:
-        raise JobError(f"{data}: {len(bad)} damaged images; mend them, or train with --on-bad-image skip")
+        raise JobError(
+            f"{data}: {len(bad)} of {images} images are damaged; "
+            f"mend or remove them, or train with --on-bad-image skip"
+        )
+    if sums is not None and before is None:
+        write_json(sums, now)
     if not as_json:
-        print(f"{data}: all {images} images decode")
+        print(f"{data}: all {images} images decode" + f", and are those of {sums}" * (before is not None))
 
 
 @app.command("show")
@@ -94,24 +123,57 @@ def show(
     print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
 
 
-def _damaged(source: "Source") -> list[str]:
-    from rich.progress import track
-
+def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
+    """Width and height of up to 64 images, evenly spread, and complaints about the damaged ones."""
     from rescale.data import BadImage
 
-    found = []
-    for index in track(range(len(source)), description="decoding", transient=True, console=_console()):
+    count = min(64, len(source))
+    sizes, damaged = [], []
+    for i in range(count):
         try:
-            source.image(index)
+            sizes.append(source.image(i * len(source) // count).size)
         except BadImage as error:
-            found.append(str(error))
-    return found
+            damaged.append(str(error))
+    return sizes, damaged
 
 
-def _console():  # type: ignore[no-untyped-def]
+def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[str, str]]:
+    """Complaints about the damaged images, and the sums of the others by part and key."""
     from rich.console import Console
+    from rich.progress import track
 
-    return Console(stderr=True)
+    from rescale.data.checking import check
+
+    console = Console(stderr=True)
+    bad: list[str] = []
+    sums: dict[str, str] = {}
+    for part, source in parts.items():
+        checks = track(
+            check(source, workers),
+            part,
+            total=len(source),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        for found in checks:
+            if found.complaint:
+                bad.append(found.complaint)
+            else:
+                sums[f"{part}/{found.key}"] = found.sum
+    return bad, sums
+
+
+def _sums(file: Path) -> dict[str, str]:
+    from rescale.errors import UserError
+
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: no file of sums; give another name, and they are written there")
+    return found
 
 
 def _size(size: tuple[int, int]) -> str:

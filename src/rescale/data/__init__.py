@@ -20,47 +20,72 @@ VAL_SHARE = 0.1  # of a data set that comes in one part
 def open_data(spec: str | Path, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
     """Open data by a word (`digits`) or a folder, whose layout tells its format.
 
+    A single .tar or .parquet file will do for a folder.
     minival: share of the training images to hold out, in a part of their own. A folder of one part is
-    split: a tenth of each class, chosen by a hash of the images' names, becomes the validation part.
-    Raises UserError with what is wrong: no such folder (with the nearest names), no images, one class
-    only, a class without images, training and validation classes that differ.
+    split: a tenth of each class, chosen by a hash of the images' names, becomes the validation part, which
+    stays empty where no class has two images. Raises UserError with what is wrong: no such folder (with
+    the nearest names), no images, one class only, a class without images, training and validation classes
+    that differ, files that are cut off.
     """
     spec = str(spec)
-    if spec == digits.NAME:
-        kind, parts = digits.NAME, digits.read()
-    else:
-        kind, parts = _read_folder(Path(spec))
+    kind, parts = (digits.NAME, digits.read()) if spec == digits.NAME else _read(Path(spec))
     train, val, held = parts.train, parts.val, None
-    check_classes(spec, train)
+    check_classes(spec, parts)
     if val is None:
-        train, val = split(train, VAL_SHARE, _names(train, spec), salt="val")
+        train, val = split(train, VAL_SHARE, salt="val")
     if minival:
-        train, held = split(train, minival, _names(train, spec), salt="minival")
+        train, held = split(train, minival, salt="minival")
+        if not len(held):
+            raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
     return Data(spec, kind, parts.classes, train, val, held, parts.mean, parts.std, parts.files, on_bad_image)
 
 
-def check_classes(spec: str, source: Source) -> None:
-    """Refuse data that cannot be learned from: images of fewer than two classes."""
-    present = np.unique(np.asarray(source.labels))
+def check_classes(spec: str, parts: Parts) -> None:
+    """Refuse what cannot be learned: images of fewer than two classes, or judged on classes never seen."""
+    present = np.unique(parts.train.labels)
     if len(present) < 2:
-        raise UserError(f"{spec}: images of {len(present)} class only; classification needs two or more")
+        only = "".join(f" ({parts.classes[label]})" for label in present)
+        raise UserError(
+            f"{spec}: images of {len(present)} class only{only}; classification needs two or more"
+        )
+    held = parts.val.labels if parts.val is not None else present
+    if len(strange := np.setdiff1d(held, present)):
+        names = ", ".join(repr(parts.classes[label]) for label in strange[:5])
+        raise UserError(
+            f"{spec}: {len(strange)} classes have validation images and no training images: {names}"
+            f"{', ...' * (len(strange) > 5)}"
+        )
 
 
-def _read_folder(path: Path) -> tuple[str, Parts]:
+def _read(path: Path) -> tuple[str, Parts]:
     if not path.exists():
-        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such data; {nearest(path.name, [digits.NAME, *sorted(around)])}")
-    if not path.is_dir():
-        raise UserError(f"{path}: is a file; give the folder that holds the data")
-    for kind, module in FORMATS.items():
-        if module.matches(path):
-            return kind, module.read(path)
-    raise UserError(
+        raise UserError(_no_such(path))
+    try:
+        for kind, module in FORMATS.items():
+            if module.matches(path):
+                return kind, module.read(path)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
+    raise UserError(_unknown(path))
+
+
+def _no_such(path: Path) -> str:
+    """Where a path goes wrong, and what is there instead."""
+    while not path.parent.exists():
+        path = path.parent
+    around = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *around])}"
+
+
+def _unknown(path: Path) -> str:
+    if path.is_file():
+        return f"{path}: is a file; give the folder that holds the data, a .tar shard or a .parquet file"
+    names = [entry.name for entry in path.iterdir()]
+    if not names:
+        return f"{path}: is empty"
+    if any(map(folders.is_image, names)):
+        return f"{path}: its images lie in no class folders; make one folder a class, with its images inside"
+    return (
         f"{path}: no data of a known layout (class folders of images, train/ and val/ of those, "
         f"CIFAR's batches, *.tar shards, *.parquet files)"
     )
-
-
-def _names(source: Source, spec: str) -> list[str]:
-    """An identity for each image that does not depend on where the data lies."""
-    return [source.describe(i).removeprefix(spec).lstrip("/") for i in range(len(source))]

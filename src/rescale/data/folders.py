@@ -1,6 +1,8 @@
 """A folder of images: a folder a class, in train/ and val/ or directly."""
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rescale.data.parts import Parts
 from rescale.errors import UserError, nearest
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists
+EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 
 
 @dataclass(frozen=True)
@@ -35,34 +38,47 @@ class Folder:
         """Its file."""
         return str(self.root / self.files[index])
 
+    def key(self, index: int) -> str:
+        """Its file, from the folder on."""
+        return self.files[index]
+
 
 def matches(path: Path) -> bool:
     """Does the folder hold folders?"""
-    return any(entry.is_dir() for entry in path.iterdir() if not entry.name.startswith("."))
+    return path.is_dir() and bool(_folders(path))
 
 
 def read(path: Path) -> Parts:
-    """List the images; nothing is decoded. Classes are the folders' names in sorted order."""
+    """List the images; nothing is decoded. Classes are the folders' names in sorted order.
+
+    Hidden files and files of other types are passed over. Folders inside a class folder belong to the class.
+    """
     train = next((path / name for name in TRAIN if (path / name).is_dir()), None)
     val = next((path / name for name in VAL if (path / name).is_dir()), None)
     if train is None and val is not None:
         raise UserError(f"{path}: has {val.name}/ and no train/; add it, or give a folder of class folders")
     classes = _classes(train or path)
+    if val is not None:
+        _same_classes(path, val, classes)
     source, digest = _list(train or path, classes)
-    present = set(source.labels.tolist())
-    if empty := [name for label, name in enumerate(classes) if label not in present]:
-        which = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
-        raise UserError(f"{train or path}: no images in class {which}; add some or remove the folder")
     files = {"train" if train else "all": digest}
     if val is None:
         return Parts(source, None, classes, files=files)
-    _same_classes(path, val, classes)
     held, files["val"] = _list(val, classes)
     return Parts(source, held, classes, files=files)
 
 
+def is_image(name: str) -> bool:
+    """Does a file's name say that it is an image?"""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _folders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
 def _classes(path: Path) -> tuple[str, ...]:
-    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = _folders(path)
     if not found:
         raise UserError(f"{path}: holds no class folders; make one folder a class, with its images inside")
     return tuple(found)
@@ -72,20 +88,34 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
     """The images below a folder, class by class, and a hash of their names and sizes."""
     files: list[str] = []
     labels: list[int] = []
-    lines = []
+    empty, lines = [], []
     for label, name in enumerate(classes):
-        for file in sorted((path / name).rglob("*")):
-            if file.suffix.lower() in IMG_EXTENSIONS and file.is_file():
-                relative = file.relative_to(path).as_posix()
-                files.append(relative)
-                labels.append(label)
-                lines.append(f"{relative} {file.stat().st_size}")
-    if not files:
+        before = len(files)
+        for file, size in _images(path / name):
+            relative = f"{name}/{file}"
+            lines.append(f"{relative} {size}")
+            files.append(relative)
+        labels += [label] * (len(files) - before)
+        if len(files) == before:
+            empty.append(repr(name))
+    if empty:
+        which = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
         raise UserError(
-            f"{path}: no images ({', '.join(IMG_EXTENSIONS)}) in any of its {len(classes)} class folders"
+            f"{path}: no images in class {which}; add some ({' '.join(EXTENSIONS)}) or remove the folder"
         )
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest
+
+
+def _images(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
+    """Names from the folder on, in order, and sizes."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+            yield from _images(folder / entry.name, f"{below}{entry.name}/")
+        elif is_image(entry.name) and entry.is_file():
+            yield below + entry.name, entry.stat().st_size
 
 
 def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:

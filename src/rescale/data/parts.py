@@ -1,5 +1,6 @@
 """What a format's reader returns: sources, classes, normalisation, and what was read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,6 +10,9 @@ import numpy as np
 from PIL import Image
 
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, Source
+from rescale.errors import UserError
+
+_LARGEST_LABEL = 1_000_000  # beyond it stand identities, not classes
 
 
 class Parts(NamedTuple):
@@ -41,6 +45,10 @@ class Arrays:
         """Where it lies."""
         return f"{self.name}[{index}]"
 
+    def key(self, index: int) -> str:
+        """Its place."""
+        return str(index)
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -64,6 +72,26 @@ class Subset:
     def describe(self, index: int) -> str:
         """Where it lies."""
         return self.source.describe(int(self.indices[index]))
+
+    def key(self, index: int) -> str:
+        """Its identity in the source."""
+        return self.source.key(int(self.indices[index]))
+
+
+def class_names(where: str, texts: set[str]) -> tuple[str, ...]:
+    """Classes by label, from the labels' texts: as many as numbers reach, or the texts in sorted order."""
+    if not all(re.fullmatch(r"-?\d+", text) for text in texts):
+        return tuple(sorted(texts))
+    numbers = sorted(map(int, texts))
+    if numbers[0] < 0 or numbers[-1] > _LARGEST_LABEL:
+        wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
+        raise UserError(f"{where}: label {wrong}; labels count from 0 (at most {_LARGEST_LABEL})")
+    return tuple(str(number) for number in range(numbers[-1] + 1))
+
+
+def label_numbers(classes: tuple[str, ...]) -> dict[str, int]:
+    """The label that a text stands for: a number for itself, else a class's name."""
+    return {name: label for label, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

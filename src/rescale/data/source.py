@@ -33,6 +33,9 @@ class Source(Protocol):
     def describe(self, index: int) -> str:
         """Where the image lies, for messages: a file, or a file and a place in it."""
 
+    def key(self, index: int) -> str:
+        """The image's identity among the others, wherever the data lies; splits are made by it."""
+
 
 class Batch(NamedTuple):
     """images: uint8 [N, 3, R, R]; labels: int64 [N]; indices: int64 [N], places in the source.
@@ -51,7 +54,7 @@ class Data:
     """A data set: what training, validation and minival (held out) see, and what travels with a run.
 
     spec: the text that opens it again. classes: names by label. mean, std: of RGB in 0..1.
-    files: what the sources were read from, path -> size or hash, for the digest.
+    files: what the sources were read from: a file or a part -> its size or a hash, as its format says.
     """
 
     spec: str
@@ -76,12 +79,18 @@ class Data:
             "train": len(self.train),
             "val": len(self.val),
             "minival": len(self.minival) if self.minival is not None else 0,
+            "files": dict(self.files),
             "digest": self.digest,
         }
 
     @property
     def digest(self) -> str:
-        """Hash of classes, labels and files: data of another content has another."""
+        """Hash of classes, labels in their order, and files.
+
+        As far as `files` can tell, data of another content has another: content of CIFAR and digits, names
+        and sizes of the images in folders and shards, sizes of Parquet files. Bytes changed at equal
+        size are found by `rescale data verify --sums`.
+        """
         sources = [s for s in (self.train, self.val, self.minival) if s is not None]
         labels = [hashlib.sha256(bytes(str(list(map(int, s.labels))), "ascii")).hexdigest() for s in sources]
         text = json.dumps([self.classes, labels, sorted(self.files.items())])

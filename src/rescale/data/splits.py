@@ -9,14 +9,14 @@ from rescale.data.parts import Subset
 from rescale.data.source import Source
 
 
-def split(source: Source, share: float, names: Sequence[str], salt: str) -> tuple[Subset, Subset]:
+def split(source: Source, share: float, salt: str) -> tuple[Subset, Subset]:
     """Hold out about `share` of the images of each class, at least one; returns (kept, held out).
 
-    names: an identity for each image that does not depend on where the data lies. salt: two splits of
-    other salts are independent. A class of one image keeps it.
+    Which ones depends on nothing but the images' keys. salt: two splits of other salts are independent.
+    A class of one image keeps it.
     """
-    labels = np.asarray(source.labels)
-    ranks = rank(names, salt)
+    labels = source.labels
+    ranks = rank([source.key(i) for i in range(len(source))], salt)
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -31,4 +31,5 @@ def rank(names: Sequence[str], salt: str) -> np.ndarray:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+    encoded = text.encode(errors="surrogateescape")  # file names need not be UTF-8
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=7).digest(), "big")
