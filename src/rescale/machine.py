@@ -24,7 +24,7 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(
-        mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_TOP_PAD, 256 << 20)
+        mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_TOP_PAD, 64 << 20)
     )
 
 

@@ -154,6 +154,7 @@ def evaluate_run(
         workers=workers,
         shuffle=False,
         drop_last=False,
+        on_bad_image=on_bad_image,
     )
     model = run.load().to(device).to(memory_format=torch.channels_last)
     figures = evaluate(model, task, stream, device=device, precision=recipe.precision)

@@ -1,0 +1,64 @@
+"""Draw studies of one network by several recipes: held-out and training accuracy of every run.
+
+python scripts/plot_recipes.py studies/cifar studies/tiny -o docs/results/recipes.png
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from rescale.studies import StudyFolder
+from rescale.training import Run
+
+COLOURS = ("#0072B2", "#D55E00")
+
+
+def main() -> None:
+    """Read the arguments, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("studies", type=Path, nargs="+")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    given = parser.parse_args()
+    figure = Figure(figsize=(4.6 * len(given.studies), 3.8), dpi=130, layout="constrained")
+    for axis, path in zip(
+        figure.subplots(1, len(given.studies), squeeze=False)[0], given.studies, strict=True
+    ):
+        draw(axis, path)
+    figure.savefig(given.out)
+    print(given.out)
+
+
+def draw(axis, path: Path) -> None:
+    """One study: a column a recipe."""
+    plan = StudyFolder(path).plan
+    recipes = list(dict.fromkeys(item.recipe for item in plan.items))
+    for column, recipe in enumerate(recipes):
+        items = [item for item in plan.items if item.recipe == recipe]
+        runs = [Run.open(path / "runs" / item.name) for item in items]
+        held = [run.result["top1"] for run in runs]
+        trained = [[row for row in run.metrics() if row["kind"] == "train"][-1]["top1"] for run in runs]
+        for shift, values, filled, what in (
+            (-0.08, held, True, "held-out"),
+            (0.08, trained, False, "training"),
+        ):
+            colour = COLOURS[column % 2]
+            face = colour if filled else "white"
+            label = what if column == 0 else None
+            axis.plot(
+                [column + shift] * len(values), values, "o", color=colour, markerfacecolor=face, label=label
+            )
+        mean = sum(held) / len(held)
+        axis.annotate(f"{mean:.1f} %", (column - 0.13, mean), ha="right", va="center", fontsize=10)
+    changes = ", ".join(plan.items[0].changes)
+    axis.set_title(plan.title + f"\n{plan.items[0].model}; {changes}; {len(runs)} seeds", fontsize=8.5)
+    axis.set_xticks(range(len(recipes)), recipes)
+    axis.set_xlim(-0.6, len(recipes) - 0.4)
+    axis.set_ylabel("top-1, % (training: augmented images)")
+    axis.grid(axis="y", color="0.9")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+
+
+if __name__ == "__main__":
+    main()
