@@ -54,7 +54,7 @@ def draw(axis, path: Path) -> None:
     axis.set_title(plan.title + f"\n{plan.items[0].model}; {changes}; {len(runs)} seeds", fontsize=8.5)
     axis.set_xticks(range(len(recipes)), recipes)
     axis.set_xlim(-0.6, len(recipes) - 0.4)
-    axis.set_ylabel("top-1, % (training: augmented images)")
+    axis.set_ylabel("top-1, % (training: augmented, last steps)")
     axis.grid(axis="y", color="0.9")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
