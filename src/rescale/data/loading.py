@@ -62,6 +62,11 @@ def order(images: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch, _ORDER)).permutation(images)
 
 
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """What decides an image's augmentation in an epoch."""
+    return np.random.default_rng((seed, epoch, index, _SAMPLE))
+
+
 def bad_image_limit(images: int) -> int:
     """How many damaged images of a source are passed over before it is given up: 1 %, at least ten."""
     return max(10, images // 100)
@@ -89,7 +94,7 @@ class _Maker(Dataset[Batch | JobError]):
                 for index in self._candidates(asked):
                     image = self._good(index, bad)
                     if image is not None:
-                        rng = np.random.default_rng((self.seed, self.epoch, asked, _SAMPLE))
+                        rng = sample_rng(self.seed, self.epoch, asked)
                         images.append(self.transform(image, rng))
                         kept.append(index)
                         break

@@ -1,46 +1,85 @@
 """A picture of what a network sees: training images as they are, and as a recipe augments them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 
-from rescale.data import Data
+from rescale.data import BadImage, Data
 from rescale.data.augment import train_transform
-from rescale.data.loading import order
+from rescale.data.augment.levels import SMALL
+from rescale.data.loading import order, sample_rng
+from rescale.errors import JobError, UserError
 from rescale.recipes import Recipe
+from rescale.training.files import atomic
 
-ROWS, COLUMNS = 8, 9
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROWS, EPOCHS = 8, 8
+CELL, FIRST, DPI = 1.2, 1.4, 150  # inches a picture, times that for the first of a row, dots an inch
 
 
 def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Path) -> None:
-    """Write a PNG of ROWS images, each as it is and in COLUMNS - 1 epochs by a resolved recipe."""
+    """Write a PNG of ROWS images, each as it is and as EPOCHS epochs of training by a resolved recipe see it.
+
+    Raises UserError where no such file can be, JobError for an image that cannot be decoded.
+    """
     from matplotlib.figure import Figure
 
-    chosen = order(len(data.train), seed, 0)[:ROWS]
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a PNG file")
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}")
+    chosen = [int(index) for index in order(len(data.train), seed, 0)[:ROWS]]
     transform = train_transform(recipe, resolution)
-    figure = Figure(figsize=(COLUMNS * 1.15 + 0.6, len(chosen) * 1.2 + 0.8), dpi=110, layout="constrained")
-    axes = figure.subplots(len(chosen), COLUMNS, squeeze=False)
-    for row, index in enumerate(chosen):
-        image = data.train.image(int(index))
-        pictures = [np.asarray(image)]
-        for epoch in range(COLUMNS - 1):
-            made = transform(image, np.random.default_rng((seed, epoch, int(index))))
-            pictures.append(made.permute(1, 2, 0).numpy())
-        for axis, pixels in zip(axes[row], pictures, strict=True):
-            axis.imshow(pixels, interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-        name = data.classes[int(data.train.labels[int(index)])]
-        axes[row][0].set_ylabel(name[:14], fontsize=8)
-        axes[row][0].set_xlabel(f"{image.width}x{image.height}", fontsize=6, labelpad=1)
-    axes[0][0].set_title("as it is", fontsize=8)
-    axes[0][1].set_title(f"as trained on, {resolution} px", fontsize=8, loc="left")
-    policy: str = recipe.augment
-    if policy.startswith("randaugment"):
-        policy += f" {recipe.randaugment_layers} x {recipe.randaugment_magnitude:g}, {recipe.small_images}"
-    figure.suptitle(
-        f"{data.spec} under {recipe.name}: {recipe.crop} crop, flip {recipe.flip:g}, {policy}", fontsize=9
-    )
-    with matplotlib.rc_context({"svg.hashsalt": "rescale"}):
-        figure.savefig(out)
+    size = ((EPOCHS + FIRST) * CELL, len(chosen) * (CELL + 0.12) + 0.8)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    axes = figure.subplots(len(chosen), EPOCHS + 1, squeeze=False, width_ratios=[FIRST] + [1] * EPOCHS)
+    for row, index in zip(axes, chosen, strict=True):
+        try:
+            image = data.train.image(index)
+        except BadImage as error:
+            raise JobError(f"{error}; `rescale data verify` names all that are damaged") from None
+        _draw(row[0], np.asarray(image))
+        name = data.classes[int(data.train.labels[index])].replace("_", " ")
+        row[0].set_title(f"{_short(name, 18)}, {image.width} x {image.height}", fontsize=7, pad=3, loc="left")
+        for epoch, axis in enumerate(row[1:]):
+            made = transform(image, sample_rng(seed, epoch, index))
+            _draw(axis, made.permute(1, 2, 0).numpy())
+    for epoch, axis in enumerate(axes[0][1:]):
+        axis.set_title(f"epoch {epoch + 1}", fontsize=8, pad=3)
+    title = f"{Path(data.spec).name} as {recipe.name} trains on it, at {resolution} x {resolution} pixels"
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(caption(recipe, resolution), fontsize=8)
+    with atomic(out) as beside:
+        figure.savefig(beside, format="png")
+
+
+def caption(recipe: Recipe, resolution: int) -> str:
+    """What the recipe does to an image, in its order."""
+    parts = [f"centre crop, {recipe.eval_crop:g} of the shorter side"]
+    if recipe.crop == "random-resized":
+        parts = [f"random crop of {recipe.crop_area_min:g} to {recipe.crop_area_max:g} of the image"]
+    parts += [recipe.interpolation, f"mirrored by {recipe.flip:g}"]
+    if recipe.augment.startswith("randaugment"):
+        operations, magnitude = recipe.randaugment_layers, recipe.randaugment_magnitude
+        parts.append(f"{recipe.augment}, {operations} operations at {magnitude:g}")
+    elif recipe.augment != "none":
+        parts.append(recipe.augment)
+    if recipe.augment in {"randaugment", "autoaugment"} and resolution < SMALL:
+        parts.append(f"its constants {recipe.small_images} for small images")
+    return "; ".join(parts)
+
+
+def _draw(axis: "Axes", pixels: np.ndarray) -> None:
+    """Pixels as squares where they are enlarged, averaged where they are reduced."""
+    shown = CELL * DPI
+    axis.imshow(pixels, interpolation="nearest" if max(pixels.shape) < shown else "antialiased")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set(color="0.7", linewidth=0.5)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
