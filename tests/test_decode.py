@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_files import pixels
 from rescale.data.decode import rgb
 from rescale.data.source import BadImage
-
-from data_files import pixels
 
 RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (8, 1))  # 8 x 16
 
@@ -41,7 +40,7 @@ KINDS = {
     "bmp": save(COLOUR, "BMP"),
     "tiff": save(COLOUR, "TIFF", compression="tiff_lzw"),
     "palette": save(COLOUR.quantize()),
-    "grey 16": save(Image.fromarray((RAMP.astype(np.uint16) * 257))),
+    "grey 16": save(Image.fromarray(RAMP.astype(np.uint16) * 257)),
 }
 
 

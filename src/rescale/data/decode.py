@@ -55,7 +55,7 @@ def _no_image(encoded: bytes | Path) -> str:
     if isinstance(encoded, Path):
         with encoded.open("rb") as file:
             encoded = file.read(12)
-    return f"not an image (it begins with {encoded[:12]!r})" if encoded else "an empty file"
+    return f"not an image that can be read (it begins with {encoded[:12]!r})" if encoded else "an empty file"
 
 
 def _reason(error: Exception) -> str:
