@@ -45,7 +45,7 @@ def quickstart(
     with_timm = find_spec("timm") is not None
     print("Handwritten digits, the resnet-rs recipe cut to a short run. Departures from the recipe:")
     for change, why in changes.items():
-        print(f"  {change:12s} {why}")
+        print(f"  {change:18s} {why}")
     if not with_timm:
         print("timm is not installed: without its two networks (pip install timm)")
     plan = pareto_plan(
