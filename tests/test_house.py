@@ -12,7 +12,7 @@ import rescale
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "network", "geometry", "cost", "memory", "scaling", "families", "search", "machine",
+    "errors", "files", "network", "geometry", "cost", "memory", "scaling", "families", "search", "machine",
     "models", "recipes", "data", "tasks", "training", "bench", "studies", "report", "cli",
 )  # fmt: skip
 

@@ -178,9 +178,7 @@ def from_mapping(found: dict[str, Any], where: str = "network") -> Network:
         network = TypeAdapter(Network).validate_json(json.dumps(found, default=str), strict=True)
     except ValidationError as error:
         raise UserError(*validation_lines(error, where, _known_keys)) from None
-    if wrong := problems(network):
-        raise UserError(*(f"{where}: {line}" for line in wrong))
-    return network
+    return checked(network, where)
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
@@ -188,6 +186,13 @@ def _known_keys(place: tuple[str | int, ...]) -> list[str]:
     parts = {"input": Input, "stem": Stem, "convs": Conv, "stages": Stage, "head": Head}
     names = [step for step in place if isinstance(step, str)]
     return [item.name for item in fields(parts[names[-1]] if names else Network)]
+
+
+def checked(network: Network, where: str) -> Network:
+    """The network, if it can be built; else UserError with a line for each thing that is wrong."""
+    if wrong := problems(network):
+        raise UserError(*(f"{where}: {line}" for line in wrong))
+    return network
 
 
 def problems(network: Network) -> list[str]:

@@ -64,7 +64,7 @@ def verify(
     """
     from rescale.data import open_data
     from rescale.errors import JobError
-    from rescale.training.files import write_json
+    from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
     found = open_data(data)

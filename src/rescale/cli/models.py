@@ -2,9 +2,14 @@
 
 import fnmatch
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rescale.cost import Cost
+    from rescale.models import External
+    from rescale.network import Network
 
 Json = Annotated[bool, typer.Option("--json", help="Print a list of objects for a program to read.")]
 
@@ -69,35 +74,36 @@ def cost(
 
 def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, int] | None:
     """Predicted bytes by part; None for a model that is not ours."""
+    from typing import get_args
+
     from rescale.errors import UserError, nearest
+    from rescale.families import OTHERS, network
+    from rescale.memory import Precision, step_memory
 
-    known = ("fp32", "bf16", "fp16")
-    if precision not in known:
+    if precision not in (known := get_args(Precision)):
         raise UserError(f"--precision {precision}: {nearest(precision, known)}")
-    if name.startswith(("timm:", "python:")):
+    if name.startswith(OTHERS):
         return None
-    from rescale.families import network
-    from rescale.memory import step_memory
-
     return step_memory(network(name).with_classes(classes), batch, precision)._asdict()  # type: ignore[arg-type]
 
 
 def _priced(name: str, classes: int = 1000) -> dict[str, Any]:
-    if name.startswith(("timm:", "python:")):
+    from rescale.families import OTHERS, network
+
+    if name.startswith(OTHERS):
         from rescale.models import cost_of, model_named
 
-        model: Any = model_named(name).with_classes(classes)
-        counted = cost_of(model)
-    else:
-        from rescale.cost import cost as price
-        from rescale.families import network
+        other = model_named(name).with_classes(classes)
+        return {**priced(other, cost_of(other)), "counted": "by hooks"}
+    from rescale.cost import cost as price
 
-        model = network(name).with_classes(classes)
-        counted = price(model)
-    found = {"name": model.name, "resolution": model.resolution, **counted._asdict()}
-    if name.startswith(("timm:", "python:")):
-        found["counted"] = "by hooks"
-    return found
+    ours = network(name).with_classes(classes)
+    return priced(ours, price(ours))
+
+
+def priced(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
+    """A model and its cost, as JSON has them everywhere."""
+    return {"name": model.name, "resolution": model.resolution, **cost_._asdict()}
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.models import Json, priced
 
 if TYPE_CHECKING:
     from rescale.network import Network
@@ -49,6 +49,7 @@ def scale(
     from rescale.cli.quantities import budgets
     from rescale.errors import UserError
     from rescale.families import network
+    from rescale.network import checked
 
     base = network(name)
     if table or plot:
@@ -72,7 +73,7 @@ def scale(
         found, factor = solved.network, solved.factor
     else:
         found = scaling.scale(base, chosen, factor=factor)
-    _checked(found)
+    checked(found, found.name)
     if out is not None:
         _write(found, out)
     _print(base, found, factor, solved, as_json)
@@ -84,7 +85,7 @@ def described(found: "Network", factor: float | None = None) -> dict[str, Any]:
     """A network as JSON has it."""
     from rescale.cost import cost
 
-    row: dict[str, Any] = {"name": found.name, "resolution": found.resolution, **cost(found)._asdict()}
+    row = priced(found, cost(found))
     row["depths"] = [stage.depth for stage in found.stages]
     row["widths"] = [stage.width for stage in found.stages]
     row["group_widths"] = [stage.group_width or stage.inner(stage.width) for stage in found.stages]
@@ -112,14 +113,6 @@ def _print(base: "Network", found: "Network", factor: float, solved: "Solved | N
         low, high = solved.interval
         print(f"wanted {count(solved.wanted)}, reached {count(solved.reached)} ({off:+.2f} %)")
         print(f"factor {factor:g} (this network from {low:.6g} to {high:.6g})")
-
-
-def _checked(found: "Network") -> None:
-    from rescale.errors import UserError
-    from rescale.network import problems
-
-    if wrong := problems(found):
-        raise UserError(*(f"{found.name}: {line}" for line in wrong))
 
 
 def _warned(strategy: "Strategy") -> "Strategy":

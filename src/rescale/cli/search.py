@@ -38,6 +38,7 @@ def search(
     from rescale.cli.quantities import budgets, span
     from rescale.cli.scaling import described
     from rescale.errors import UserError, nearest
+    from rescale.files import check_free
     from rescale.search import Space, write
     from rescale.search import search as find
 
@@ -53,8 +54,8 @@ def search(
         group=span(group, "--group"),
         resolution=span(resolution, "--resolution"),
     )
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: holds something else; give a new or an empty folder")
+    if out is not None:
+        check_free(out)
     with Console(stderr=True).status("drawing networks"):
         found = find(space, wanted, samples, seed, band, hints)
     if out is not None:

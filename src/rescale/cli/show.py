@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.models import Json, priced
 
 if TYPE_CHECKING:
     from rescale.network import Network
@@ -44,21 +44,19 @@ def described(network: "Network") -> dict[str, Any]:
     from rescale.cost import by_part, cost
 
     return {
-        "name": network.name,
-        "resolution": network.resolution,
-        **cost(network)._asdict(),
+        **priced(network, cost(network)),
         "parts": [part._asdict() for part in by_part(network)],
     }
 
 
 def _networks(names: list[str]) -> list["Network"]:
     from rescale.errors import UserError
-    from rescale.families import network
+    from rescale.families import OTHERS, network
 
     if len(names) > 2:
         raise UserError(f"{len(names)} networks: show draws one, or two beside each other")
     for name in names:
-        if name.startswith(("timm:", "python:")):
+        if name.startswith(OTHERS):
             raise UserError(
                 f"{name}: only networks of rescale's own can be drawn; rescale cost {name} counts this one"
             )

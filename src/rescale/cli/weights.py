@@ -36,13 +36,13 @@ def import_weights(
 
     from rescale.errors import JobError, UserError
     from rescale.families import network
+    from rescale.files import check_free
     from rescale.models import build, load_weights
     from rescale.network import to_yaml
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: holds something else; give a folder that is empty or does not exist")
+    check_free(out)
     found = network(model) if model else _named_in(source)
     if classes is not None:
         found = found.with_classes(classes)

@@ -7,12 +7,14 @@ from typing import Any
 
 from rescale.errors import UserError, nearest
 from rescale.families import efficientnet, regnet, resnet, resnext, scaled
-from rescale.network import Network, from_file, from_mapping, problems
+from rescale.network import Network, checked, from_file, from_mapping
+
+OTHERS = ("timm:", "python:")  # what the names of models begin with that are not ours
 
 # a family is a module with names() and from_name()
 FAMILIES = {"resnet": resnet, "resnext": resnext, "efficientnet": efficientnet, "regnet": regnet}
 
-__all__ = ["FAMILIES", "by_family", "names", "network"]
+__all__ = ["FAMILIES", "OTHERS", "by_family", "names", "network"]
 
 
 def names() -> list[str]:
@@ -44,9 +46,7 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         base = source.split("@", maxsplit=1)[0]
         hint = nearest(base, names())
         raise UserError(f"no network is named {source!r}; {hint} (rescale models lists them)")
-    if wrong := problems(found):
-        raise UserError(*(f"{source}: {line}" for line in wrong))
-    return found
+    return checked(found, source)
 
 
 def _named(name: str) -> Network | None:

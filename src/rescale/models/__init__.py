@@ -3,11 +3,11 @@
 from torch import nn
 
 from rescale.cost import Cost, cost
-from rescale.families import network
+from rescale.families import OTHERS, network
 from rescale.models.blocks import Rates
 from rescale.models.build import Model, build
 from rescale.models.count import count
-from rescale.models.external import PREFIXES, External, build_external, external, external_cost
+from rescale.models.external import External, build_external, external, external_cost
 from rescale.models.weights import Loaded, load_weights
 from rescale.network import Network
 
@@ -27,7 +27,7 @@ __all__ = [
 
 def model_named(text: str) -> Network | External:
     """A network by name or file, or an external model (`timm:NAME`, `python:module:function`)."""
-    return external(text) if text.startswith(PREFIXES) else network(text)
+    return external(text) if text.startswith(OTHERS) else network(text)
 
 
 def make(model: Network | External, rates: Rates | None = None) -> tuple[nn.Module, list[str]]:

@@ -13,8 +13,6 @@ from rescale.errors import UserError, nearest
 from rescale.models.blocks import Rates
 from rescale.models.count import count
 
-PREFIXES = ("timm:", "python:")
-
 
 @dataclass(frozen=True)
 class External:

@@ -19,10 +19,10 @@ def write_report(study: Path) -> dict[str, Path]:
     May be called at any time: runs that are missing or failed are named. Raises UserError where there is
     no study.
     """
+    from rescale.files import atomic, write_text
     from rescale.report import page, plots
     from rescale.report.findings import gather
     from rescale.studies.analysis import to_csv
-    from rescale.training.files import atomic, write_text
 
     findings = gather(study)
     names = ("report.html", "pareto.png", "pareto.svg", "results.csv")

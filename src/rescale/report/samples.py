@@ -10,8 +10,8 @@ from rescale.data.augment import train_transform
 from rescale.data.augment.levels import SMALL
 from rescale.data.loading import order, sample_rng
 from rescale.errors import JobError, UserError
+from rescale.files import atomic
 from rescale.recipes import Recipe
-from rescale.training.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import Any
 
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
+from rescale.files import write_text
 from rescale.studies.plan import Item, Plan, file_name, from_file, to_yaml
-from rescale.training.files import write_text
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rescale.recipes import Recipe, Resolved, resolve
 from rescale.tasks import Classification
 from rescale.training.evaluate import evaluate
 from rescale.training.loop import Job, Stopped
-from rescale.training.run import FORMAT, Run, Settings, check_free
+from rescale.training.run import FORMAT, Run, Settings, check_new
 from rescale.training.stop import StopRequest
 
 
@@ -37,7 +37,7 @@ def train(
     training; a JobError on the way leaves a folder that `resume` goes on with.
     """
     out = Path(out)
-    check_free(out)
+    check_new(out)
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, native_bf16=machine.native_bf16(settings.device))
     if isinstance(data, str):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rescale.errors import JobError
-from rescale.training.files import sync, write_json
+from rescale.files import sync, write_json
 from rescale.training.step import Stepper
 
 KEEP = 2  # checkpoints that stay: the newest, and one to fall back on

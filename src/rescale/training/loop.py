@@ -15,6 +15,7 @@ from rescale import machine
 from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
 from rescale.errors import JobError
+from rescale.files import atomic, write_json
 from rescale.models import cost_of, make
 from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
@@ -22,7 +23,6 @@ from rescale.recipes.rates import rates_of
 from rescale.tasks import Classification
 from rescale.training import checkpoint
 from rescale.training.evaluate import evaluate
-from rescale.training.files import atomic, write_json
 from rescale.training.mirror import TensorBoard
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings

@@ -14,11 +14,11 @@ from torch import nn
 
 from rescale.errors import JobError, UserError
 from rescale.families import network
+from rescale.files import check_free, write_json, write_text
 from rescale.models import External, make
 from rescale.network import Network, to_yaml
 from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
-from rescale.training.files import write_json, write_text
 
 MARK = "run.json"  # a folder with this file is a run
 FORMAT = 1  # of the folder; counts up when an older version could not read it
@@ -66,7 +66,7 @@ class Run:
         facts: Mapping[str, Any],
     ) -> "Run":
         """A new run in an empty or absent folder. Refuses a folder that holds anything else."""
-        check_free(path)
+        check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -155,14 +155,11 @@ class Run:
             yield
 
 
-def check_free(path: Path) -> None:
-    """Refuse an output folder that holds anything."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; give a folder that is empty or does not exist")
+def check_new(path: Path) -> None:
+    """Refuse an output folder that holds anything; a run there can be gone on with."""
     if (path / MARK).is_file():
         raise UserError(f"{path}: holds a run; go on with it by --resume {path}, or give another --out")
-    if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
-        raise UserError(f"{path}: holds something else; give a folder that is empty or does not exist")
+    check_free(path, allowed=(".lock",))
 
 
 def _whole_rows(text: str) -> Iterator[dict[str, Any]]:

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rescale.errors import JobError, UserError
-from rescale.families import network, resnet
+from rescale.families import network
 from rescale.families.efficientnet import ROWS
 from rescale.families.regnet import DESIGN_SPACES, TORCHVISION
+from rescale.files import check_free
 from rescale.models.build import Model
 from rescale.models.weights.layouts import (
     Layout,
@@ -23,8 +24,13 @@ from rescale.models.weights.layouts import (
 )
 from rescale.models.weights.layouts import resnet as timm_resnet
 from rescale.network import Input, Network
-from rescale.scaling.resnet_rs import BLOCKS
 
+RESNETS = (  # of ours, those that timm has under the same name
+    *("resnet26", "resnet50", "resnet101", "resnet152", "resnet200"),
+    *("resnet26d", "resnet50d", "resnet101d", "resnet152d", "resnet200d"),
+    *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
+    *("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+)
 TOLERANCE = 1e-4  # relative, between our outputs and timm's, in float32
 
 
@@ -73,8 +79,7 @@ def export_weights(
     tensors = {theirs: state[ours].contiguous() for theirs, ours in names.items() if ours in state}
     if len(tensors) != len(state):
         raise AssertionError(f"{found.name}: {len(state) - len(tensors)} tensors have no name there")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: holds something else; give a folder that is empty or does not exist")
+    check_free(folder)
     size = model.network.resolution
     config = {
         "architecture": found.name,
@@ -124,26 +129,13 @@ def _gap(ours: Tensor, other: Tensor) -> float:
 
 def _timm_names() -> list[tuple[str, Layout]]:
     """Networks of ours that timm has under the same name."""
-    named = [name for name in resnet.names() if name not in _not_in_timm()]
-    nexts = ["resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
     regnets = [*DESIGN_SPACES, *TORCHVISION]
     efficient = [f"{kind}_{row}" for kind in ("efficientnet", "tf_efficientnet") for row in ROWS]
     return [
-        *((name, timm_resnet) for name in (*named, *nexts)),
+        *((name, timm_resnet) for name in RESNETS),
         *((name, timm_regnet) for name in regnets),
         *((name, timm_efficientnet) for name in efficient),
     ]
-
-
-def _not_in_timm() -> set[str]:
-    has = {
-        "resnet": (26, 50, 101, 152, 200),
-        "d": (26, 50, 101, 152, 200),
-        "rs": (50, 101, 152, 200, 270, 350, 420),
-    }
-    absent = {f"resnet{depth}" for depth in BLOCKS if depth not in has["resnet"]}
-    absent |= {f"resnet{depth}d" for depth in BLOCKS if depth not in has["d"]}
-    return absent | {f"resnetrs{depth}" for depth in BLOCKS if depth not in has["rs"]}
 
 
 def _same_body(one: Network, other: Network) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from rescale.errors import JobError
+from rescale.errors import JobError, UserError
 
 
 @contextmanager
@@ -29,6 +29,14 @@ def atomic(path: Path) -> Iterator[Path]:
         raise JobError(f"{path}: cannot be written ({reason}); what was there is kept") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
+    """Refuse an output folder that holds anything but files of the names `allowed`."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
+    if folder.is_dir() and any(entry.name not in allowed for entry in folder.iterdir()):
+        raise UserError(f"{folder}: holds something else; give a folder that is empty or does not exist")
 
 
 def write_text(path: Path, text: str) -> None:
