@@ -65,7 +65,7 @@ def timing(model: str, seconds: float, **changes: Any) -> Timing:
         images_per_s=32 / seconds,
         memory_bytes=int(seconds * 9e9),
         precision="fp32",
-        memory_format="channels_last",
+        fast="channels_last",
         settings={"device": "Imaginary CPU", "cores": 2, "threads": 2, "load_average": 0.1, "torch": "2.15"},
     )
     return replace(made, **changes)

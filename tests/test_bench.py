@@ -64,7 +64,7 @@ def fake_worker(capacity, seconds=(0.1, 0.2, 0.3)):
             "seconds": list(seconds),
             "memory_bytes": 1000 * request["batch"],
             "precision": "fp32",
-            "memory_format": "channels_last",
+            "fast": "channels_last",
             "settings": {"threads": 1},
         }
 

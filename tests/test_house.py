@@ -12,8 +12,8 @@ import rescale
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "files", "network", "geometry", "cost", "memory", "scaling", "families", "search", "machine",
-    "models", "recipes", "data", "tasks", "training", "bench", "studies", "report", "cli",
+    "errors", "files", "fast", "network", "geometry", "cost", "memory", "scaling", "families", "search",
+    "machine", "models", "recipes", "data", "tasks", "training", "bench", "studies", "report", "cli",
 )  # fmt: skip
 
 

@@ -58,6 +58,6 @@ def time_network(
         images_per_s=protocol.batch / median,
         memory_bytes=found["memory_bytes"],
         precision=found["precision"],
-        memory_format=found["memory_format"],
+        fast=found["fast"],
         settings=found["settings"],
     )

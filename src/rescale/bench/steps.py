@@ -1,4 +1,4 @@
-"""What is timed: the very step that trains, or a forward pass as evaluation makes it."""
+"""What is timed: the very step that trains, or a forward pass for predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,56 +8,64 @@ import torch
 from rescale import machine
 from rescale.bench.timing import Protocol
 from rescale.data import Batch
+from rescale.fast import FastMode
 from rescale.models import External, make
+from rescale.models.execute import LAYOUTS, executed, folded, place
 from rescale.network import Network
 from rescale.recipes import Recipe, recipe, resolve
-from rescale.recipes.averaging import Average
-from rescale.recipes.optimizers import make_optimizer
-from rescale.recipes.rates import rates_of
 from rescale.tasks import Classification
-from rescale.training.step import Stepper, autocast
+from rescale.training.assemble import assemble
+from rescale.training.step import DTYPES
 
 _STEPS_PER_EPOCH = 100  # of a made-up epoch; it decides the learning rate and nothing that takes time
 _MIDDLE = (0.5, 0.5, 0.5)
 
+Step = Callable[[], object]
+
 
 def prepare(
     model: Network | External, protocol: Protocol, batch: int, plain: str | None
-) -> tuple[Callable[[], object], dict[str, str]]:
-    """A function that takes one step of `batch` random images, and what it uses (precision, memory_format).
+) -> tuple[Step, dict[str, Any]]:
+    """A function that takes one step of `batch` random images, and what it uses (precision, fast).
 
-    plain: a resolved recipe as JSON; None for resnet-rs.
+    plain: a resolved recipe as JSON; None for resnet-rs. The protocol's `fast` is a mode, not auto.
     """
-    chosen = resolved(model, protocol, batch, plain)
-    task = Classification(_MIDDLE, _MIDDLE, chosen.label_smoothing, chosen.mixup, protocol.device)
-    torch.manual_seed(0)
-    module, _ = make(model, rates_of(chosen))
-    module = module.to(protocol.device).to(memory_format=torch.channels_last)
+    chosen, mode = resolved(model, protocol, batch, plain), FastMode.parse(protocol.fast)
+    task = Classification(
+        _MIDDLE,
+        _MIDDLE,
+        chosen.label_smoothing,
+        chosen.mixup,
+        protocol.device,
+        LAYOUTS[mode.layout],
+    )
     images = torch.randint(256, (batch, 3, model.resolution, model.resolution), dtype=torch.uint8)
     labels = torch.randint(model.classes if isinstance(model, External) else model.head.classes, (batch,))
-    used = {"precision": str(chosen.precision), "memory_format": "channels_last"}
+    used = {"precision": str(chosen.precision), "fast": str(mode)}
     if protocol.mode == "infer":
-        module.eval()
-        ready = task.inputs(images)
-
-        def infer() -> object:
-            with torch.inference_mode(), autocast(protocol.device, chosen.precision):
-                return module(ready)
-
-        return infer, used
-
-    average = Average(module, chosen.ema, ramp=chosen.ema_ramp) if chosen.ema else None
-    stepper = Stepper(
-        module,
-        task,
-        chosen,
-        make_optimizer(module, chosen),
-        average,
-        _STEPS_PER_EPOCH,
-        device=protocol.device,
-    )
+        step, is_folded = _infer(model, mode, task, images, str(chosen.precision))
+        return step, used | {"folded": is_folded}
+    stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode)
     batches = [Batch(images, labels, torch.arange(batch))]
     return lambda: stepper(batches, 0), used
+
+
+def _infer(
+    model: Network | External, mode: FastMode, task: Classification, images: torch.Tensor, precision: str
+) -> tuple[Step, bool]:
+    """A forward pass, batch norm folded where it can be, and whether it was."""
+    torch.manual_seed(0)
+    module, _ = make(model)
+    simpler = folded(module.eval())
+    module = place(simpler if simpler is not None else module, mode, task.device)
+    dtype = DTYPES.get(precision, torch.float32)  # cast once: autocast would cast the weights in every pass
+    call, ready = executed(module.to(dtype), mode, frozen=True), task.inputs(images).to(dtype)
+
+    def infer() -> object:
+        with torch.no_grad():
+            return call(ready)
+
+    return infer, simpler is not None
 
 
 def resolved(model: Network | External, protocol: Protocol, batch: int, plain: str | None) -> Recipe:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from rescale.errors import UserError, nearest
+from rescale.fast import FastMode
 
 Mode = Literal["train", "infer"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -16,7 +17,8 @@ class Protocol:
 
     mode: a training step (forward, backward, update, average) or inference. device: cpu, cuda, cuda:N.
     precision: auto is what training would choose there. threads: CPU threads, None for all cores.
-    warmup: steps before the clock starts. repeats: steps that are timed one by one.
+    warmup: steps before the clock starts. repeats: steps that are timed one by one. fast: a `FastMode` in
+    words, such as channels_last+compile, or auto: the fastest that a short measurement finds.
     """
 
     mode: Mode = "train"
@@ -26,6 +28,7 @@ class Protocol:
     threads: int | None = None
     warmup: int = 3
     repeats: int = 15
+    fast: str = "channels_last"
 
     def __post_init__(self) -> None:
         wrong = [
@@ -44,6 +47,11 @@ class Protocol:
         ]
         if self.device.split(":")[0] not in ("cpu", "cuda"):
             wrong.append(f"device {self.device!r}: cpu, cuda or cuda:N")
+        if self.fast != "auto":
+            try:
+                FastMode.parse(self.fast)
+            except UserError as error:
+                wrong.append(str(error))
         if wrong:
             raise UserError(*wrong)
 
@@ -54,8 +62,8 @@ class Timing:
 
     latency_s: median of the steps. quartiles_s: first and third quartile. images_per_s: batch / latency_s.
     memory_bytes: the process's peak above its level after import (CPU), or the allocator's peak (CUDA).
-    precision, memory_format: what was used. settings: threads, device's name, versions, load average,
-    repeats, warm-up, date.
+    precision, fast: what was used. settings: threads, device's name, versions, load average, repeats,
+    warm-up, date; of inference, whether batch norm was folded.
     """
 
     model: str
@@ -68,7 +76,7 @@ class Timing:
     images_per_s: float
     memory_bytes: int
     precision: str
-    memory_format: str
+    fast: str
     settings: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -58,8 +58,10 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "memory_bytes": memory,
-        **used,
+        "precision": used["precision"],
+        "fast": used["fast"],
         "settings": {
+            **({"folded": used["folded"]} if "folded" in used else {}),
             **machine.describe(protocol.device),
             "threads": threads,
             "load_average": round(load, 2),

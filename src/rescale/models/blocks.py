@@ -1,6 +1,7 @@
 """The modules a network is built of; each takes its shapes from geometry's layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from rescale.geometry import Block, Layer, after
@@ -155,8 +157,19 @@ class ResidualBlock(nn.Module):
         dropped = drop_path if block.skip != "none" else 0.0
         self.drop_path = StochasticDepth(dropped, "row") if dropped else None
         self.act = style.act() if active else None
+        self.recompute = False  # keep the input alone for the backward pass, and run again there
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._run, x, use_reentrant=False, context_fn=self._contexts)
+        return self._run(x)
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """For the first run and for the one of the backward pass, which must not move the running
+        statistics a second time."""
+        return nullcontext(), statistics_kept(self)
+
+    def _run(self, x: Tensor) -> Tensor:
         branch = x if self.conv1 is None else self.conv1(x)
         branch = self.conv2(branch)
         if self.se is not None and self.se_inner:
@@ -176,7 +189,8 @@ class ResidualBlock(nn.Module):
         """
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
-        if not (norm.training and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        trained = norm.training and torch.is_grad_enabled()
+        if not trained or self.recompute or torch.compiler.is_compiling():
             return self.se(norm(raw))
         bare = raw.detach()
 
@@ -215,6 +229,28 @@ class Head(nn.Module):
         if self.conv is not None:
             x = self.conv(x)
         return self.linear(self.dropout(x.mean((2, 3))))
+
+
+def recompute_blocks(model: nn.Module) -> bool:
+    """Have every block of ours keep its input alone for the backward pass; false where there is none."""
+    blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
+    for block in blocks:
+        block.recompute = True
+    return bool(blocks)
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """While entered, batch norm in training normalises as ever and leaves its running statistics alone."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, counter) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
 def conv2d(layer: Layer, padding: int = 0) -> nn.Conv2d:

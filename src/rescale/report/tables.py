@@ -62,7 +62,7 @@ def timing_table(timings: Sequence[Timing]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         caption=f"{CLOCKED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
-        f"and quartiles. {used['device']}, threads {used['threads']}, {first.memory_format}, "
+        f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
         f"torch {used['torch']}, load {used['load_average']}.",
         caption_justify="left",
     )

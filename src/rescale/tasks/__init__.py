@@ -24,8 +24,12 @@ class Task(Protocol):
 
     `losses` sees the model itself, not its output, because detection computes its losses inside and
     contrastive learning gathers features across processes; a batch is whatever the task's loader yields,
-    because pseudo-labels come as a second stream beside the first.
+    because pseudo-labels come as a second stream beside the first. device: where batches are moved to.
     """
+
+    @property
+    def device(self) -> str:
+        """cpu, cuda or cuda:N."""
 
     def losses(self, model: nn.Module, batch: Any, seed: int) -> dict[str, Tensor]:
         """`loss`, which is minimised (a mean over the batch), and sums to report: `correct`, `images`."""

@@ -12,19 +12,19 @@ from rescale.data.augment import mixup
 
 @dataclass(frozen=True)
 class Classification:
-    """mean, std: of the data's channels, 0..1. mixup: alpha of its Beta distribution, 0 for none."""
+    """mean, std: of the data's channels, 0..1. mixup: alpha of its Beta distribution, 0 for none.
+    layout: of the images in memory, as the model has its maps."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     label_smoothing: float = 0.0
     mixup: float = 0.0
     device: str = "cpu"
+    layout: torch.memory_format = torch.channels_last
 
     def inputs(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, R, R] -> normalised floats on the device, channels last in memory."""
-        images = images.to(self.device, non_blocking=True).to(
-            torch.float32, memory_format=torch.channels_last
-        )
+        """uint8 [N, 3, R, R] -> normalised floats on the device, in the layout."""
+        images = images.to(self.device, non_blocking=True).to(torch.float32, memory_format=self.layout)
         shape = (1, 3, 1, 1)
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=self.device).view(shape)
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=self.device)

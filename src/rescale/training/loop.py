@@ -9,24 +9,22 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from rescale import machine
 from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
 from rescale.errors import JobError
+from rescale.fast import FastMode
 from rescale.files import atomic, write_json
-from rescale.models import cost_of, make
-from rescale.recipes.averaging import Average
-from rescale.recipes.optimizers import make_optimizer
-from rescale.recipes.rates import rates_of
+from rescale.models import cost_of
 from rescale.tasks import Classification
 from rescale.training import checkpoint
+from rescale.training.assemble import assemble
 from rescale.training.evaluate import evaluate
 from rescale.training.mirror import TensorBoard
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
-from rescale.training.step import Stepper, StepResult, seed_of
+from rescale.training.step import StepResult
 from rescale.training.stop import StopRequest
 
 BEST = "best.safetensors"
@@ -86,15 +84,14 @@ class Job:
         self.recipe, self.described = run.recipe, run.model
         machine.keep_memory()
         machine.set_threads(self.settings.threads)
-        self.model, self.not_applied = self.build()
         recipe, device = self.recipe, self.settings.device
-        self.task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, device)
-        self.average = Average(self.model, recipe.ema, ramp=recipe.ema_ramp) if recipe.ema else None
+        task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, device)
         self.steps = len(data.train) // recipe.batch
-        optimizer = make_optimizer(self.model, recipe)
-        self.stepper = Stepper(
-            self.model, self.task, recipe, optimizer, self.average, self.steps, self.seed, device
+        mode = FastMode.parse(self.settings.fast)
+        self.stepper, self.not_applied = assemble(
+            self.described, recipe, task, self.steps, seed=self.seed, mode=mode
         )
+        self.model, self.average, self.task = self.stepper.model, self.stepper.average, self.stepper.task
         self.at = Position()
         self.log_steps = self.settings.log_steps or max(1, self.steps // 10)
         self.display = Display(self.described.name, recipe.epochs, self.steps, quiet)
@@ -258,13 +255,6 @@ class Job:
         self.model.load_state_dict(parts["model"])
         if self.average is not None:
             self.average.load_state_dict(parts["average"])
-
-    def build(self) -> tuple[nn.Module, list[str]]:
-        """The model with weights drawn from the seed, and what of the recipe does not apply to it."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed))
-            model, missed = make(self.described, rates_of(self.recipe))
-        return model.to(self.settings.device).to(memory_format=torch.channels_last), missed
 
     def check(self) -> None:
         """Raise where a signal asked to stop."""

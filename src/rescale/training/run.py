@@ -30,7 +30,7 @@ class Settings:
 
     threads: CPU threads, 0 for all cores. workers: loading processes. save_minutes: between checkpoints.
     eval_epochs: between evaluations; the last epoch always has one. log_steps: between rows of training
-    metrics, 0 for ten an epoch.
+    metrics, 0 for ten an epoch. fast: a `FastMode` in words; fast_because: why it was chosen, for readers.
     """
 
     device: str = "cpu"
@@ -40,6 +40,8 @@ class Settings:
     eval_epochs: int = 1
     log_steps: int = 0
     on_bad_image: str = "raise"
+    fast: str = "channels_last"
+    fast_because: str = ""
 
 
 @dataclass(frozen=True)

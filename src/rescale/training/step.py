@@ -12,6 +12,7 @@ from torch import nn
 from rescale.errors import JobError
 from rescale.recipes import Recipe
 from rescale.recipes.averaging import Average
+from rescale.recipes.optimizers import make_optimizer
 from rescale.recipes.schedule import learning_rate
 from rescale.tasks import Task
 
@@ -29,28 +30,28 @@ class StepResult(NamedTuple):
 
 
 class Stepper:
-    """Holds what an optimizer step needs and does one at a time.
+    """Holds what an optimizer step needs and does one at a time; `assemble` makes it.
 
     The state that a checkpoint keeps is the model's, the optimizer's, the average's and the scaler's;
     all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step).
+    executed: what is called for the model's outputs: the model, or a compiled form of the same weights.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        executed: nn.Module,
         task: Task,
         recipe: Recipe,
-        optimizer: torch.optim.Optimizer,
-        average: Average | None,
         steps_per_epoch: int,
         seed: int = 0,
-        device: str = "cpu",
     ) -> None:
-        self.model, self.task, self.recipe = model, task, recipe
-        self.optimizer, self.average = optimizer, average
-        self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, device
+        self.model, self.executed, self.task, self.recipe = model, executed, task, recipe
+        self.optimizer = make_optimizer(model, recipe)
+        self.average = Average(model, recipe.ema, ramp=recipe.ema_ramp) if recipe.ema else None
+        self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, task.device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        kind = device.split(":", maxsplit=1)[0]
+        kind = task.device.split(":", maxsplit=1)[0]
         self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
 
     def __call__(self, batches: Sequence[Any], step: int) -> StepResult:
@@ -69,7 +70,7 @@ class Stepper:
             if self.device.startswith("cuda"):
                 torch.cuda.manual_seed(seed)
             with autocast(self.device, self.recipe.precision):
-                found = self.task.losses(self.model, batch, seed)
+                found = self.task.losses(self.executed, batch, seed)
             self.scaler.scale(found["loss"] / len(batches)).backward()
             loss += float(found["loss"].detach()) / len(batches)
             correct += int(found["correct"])

@@ -1,0 +1,59 @@
+"""A built module made ready to be run in a mode: placed, compiled, recomputing, batch norm folded."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rescale.errors import UserError
+from rescale.fast import FastMode
+from rescale.models.blocks import ConvNorm, recompute_blocks
+
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def place(module: nn.Module, mode: FastMode, device: str) -> nn.Module:
+    """The module on the device, in the mode's layout, and recomputing where that is asked for.
+
+    UserError where a mode cannot be had: graphs without a GPU, recompute in a model without blocks of ours.
+    """
+    if mode.graphs and not device.startswith("cuda"):
+        raise UserError(f"fast mode {mode}: CUDA graphs need a GPU; use compile")
+    if mode.recompute and not recompute_blocks(module):
+        raise UserError(
+            f"fast mode {mode}: recompute is for networks of ours; lower batch or raise accumulate"
+        )
+    return module.to(device).to(memory_format=LAYOUTS[mode.layout])
+
+
+def executed(module: nn.Module, mode: FastMode, *, frozen: bool = False) -> nn.Module:
+    """What is called in the module's place: itself, or a compiled form of it on the same weights.
+
+    frozen: the weights will not change any more, so that compiling may lay them out anew (inference).
+    """
+    if not mode.compile:
+        return module
+    options: dict[str, Any] = {"freezing": frozen, "triton.cudagraphs": mode.graphs}
+    compiled: nn.Module = torch.compile(module, dynamic=False, options=options)  # type: ignore[assignment]
+    return compiled
+
+
+def folded(module: nn.Module) -> nn.Module | None:
+    """A copy for inference whose batch norms are folded into the convolutions before them.
+
+    The outputs are the same up to rounding. Of models that are not ours torch's tracer finds the pairs; None
+    where it cannot follow the model.
+    """
+    module = deepcopy(module).eval()
+    if any(isinstance(m, ConvNorm) for m in module.modules()):
+        for part in [m for m in module.modules() if isinstance(m, ConvNorm)]:
+            part.conv = fuse_conv_bn_eval(part.conv, part.norm)
+            part.norm = nn.Identity()  # type: ignore[assignment]
+        return module
+    try:
+        return fuse(module)
+    except Exception:  # whatever a foreign model's code raises when it is given a tracer's proxies
+        return None

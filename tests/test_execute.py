@@ -1,0 +1,159 @@
+"""The modes in which a model is run change time and memory, and results by rounding at most."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+import rescale
+from rescale.errors import UserError
+from rescale.fast import USUAL, FastMode
+from rescale.models import Rates, build, recompute_blocks
+from rescale.models.blocks import ConvNorm
+from rescale.models.execute import executed, folded, place
+from test_models import randomise
+
+NAMES = (
+    "resnetrs50x0.25@64",
+    "resnext50_32x4d@64",
+    "efficientnet_b0@64",
+    "tf_efficientnet_b0@64",
+    "regnety_500mf@64",
+)
+
+
+def drawn_anew(name: str) -> nn.Module:
+    rates = Rates(dropout=0.2, stochastic_depth=0.3, bn_momentum=0.3)
+    return randomise(build(rescale.network(name), 10, rates))
+
+
+def step(model: nn.Module) -> torch.Tensor:
+    torch.manual_seed(1)  # of dropout and stochastic depth
+    out = model(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2)))
+    out.square().sum().backward()
+    return out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recomputing_changes_no_bit(name: str) -> None:
+    plain = drawn_anew(name).train()
+    again = copy.deepcopy(plain)
+    assert recompute_blocks(again)
+    assert torch.equal(step(plain), step(again))
+    for (key, left), right in zip(plain.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(left.grad, right.grad), key
+    for (key, left), right in zip(plain.named_buffers(), again.buffers(), strict=True):
+        assert torch.equal(left, right), key
+
+
+def test_recomputing_keeps_less() -> None:
+    def kept(model: nn.Module) -> int:
+        sizes: dict[int, int] = {}
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            model(torch.randn(2, 3, 64, 64))
+        return sum(sizes.values())
+
+    plain = drawn_anew("resnetrs50x0.25@64").train()
+    again = copy.deepcopy(plain)
+    recompute_blocks(again)
+    assert kept(again) < kept(plain) / 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folding_gives_the_same_outputs(name: str) -> None:
+    model = drawn_anew(name).train()
+    with torch.no_grad():
+        for _ in range(20):  # statistics of real maps: drawn ones let the images' differences die out
+            model(torch.randn(8, 3, 64, 64))
+    model.eval()
+    simpler = folded(model)
+    assert simpler is not None
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in simpler.modules())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted = model(images)
+        torch.testing.assert_close(simpler(images), wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+        next(m for m in simpler.modules() if isinstance(m, ConvNorm)).conv.bias.add_(1)  # a wrong fold shows
+        assert not torch.allclose(simpler(images), wanted, rtol=1e-3)
+
+
+def test_folding_a_model_that_is_not_ours() -> None:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("regnety_002", num_classes=10).eval()
+    simpler = folded(model)
+    assert simpler is not None and not any(isinstance(m, nn.BatchNorm2d) for m in simpler.modules())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(simpler(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_traced_stays_as_it_is() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    assert folded(Branching()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["channels_last", "contiguous", "channels_last+compile", "contiguous+graphs", "channels_last+recompute"],
+)
+def test_modes_read_as_they_are_written(text: str) -> None:
+    assert str(FastMode.parse(text)) == text
+
+
+def test_words_alone_mean_channels_last() -> None:
+    assert FastMode.parse("compile") == FastMode(compile=True)
+    assert FastMode.parse("channels_last") == USUAL
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("channel_last", "did you mean 'channels_last'"),
+        ("", "known: auto"),
+        ("channels_last+contiguous", "either"),
+        ("compile+recompute", "drop one"),
+    ],
+)
+def test_modes_that_cannot_be_meant(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        FastMode.parse(text)
+
+
+def test_modes_that_cannot_be_had() -> None:
+    with pytest.raises(UserError, match="GPU"):
+        place(nn.Linear(1, 1), FastMode(compile=True, graphs=True), "cpu")
+    with pytest.raises(UserError, match="networks of ours"):
+        place(nn.Linear(1, 1), FastMode(recompute=True), "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_compiled_steps_follow_the_plain_ones() -> None:
+    plain = drawn_anew("resnetrs26x0.125@32").train()
+    again = copy.deepcopy(plain)
+    call = executed(again, FastMode(compile=True))
+    for module in (plain, again):  # torch draws other random numbers in compiled code
+        for part in module.modules():
+            if hasattr(part, "drop_path"):
+                part.drop_path = None
+        module.head.dropout.p = 0.0
+    images = torch.randn(4, 3, 32, 32)
+    wanted, found = plain(images), call(images)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    wanted.square().sum().backward()
+    found.square().sum().backward()
+    for (key, left), right in zip(plain.named_parameters(), again.named_parameters(), strict=True):
+        torch.testing.assert_close(
+            right[1].grad, left.grad, rtol=1e-2, atol=1e-2 * float(left.grad.abs().max()), msg=key
+        )
