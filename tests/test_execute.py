@@ -10,9 +10,9 @@ from torch import nn
 import rescale
 from rescale.errors import UserError
 from rescale.fast import USUAL, FastMode
-from rescale.models import Rates, build, recompute_blocks
-from rescale.models.blocks import ConvNorm
-from rescale.models.execute import executed, folded, place
+from rescale.models import Rates, build, model_named
+from rescale.models.blocks import ConvNorm, recompute_blocks
+from rescale.models.execute import check_mode, executed, folded
 from test_models import randomise
 
 NAMES = (
@@ -40,7 +40,7 @@ def step(model: nn.Module) -> torch.Tensor:
 def test_recomputing_changes_no_bit(name: str) -> None:
     plain = drawn_anew(name).train()
     again = copy.deepcopy(plain)
-    assert recompute_blocks(again)
+    recompute_blocks(again)
     assert torch.equal(step(plain), step(again))
     for (key, left), right in zip(plain.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(left.grad, right.grad), key
@@ -131,10 +131,12 @@ def test_modes_that_cannot_be_meant(text: str, said: str) -> None:
 
 
 def test_modes_that_cannot_be_had() -> None:
+    net = rescale.network("resnetrs50")
     with pytest.raises(UserError, match="GPU"):
-        place(nn.Linear(1, 1), FastMode(compile=True, graphs=True), "cpu")
-    with pytest.raises(UserError, match="networks of ours"):
-        place(nn.Linear(1, 1), FastMode(recompute=True), "cpu")
+        check_mode(net, FastMode(compile=True, graphs=True), "cpu")
+    with pytest.raises(UserError, match="no blocks of ours"):
+        check_mode(model_named("python:torch.nn:Identity@8"), FastMode(recompute=True), "cpu")
+    check_mode(net, FastMode(recompute=True), "cpu")
 
 
 @pytest.mark.slow

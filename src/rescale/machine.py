@@ -6,7 +6,7 @@ import platform
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt parameters
 
@@ -46,6 +46,25 @@ def native_bf16(device: str = "cpu") -> bool:
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool({"avx512_bf16", "amx_bf16"} & set(_cpu()["flags"]))
+
+
+def precisions(device: str = "cpu") -> tuple[Literal["bf16", "fp32"], ...]:
+    """Precisions worth trying for matrix products, the usual one first."""
+    return ("bf16", "fp32") if native_bf16(device) else ("fp32",)
+
+
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that a model could take now."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return 1024 * int(available)
 
 
 def default_device() -> str:

@@ -1,9 +1,11 @@
 """Step time, throughput and memory of a network on this machine; see docs of `Protocol` and `Timing`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rescale.bench.asking import Workers, ask_once, request
+from rescale.bench.choose import Choice, fastest
 from rescale.bench.measure import DidNotFit, halve_until_it_fits
 from rescale.bench.timing import Protocol, Timing, quartiles
 from rescale.errors import JobError
@@ -27,10 +29,14 @@ def time_network(
     """Time a network by a protocol; nothing else should run meanwhile.
 
     recipe: resolved; a training step is timed with its rates, optimizer and average (resnet-rs if None).
-    ask: who measures; `Workers` for many networks.
+    ask: who measures; `Workers` for many networks. Where the protocol's `fast` is auto, and its precision as
+    well, the fastest that a few short measurements find.
     Raises JobError when not even one image fits or the model fails.
     """
     protocol = protocol or Protocol()
+    if protocol.fast == "auto":
+        choice = _fastest(model, protocol, recipe, ask)
+        protocol = replace(protocol, fast=str(choice.mode), precision=choice.precision)
     plain = recipe.model_dump_json() if recipe else None
 
     def attempt(batch: int) -> dict[str, Any]:
@@ -61,3 +67,16 @@ def time_network(
         fast=found["fast"],
         settings=found["settings"],
     )
+
+
+def _fastest(model: "Network | External", protocol: Protocol, recipe: "Recipe | None", ask: Ask) -> Choice:
+    from rescale import machine
+
+    usual = recipe.precision if recipe else machine.precisions(protocol.device)[0]
+    if protocol.precision == "auto":
+        others = [other for other in machine.precisions(protocol.device) if other != usual]
+        precisions = [usual, *others]
+    else:
+        precisions = [protocol.precision]
+    short = replace(protocol, warmup=2, repeats=5)
+    return fastest(lambda asked: time_network(model, asked, recipe, ask), short, precisions)

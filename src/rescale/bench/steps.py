@@ -10,7 +10,7 @@ from rescale.bench.timing import Protocol
 from rescale.data import Batch
 from rescale.fast import FastMode
 from rescale.models import External, make
-from rescale.models.execute import LAYOUTS, executed, folded, place
+from rescale.models.execute import LAYOUTS, check_mode, executed, folded, place
 from rescale.network import Network
 from rescale.recipes import Recipe, recipe, resolve
 from rescale.tasks import Classification
@@ -31,6 +31,7 @@ def prepare(
     plain: a resolved recipe as JSON; None for resnet-rs. The protocol's `fast` is a mode, not auto.
     """
     chosen, mode = resolved(model, protocol, batch, plain), FastMode.parse(protocol.fast)
+    check_mode(model, mode, protocol.device)
     task = Classification(
         _MIDDLE,
         _MIDDLE,

@@ -16,6 +16,12 @@ def bench(
     precision: Annotated[
         str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
     ] = "auto",
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="auto (measured), or channels_last, contiguous, with +compile, +graphs, +recompute."
+        ),
+    ] = "channels_last",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
     recipe: Annotated[str, typer.Option(help="Whose rates and optimizer a training step has.")] = "resnet-rs",
     classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
@@ -44,6 +50,7 @@ def bench(
         threads=threads or None,
         warmup=warmup,
         repeats=repeats,
+        fast=fast,
     )
     chosen = recipe_named(recipe)
     models = [model_named(name).with_classes(classes) for name in names]

@@ -27,6 +27,13 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order, augmentation and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="How it is run: auto (measured, where the run is long), or channels_last or contiguous, "
+            "with +compile, +graphs, +recompute."
+        ),
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: load in this one.")] = 0,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
@@ -40,7 +47,11 @@ def train(
 
     Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
     """
+    from functools import partial
+
+    from rescale.bench.for_run import choose_for_run
     from rescale.errors import UserError
+    from rescale.fast import USUAL
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import with_changes
@@ -69,9 +80,11 @@ def train(
             save_minutes=save_minutes,
             eval_epochs=eval_epochs,
             on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+            fast=str(USUAL) if fast == "auto" else fast,
         )
         chosen = with_changes(recipe_named(recipe), changes or [])
-        run = begin(model_named(model), chosen, data, out, seed=seed, settings=settings)
+        choose = partial(choose_for_run, precision=chosen.precision) if fast == "auto" else None
+        run = begin(model_named(model), chosen, data, out, seed=seed, settings=settings, choose=choose)
     result = run.result or {}
     if as_json:
         print(json.dumps([result], indent=1))

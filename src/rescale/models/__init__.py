@@ -4,7 +4,7 @@ from torch import nn
 
 from rescale.cost import Cost, cost
 from rescale.families import OTHERS, network
-from rescale.models.blocks import Rates, recompute_blocks
+from rescale.models.blocks import Rates
 from rescale.models.build import Model, build
 from rescale.models.count import count
 from rescale.models.external import External, build_external, external, external_cost
@@ -22,7 +22,6 @@ __all__ = [
     "load_weights",
     "make",
     "model_named",
-    "recompute_blocks",
 ]
 
 

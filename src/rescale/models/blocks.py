@@ -231,12 +231,11 @@ class Head(nn.Module):
         return self.linear(self.dropout(x.mean((2, 3))))
 
 
-def recompute_blocks(model: nn.Module) -> bool:
-    """Have every block of ours keep its input alone for the backward pass; false where there is none."""
-    blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
-    for block in blocks:
-        block.recompute = True
-    return bool(blocks)
+def recompute_blocks(model: nn.Module) -> None:
+    """Have every block keep its input alone for the backward pass."""
+    for module in model.modules():
+        if isinstance(module, ResidualBlock):
+            module.recompute = True
 
 
 @contextmanager

@@ -11,21 +11,24 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from rescale.errors import UserError
 from rescale.fast import FastMode
 from rescale.models.blocks import ConvNorm, recompute_blocks
+from rescale.models.external import External
+from rescale.network import Network
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def place(module: nn.Module, mode: FastMode, device: str) -> nn.Module:
-    """The module on the device, in the mode's layout, and recomputing where that is asked for.
-
-    UserError where a mode cannot be had: graphs without a GPU, recompute in a model without blocks of ours.
-    """
+def check_mode(model: Network | External, mode: FastMode, device: str) -> None:
+    """UserError where a mode cannot be had: graphs without a GPU, recompute in a model that is not ours."""
     if mode.graphs and not device.startswith("cuda"):
         raise UserError(f"fast mode {mode}: CUDA graphs need a GPU; use compile")
-    if mode.recompute and not recompute_blocks(module):
-        raise UserError(
-            f"fast mode {mode}: recompute is for networks of ours; lower batch or raise accumulate"
-        )
+    if mode.recompute and isinstance(model, External):
+        raise UserError(f"fast mode {mode}: {model.name} has no blocks of ours to recompute; lower the batch")
+
+
+def place(module: nn.Module, mode: FastMode, device: str) -> nn.Module:
+    """The module on the device, in the mode's layout, and recomputing where that is asked for."""
+    if mode.recompute:
+        recompute_blocks(module)
     return module.to(device).to(memory_format=LAYOUTS[mode.layout])
 
 

@@ -1,6 +1,7 @@
 """Begin a run, or go on with one."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from rescale import machine
 from rescale.data import Data, batches, open_data
 from rescale.data.augment import eval_transform
 from rescale.errors import UserError
+from rescale.fast import FastMode
 from rescale.models import External
+from rescale.models.execute import check_mode
 from rescale.network import Network
 from rescale.recipes import Recipe, Resolved, resolve
 from rescale.tasks import Classification
@@ -19,6 +22,9 @@ from rescale.training.evaluate import evaluate
 from rescale.training.loop import Job, Stopped
 from rescale.training.run import FORMAT, Run, Settings, check_new
 from rescale.training.stop import StopRequest
+
+# From a model, its resolved recipe, the number of training images and the settings: the last two, faster.
+Choose = Callable[[Network | External, Resolved, int, Settings], tuple[Resolved, Settings]]
 
 
 def train(
@@ -29,21 +35,26 @@ def train(
     *,
     seed: int = 0,
     settings: Settings = Settings(),
+    choose: Choose | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train a model by a recipe on data, into a new run folder.
 
     The head gets the data's classes. Everything that can be known to be wrong is a UserError before
-    training; a JobError on the way leaves a folder that `resume` goes on with.
+    training; a JobError on the way leaves a folder that `resume` goes on with. choose: gives the run's
+    precision and fast mode, once all is checked.
     """
     out = Path(out)
     check_new(out)
+    check_mode(model, FastMode.parse(settings.fast), settings.device)
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, native_bf16=machine.native_bf16(settings.device))
     if isinstance(data, str):
         data = open_data(data, on_bad_image=settings.on_bad_image, minival=float(recipe.recipe.minival))
     model = model.with_classes(len(data.classes))
     check_batch(recipe.recipe, len(data.train))
+    if choose is not None:
+        recipe, settings = choose(model, recipe, len(data.train), settings)
     facts = {
         "format": FORMAT,
         "identity": identity(model, recipe.recipe, data, seed),

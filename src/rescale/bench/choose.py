@@ -1,0 +1,100 @@
+"""The fast mode and precision of a model on a device, chosen by a few short measurements."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from rescale.bench.timing import Precision, Protocol, Timing
+from rescale.errors import JobError
+from rescale.fast import USUAL, FastMode
+
+GAIN = 0.97  # a mode is taken where it needs this share of the time or less: what is closer is noise
+COMPILE_PAYS = 3600.0  # seconds of a run from which on compiling, which costs up to minutes, is tried
+
+
+class Trial(NamedTuple):
+    """What one mode took: seconds a step, or None and why."""
+
+    mode: FastMode
+    precision: Precision
+    seconds: float | None
+    why_not: str = ""
+
+    def __str__(self) -> str:
+        took = f"({self.why_not})" if self.seconds is None else f"{1000 * self.seconds:.4g} ms"
+        return f"{self.mode} {self.precision} {took}"
+
+
+class Choice(NamedTuple):
+    """The fastest of the modes and precisions that were tried."""
+
+    mode: FastMode
+    precision: Precision
+    trials: tuple[Trial, ...]
+
+    def because(self) -> str:
+        """What was measured, in one line."""
+        return "measured a step: " + ", ".join(map(str, self.trials))
+
+
+def fastest(
+    clock: Callable[[Protocol], Timing],
+    protocol: Protocol,
+    precisions: Sequence[Precision],
+    *,
+    steps: float = math.inf,
+) -> Choice:
+    """Try precisions, layouts, compiling and CUDA graphs one after another, and keep each that gains.
+
+    clock: times the model by a protocol. precisions: those that may be chosen, the usual one first. steps:
+    of the run that is to come; compiling is tried only where it can pay. Where the usual mode does not fit
+    into the memory, recomputing is. Raises JobError where nothing runs.
+    """
+    trials: list[Trial] = []
+
+    def attempt(mode: FastMode, precision: Precision) -> Trial:
+        trials.append(_tried(clock, replace(protocol, fast=str(mode), precision=precision)))
+        return trials[-1]
+
+    best = attempt(USUAL, precisions[0])
+    if best.seconds is None and protocol.mode == "train":
+        best = attempt(replace(USUAL, recompute=True), precisions[0])
+    if best.seconds is None:
+        raise JobError(f"no fast mode could be measured: {', '.join(map(str, trials))}")
+    for precision in precisions[1:]:
+        best = _better(best, attempt(best.mode, precision))
+    for changed in _changes(best, protocol.device, steps):
+        best = _better(best, attempt(changed(best.mode), best.precision))
+    return Choice(best.mode, best.precision, tuple(trials))
+
+
+def _changes(best: Trial, device: str, steps: float) -> list[Callable[[FastMode], FastMode]]:
+    """What to try after the precision, for a run of that many steps on this device."""
+    on_gpu = device.startswith("cuda")
+    found: list[Callable[[FastMode], FastMode]] = []
+    if on_gpu:  # on CPUs channels_last was never slower, for any network (timm's, measured)
+        found.append(partial(replace, layout="contiguous"))
+    if not best.mode.recompute and (best.seconds or 0.0) * steps >= COMPILE_PAYS:
+        found.append(partial(replace, compile=True))
+        if on_gpu:
+            found.append(partial(replace, compile=True, graphs=True))
+    return found
+
+
+def _tried(clock: Callable[[Protocol], Timing], protocol: Protocol) -> Trial:
+    mode = FastMode.parse(protocol.fast)
+    try:
+        timing = clock(protocol)
+    except JobError as error:
+        return Trial(mode, protocol.precision, None, str(error).splitlines()[-1][:60])
+    if timing.batch_fitted < protocol.batch:
+        return Trial(mode, protocol.precision, None, "does not fit")
+    return Trial(mode, protocol.precision, timing.latency_s)
+
+
+def _better(one: Trial, other: Trial) -> Trial:
+    """The other, if it gains more than noise."""
+    assert one.seconds is not None
+    return other if other.seconds is not None and other.seconds < GAIN * one.seconds else one

@@ -1,0 +1,79 @@
+"""Whether to look for a run's fast mode, and what is found: the run's recipe and settings with it."""
+
+import sys
+from dataclasses import replace
+
+from rescale import machine
+from rescale.bench import Ask, time_network
+from rescale.bench.asking import ask_once
+from rescale.bench.choose import fastest
+from rescale.bench.timing import Precision, Protocol, Timing
+from rescale.memory import step_memory
+from rescale.models import External, cost_of
+from rescale.network import Network
+from rescale.recipes import Recipe, Resolved
+from rescale.training import Settings
+
+WORTH_MEASURING = 600.0  # seconds of a run, expected
+CPU_RATE, GPU_RATE = 3e10, 3e13  # multiply-adds a second, of a core and of a GPU, for that expectation
+
+
+def choose_for_run(
+    model: Network | External,
+    resolved: Resolved,
+    images: int,
+    settings: Settings,
+    *,
+    precision: str,
+    ask: Ask = ask_once,
+) -> tuple[Resolved, Settings]:
+    """The recipe and settings of a run with the fast mode and, where precision is auto, the precision that a
+    short measurement finds; as they were where measuring would not pay.
+
+    images: in the training set. precision: the recipe's before it was resolved. Raises JobError where the
+    model runs in no mode.
+    """
+    recipe = resolved.recipe
+    protocol = Protocol(
+        batch=recipe.batch // recipe.accumulate,
+        device=settings.device,
+        precision=recipe.precision,
+        threads=settings.threads or None,
+        warmup=2,
+        repeats=5,
+    )
+    if not worth_measuring(model, recipe, images, settings, protocol):
+        return resolved, settings
+    precisions: list[Precision] = [recipe.precision]
+    if precision == "auto":
+        precisions += [other for other in machine.precisions(settings.device) if other != recipe.precision]
+
+    def clock(asked: Protocol) -> Timing:
+        print(f"measuring {asked.fast} {asked.precision} ...", file=sys.stderr, flush=True)
+        return time_network(model, asked, recipe, ask)
+
+    steps = recipe.epochs * (images // recipe.batch) * recipe.accumulate
+    choice = fastest(clock, protocol, precisions, steps=steps)
+    print(f"{choice.mode} {choice.precision}: {choice.because()}", file=sys.stderr, flush=True)
+    sources = resolved.sources | ({"precision": "measured here"} if precision == "auto" else {})
+    chosen = recipe.model_copy(update={"precision": choice.precision})
+    return (
+        replace(resolved, recipe=chosen, sources=sources),
+        replace(settings, fast=str(choice.mode), fast_because=choice.because()),
+    )
+
+
+def worth_measuring(
+    model: Network | External, recipe: Recipe, images: int, settings: Settings, protocol: Protocol
+) -> bool:
+    """Whether the run will take many minutes, or may not fit into the memory; by arithmetic alone, so that
+    short runs always run alike."""
+    on_gpu = settings.device.startswith("cuda")
+    rate = GPU_RATE if on_gpu else CPU_RATE * (settings.threads or machine.cores())
+    expected = 3 * cost_of(model).macs * images * recipe.epochs / rate
+    if expected > WORTH_MEASURING:
+        return True
+    if isinstance(model, External):
+        return False
+    needed = step_memory(model, protocol.batch, recipe.precision).peak  # type: ignore[arg-type]
+    return needed > 0.8 * machine.free_memory(settings.device)

@@ -1,0 +1,142 @@
+"""The fastest mode is found by measuring; what is measured here is made up."""
+
+from dataclasses import replace
+
+import pytest
+
+import rescale
+from rescale.bench import Protocol, Timing
+from rescale.bench.choose import fastest
+from rescale.bench.for_run import choose_for_run, worth_measuring
+from rescale.errors import JobError
+from rescale.fast import FastMode
+from rescale.recipes import recipe, resolve
+from rescale.training import Settings
+
+CPU = Protocol(batch=64)
+GPU = replace(CPU, device="cuda")
+
+
+def clock(seconds: dict[tuple[str, str], float | str], asked: list[tuple[str, str]]):
+    """Answers with the seconds of a mode and precision; 1 where none are given; words are failures."""
+
+    def answer(protocol: Protocol) -> Timing:
+        asked.append((protocol.fast, protocol.precision))
+        found = seconds.get(asked[-1], 1.0)
+        if found == "full":
+            found, fitted = 1.0, protocol.batch // 2
+        elif isinstance(found, str):
+            raise JobError(f"net: {found}")
+        else:
+            fitted = protocol.batch
+        return Timing(
+            "net",
+            32,
+            "train",
+            protocol.batch,
+            fitted,
+            found,
+            (found, found),
+            1.0,
+            1,
+            protocol.precision,
+            protocol.fast,
+        )
+
+    return answer
+
+
+def test_the_faster_precision_is_kept_and_compiling_waits_for_long_runs() -> None:
+    asked: list[tuple[str, str]] = []
+    choice = fastest(clock({("channels_last", "fp32"): 0.5}, asked), CPU, ["bf16", "fp32"], steps=100)
+    assert (str(choice.mode), choice.precision) == ("channels_last", "fp32")
+    assert asked == [("channels_last", "bf16"), ("channels_last", "fp32")]
+    assert "500 ms" in choice.because() and "1000 ms" in choice.because()
+
+
+def test_a_long_run_tries_to_compile_in_the_precision_found() -> None:
+    asked: list[tuple[str, str]] = []
+    made_up = {("channels_last", "fp32"): 0.5, ("channels_last+compile", "fp32"): 0.4}
+    choice = fastest(clock(made_up, asked), CPU, ["bf16", "fp32"], steps=1e6)
+    assert (str(choice.mode), choice.precision) == ("channels_last+compile", "fp32")
+
+
+def test_gains_within_noise_are_not_taken() -> None:
+    choice = fastest(clock({("channels_last+compile", "bf16"): 0.98}, []), CPU, ["bf16"])
+    assert str(choice.mode) == "channels_last"
+
+
+def test_a_gpu_tries_layouts_and_graphs() -> None:
+    asked: list[tuple[str, str]] = []
+    made_up = {("contiguous", "bf16"): 0.9, ("contiguous+graphs", "bf16"): 0.2}
+    choice = fastest(clock(made_up, asked), GPU, ["bf16"])
+    assert str(choice.mode) == "contiguous+graphs"
+    assert [mode for mode, _ in asked] == [
+        "channels_last",
+        "contiguous",
+        "contiguous+compile",
+        "contiguous+graphs",
+    ]
+
+
+def test_what_fails_is_passed_over_and_named() -> None:
+    choice = fastest(clock({("channels_last+compile", "bf16"): "no compiler"}, []), CPU, ["bf16"])
+    assert str(choice.mode) == "channels_last" and "no compiler" in choice.because()
+
+
+def test_what_does_not_fit_is_recomputed() -> None:
+    asked: list[tuple[str, str]] = []
+    choice = fastest(clock({("channels_last", "bf16"): "full"}, asked), CPU, ["bf16"])
+    assert choice.mode == FastMode(recompute=True)
+    assert all("compile" not in mode for mode, _ in asked)
+
+
+def test_nothing_runs() -> None:
+    broken = clock({("channels_last", "bf16"): "broken", ("channels_last+recompute", "bf16"): "broken"}, [])
+    with pytest.raises(JobError, match="broken"):
+        fastest(broken, CPU, ["bf16"])
+
+
+def test_short_runs_are_not_measured_and_long_or_large_ones_are(monkeypatch) -> None:
+    net = rescale.network("resnetrs50@160")
+    plain = resolve(recipe("resnet-rs", epochs=1, batch=16), net).recipe
+    settings = Settings(threads=1)
+    asked = Protocol(batch=16)
+    assert not worth_measuring(net, plain, 16, settings, asked)
+    assert worth_measuring(net, plain, 1_000_000, settings, asked)
+    monkeypatch.setattr("rescale.machine.free_memory", lambda device: 2**30)
+    assert worth_measuring(net, plain, 16, settings, asked)
+
+
+def test_a_run_gets_what_was_found(monkeypatch, capsys) -> None:
+    net = rescale.network("resnetrs50@160")
+    resolved = resolve(recipe("resnet-rs", epochs=300), net, native_bf16=True)
+    monkeypatch.setattr("rescale.machine.precisions", lambda device: ("bf16", "fp32"))
+
+    def answer(request: dict) -> dict:
+        quick = request["protocol"]["precision"] == "fp32"
+        found = {"fits": True, "seconds": [0.1 if quick else 0.2], "memory_bytes": 1, "settings": {}}
+        return found | {"precision": request["protocol"]["precision"], "fast": request["protocol"]["fast"]}
+
+    found, settings = choose_for_run(net, resolved, 10_000_000, Settings(), precision="auto", ask=answer)
+    assert found.recipe.precision == "fp32" and found.sources["precision"] == "measured here"
+    assert "channels_last fp32 100 ms" in settings.fast_because
+    assert "channels_last fp32" in capsys.readouterr().err
+    found, _ = choose_for_run(net, resolved, 10_000_000, Settings(), precision="bf16", ask=answer)
+    assert found.recipe.precision == "bf16"  # asked for, so not changed
+
+
+def test_timing_by_auto_chooses_first(monkeypatch) -> None:
+    asked = []
+
+    def answer(request: dict) -> dict:
+        protocol = request["protocol"]
+        asked.append((protocol["fast"], protocol["precision"], protocol["repeats"]))
+        seconds = 0.1 if protocol["fast"] == "channels_last+compile" else 0.2
+        found = {"fits": True, "seconds": [seconds], "memory_bytes": 1, "settings": {}}
+        return found | {"precision": protocol["precision"], "fast": protocol["fast"]}
+
+    protocol = Protocol(batch=4, fast="auto", precision="fp32", repeats=33)
+    timing = rescale.time_network(rescale.network("resnetrs50"), protocol, ask=answer)
+    assert timing.fast == "channels_last+compile"
+    assert asked[-1] == ("channels_last+compile", "fp32", 33) and len(asked) == 3
