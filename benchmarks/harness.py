@@ -87,8 +87,8 @@ def compare(question: str, ours: Sequence[float], peer: Sequence[float], unit: s
     }
 
 
-def finish(result: Mapping[str, Any], **more: Any) -> None:
-    """Print the one line that programs read, the last."""
+def finish(result: Mapping[str, Any], device: str = "cpu", **more: Any) -> dict[str, Any]:
+    """Print the one line that programs read, the last; returns what it holds."""
     import datetime
     import os
 
@@ -97,6 +97,8 @@ def finish(result: Mapping[str, Any], **more: Any) -> None:
     settings = {
         "date": datetime.date.today().isoformat(),
         "load_average": round(os.getloadavg()[0], 2),
-        "machine": machine.describe(),
+        "machine": machine.describe(device),
     }
-    print(json.dumps({**result, **more, **settings}), flush=True)
+    found = {**result, **more, **settings}
+    print(json.dumps(found), flush=True)
+    return found

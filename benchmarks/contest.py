@@ -1,0 +1,207 @@
+"""Our step against timm's, network by network: what `train_step.py` and `inference.py` have in common.
+
+Ours runs in the fast mode that `--fast auto` chooses; timm by its defaults (fp32, contiguous, eager) and by
+its best flags, the fastest of --channels-last with and without --amp --amp-dtype bfloat16 and --torchcompile.
+Each contender has a process of its own.
+"""
+
+import argparse
+import contextlib
+import statistics
+from collections.abc import Callable
+from typing import Any, Literal
+
+from harness import Contender, Step, alternate, compare, finish, serve
+
+Mode = Literal["train", "infer"]
+
+NETWORKS = ("resnetrs50@160", "resnet50@224", "efficientnet_b0@224", "regnety_040@224")  # timm's names, too
+CLASSES = 1000
+PROCESSES = 3  # whose peaks of memory are compared
+TIMM = {  # flags of timm's scripts -> layout, bf16, compile
+    "defaults": (False, False, False),
+    "channels-last": (True, False, False),
+    "channels-last amp": (True, True, False),
+    "channels-last torchcompile": (True, False, True),
+    "channels-last amp torchcompile": (True, True, True),
+}
+PLAIN = "channels_last fp32 plain"  # ours, doing what timm's defaults do: no average of the weights
+
+
+def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
+    """how: `FAST PRECISION`, with ` plain` for no average."""
+    from rescale import machine
+    from rescale.bench import Protocol, steps
+    from rescale.families import network
+    from rescale.recipes import recipe, resolve
+
+    machine.keep_memory()
+    machine.set_threads(None)
+    net, (fast, precision, *plain) = network(name), how.split()
+    asked = resolve(recipe("resnet-rs", **({"ema": 0.0} if plain else {})), net).recipe.model_dump_json()
+    protocol = Protocol(mode=mode, precision=precision, fast=fast)  # type: ignore[arg-type]
+    step, _ = steps.prepare(net, protocol, batch, asked)
+    return step
+
+
+def timms(mode: Mode, name: str, flags: str, batch: int, device: str = "cpu") -> Step:
+    """A step as timm's scripts take it, on random images."""
+    import timm
+    import torch
+
+    last, amp, compiled = TIMM[flags]
+    theirs, pixels = name.split("@")
+    torch.manual_seed(0)
+    model = timm.create_model(theirs, num_classes=CLASSES).train(mode == "train").to(device)
+    images = torch.randn(batch, 3, int(pixels), int(pixels), device=device)
+    if last:
+        model = model.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+    call = torch.compile(model) if compiled else model
+
+    def autocast() -> Any:
+        return (
+            torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16)
+            if amp
+            else contextlib.nullcontext()
+        )
+
+    def infer() -> None:
+        with torch.inference_mode(), autocast():
+            call(images)
+
+    if mode == "infer":
+        return infer
+
+    from timm.loss import LabelSmoothingCrossEntropy
+    from timm.optim import create_optimizer_v2
+
+    labels = torch.randint(CLASSES, (batch,), device=device)
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.05, momentum=0.9, weight_decay=2e-5)
+    loss_of = LabelSmoothingCrossEntropy(0.1)
+
+    def step() -> None:
+        with autocast():
+            loss = loss_of(call(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
+    """Import what a contender needs, and return what prepares it."""
+    import torch
+    import torch._dynamo  # the first optimizer imports it
+
+    torch.set_num_threads(torch.get_num_threads())
+    if how in TIMM:
+        import timm  # noqa: F401
+
+        return lambda: timms(mode, name, how, batch)
+    from rescale.bench import steps  # noqa: F401
+
+    return lambda: ours(mode, name, how, batch)
+
+
+def chosen(mode: Mode, name: str, batch: int, quick: bool) -> tuple[str, list[str]]:
+    """The mode and precision that `--fast auto` takes, and what it measured."""
+    from rescale import machine
+    from rescale.bench import Protocol, Workers, time_network
+    from rescale.bench.choose import fastest
+    from rescale.families import network
+
+    precisions = machine.precisions()
+    if quick:
+        return f"channels_last {precisions[0]}", []
+    with Workers() as workers:
+        protocol = Protocol(mode=mode, batch=batch, warmup=2, repeats=5)
+        choice = fastest(lambda p: time_network(network(name), p, ask=workers), protocol, precisions)
+    return f"{choice.mode} {choice.precision}", [str(trial) for trial in choice.trials]
+
+
+class Contest:
+    """Contenders of one script, mode, network and batch, by how they run."""
+
+    def __init__(self, script: str, mode: Mode, name: str, batch: int, *, quick: bool) -> None:
+        self.script, self.mode, self.name, self.batch, self.quick = script, mode, name, batch, quick
+        self.warmup = 1 if quick else 2
+
+    def contender(self, how: str) -> Contender:
+        return Contender(self.script, how, "--network", self.name, "--batch", str(self.batch))
+
+    def peak(self, how: str) -> float:
+        """MiB above import of a fresh process after a few steps."""
+        one = self.contender(how)
+        for word in ("ready", "step", "step", "step"):
+            one.ask(word)
+        found = one.ask("memory") / 2**20
+        one.end()
+        return float(found)
+
+    def best_flags(self) -> dict[str, float]:
+        """Seconds of timm's step by its flags, the fastest first; one process at a time."""
+        found = {}
+        for flags in list(TIMM)[1:]:
+            if self.quick and TIMM[flags][2]:  # compiling takes minutes
+                continue
+            one = self.contender(flags)
+            seconds = alternate({flags: one}, warmup=self.warmup, rounds=2 if self.quick else 5)[flags]
+            found[flags] = round(statistics.median(seconds), 6)
+            one.end()
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    def measure(self, rounds: int) -> list[dict[str, Any]]:
+        """All comparisons, ours by default against timm's defaults first."""
+        default, trials = chosen(self.mode, self.name, self.batch, self.quick)
+        flags = self.best_flags()
+        best = next(iter(flags))
+        hows = [default, *([PLAIN] if self.mode == "train" else []), "defaults", best]
+        contenders = {how: self.contender(how) for how in hows}
+        seconds = alternate(contenders, warmup=self.warmup, rounds=rounds)
+        memory = {how: [one.ask("memory") / 2**20] for how, one in contenders.items()}
+        for one in contenders.values():
+            one.end()
+        for _ in range(0 if self.quick else PROCESSES - 1):  # a peak moves from process to process
+            for how in hows:
+                memory[how].append(self.peak(how))
+        for how in hows:
+            peaks = ", ".join(f"{mib:.0f}" for mib in sorted(memory[how]))
+            print(
+                f"{self.name:20s} {how:32s} {statistics.median(seconds[how]):7.3f} s  {peaks} MiB", flush=True
+            )
+
+        def against(mine: str, theirs: str, what: str) -> list[dict[str, Any]]:
+            facts = {"network": self.name, "how": mine, "peer_how": theirs}
+            where = f"{self.mode} step of {self.name}, {what}"
+            timed = compare(where, seconds[mine], seconds[theirs], "s")
+            small = compare(f"{where}: peak memory", memory[mine], memory[theirs], "MiB")
+            return [timed | facts, small | facts]
+
+        found = against(default, "defaults", "ours by default, timm by its defaults")
+        found += against(default, best, "ours by default, timm with its best flags")
+        if self.mode == "train":
+            found += against(PLAIN, "defaults", "ours in fp32 without the average, timm by its defaults")
+        found[0] |= {"chosen_from": trials, "timm_flags": flags}
+        return found
+
+
+def run(script: str, mode: Mode, description: str) -> None:
+    """Be the script: a contender, or the whole contest."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="one network, few small batches, under 50 s")
+    parser.add_argument("--network", choices=NETWORKS, help="only this one")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    batch = asked.batch or (2 if asked.quick else 16)
+    if asked.serve:
+        serve(maker(mode, asked.network, asked.serve, batch))
+        return
+    rounds = asked.rounds or (2 if asked.quick else 15)
+    names = [asked.network] if asked.network else NETWORKS[: 1 if asked.quick else None]
+    contests = [Contest(script, mode, name, batch, quick=asked.quick) for name in names]
+    first, *more = [row for contest in contests for row in contest.measure(rounds)]
+    finish(first, batch=batch, more=more)

@@ -1,0 +1,314 @@
+"""Are ResNet-RS still two to three times as fast as EfficientNets of the same accuracy, on this device?
+
+Four parts, in under nine minutes and without data: (a) a training step of the networks of ResNet-RS's Pareto
+table at its protocol (batch 128, halved until it fits, scaled to 128) in bfloat16; (b) EfficientNet-B0 and
+RegNetY-500MF scaled by dWr, dwr, dw and w: step time against activations, multiply-adds and parameters, with
+Pearson's r; (c) the shares of the device's peak rate and memory bandwidth, both measured here; (d) ours and
+timm, where timm is installed. Writes gpu.json and gpu.html into --out. Without a GPU use --small, which takes
+small networks, small batches and the CPU. Accuracies and V100 times are the paper's and marked so.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contest import NETWORKS, timms
+from gpu_page import write_page
+from harness import compare, finish
+from rescale import machine
+from rescale.bench import Protocol, time_network, worker
+from rescale.bench.measure import time_steps
+from rescale.bench.timing import quartiles
+from rescale.cost import cost
+from rescale.errors import JobError
+from rescale.families import network
+from rescale.memory import step_memory
+from rescale.network import Network
+from rescale.scaling import scale
+
+# Published by the paper (Revisiting ResNets, Table 7): V100 seconds of a step of 128 images, top-1
+TABLE_7 = {
+    "efficientnet_b0@224": (0.47, 77.1), "efficientnet_b1@240": (0.82, 79.1),
+    "resnetrs50@160": (0.31, 78.8), "efficientnet_b2@260": (1.03, 80.1),
+    "resnetrs101@160": (0.48, 80.3), "efficientnet_b3@300": (1.76, 81.6),
+    "resnetrs101@192": (0.70, 81.2), "resnetrs152@192": (0.99, 82.0),
+    "efficientnet_b4@380": (4.00, 82.9), "resnetrs152@224": (1.48, 82.8),
+    "resnetrs152@256": (1.76, 83.0), "efficientnet_b5@456": (8.16, 83.7),
+    "resnetrs200@256": (2.86, 83.4), "resnetrs270@256": (3.76, 83.8),
+    "efficientnet_b6@528": (15.7, 84.0), "resnetrs350@256": (4.72, 84.0),
+    "efficientnet_b7@600": (29.9, 84.7), "resnetrs350@320": (8.48, 84.2),
+    "resnetrs420@320": (10.16, 84.4),
+}  # fmt: skip
+PAIRS = (  # of matched accuracy, as the table pairs them
+    ("resnetrs101@160", "efficientnet_b2@260"), ("resnetrs152@224", "efficientnet_b4@380"),
+    ("resnetrs152@256", "efficientnet_b4@380"), ("resnetrs270@256", "efficientnet_b5@456"),
+    ("resnetrs350@256", "efficientnet_b6@528"),
+)  # fmt: skip
+SMALL_TABLE = {  # what a CPU can do in minutes: some of them at about a third of the resolution
+    small: TABLE_7[name]
+    for small, name in (
+        ("efficientnet_b0@64", "efficientnet_b0@224"), ("resnetrs50@48", "resnetrs50@160"),
+        ("efficientnet_b2@80", "efficientnet_b2@260"), ("resnetrs101@48", "resnetrs101@160"),
+        ("efficientnet_b4@112", "efficientnet_b4@380"), ("resnetrs152@64", "resnetrs152@224"),
+    )
+}  # fmt: skip
+SMALL_PAIRS = (("resnetrs101@48", "efficientnet_b2@80"), ("resnetrs152@64", "efficientnet_b4@112"))
+SCALED = ("efficientnet_b0", "regnety_500mf")
+STRATEGIES = ("dWr", "dwr", "dw", "w")
+
+
+class Clock:
+    """Times steps on one device until the minutes are used up; what is left out is remembered."""
+
+    def __init__(self, device: str, seconds: float, *, warmup: int, repeats: int) -> None:
+        self.device, self.end, self.left_out = device, time.monotonic() + seconds, list[str]()
+        precision = machine.precisions(device)[0]
+        self.protocol = Protocol(device=device, precision=precision, warmup=warmup, repeats=repeats)
+
+    def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
+        """A training step's figures, or None where no time is left or it does not run."""
+        what = f"{net.name} {net.resolution}px {changes.get('fast', '')}".strip()
+        if time.monotonic() > self.end:
+            self.left_out.append(f"{what}: no time left")
+            return None
+        _let_go(self.device)
+        try:
+            timing = time_network(net, replace(self.protocol, **changes), ask=worker.answer)
+        except JobError as error:
+            self.left_out.append(f"{what}: {error}")
+            return None
+        finally:
+            _let_go(self.device)
+        priced = cost(net)._asdict()
+        on_gpu = self.device.startswith("cuda")  # a process's peak never falls, so a CPU's is of all before
+        row = {
+            "network": net.name,
+            "resolution": net.resolution,
+            "batch": timing.batch,
+            "batch_fitted": timing.batch_fitted,
+            "seconds": timing.latency_s,
+            "quartiles_s": timing.quartiles_s,
+            "memory_bytes": timing.memory_bytes if on_gpu else None,
+            "precision": timing.precision,
+            "fast": timing.fast,
+            **priced,
+        }
+        print(
+            f"{what:40s} {1000 * timing.latency_s:9.1f} ms of {timing.batch} ({timing.batch_fitted} fitted)",
+            flush=True,
+        )
+        return row
+
+
+def pareto(clock: Clock, table: dict[str, tuple[float, float]], batch: int) -> list[dict[str, Any]]:
+    """(a) Each network of the table with its step time, and the paper's figures beside it."""
+    rows = []
+    for name, (v100, top1) in table.items():
+        row = clock.step(network(name), batch=batch)
+        if row:
+            rows.append({**row, "name": name, "paper_v100_s": v100, "paper_top1": top1})
+    return rows
+
+
+def speed_ups(
+    rows: Iterable[dict[str, Any]], pairs: Iterable[tuple[str, str]], paper: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """How many times as fast as its EfficientNet a ResNet-RS is: here, and on the paper's V100."""
+    found = {row["name"]: row for row in rows}
+    return [
+        {
+            "ours": rs,
+            "peer": net,
+            "ratio": round(found[net]["seconds"] / found[rs]["seconds"], 3),
+            "paper_v100": round(paper[net][0] / paper[rs][0], 2),
+        }
+        for rs, net in pairs
+        if rs in found and net in found
+    ]
+
+
+def scaling(
+    clock: Clock, strategies: Iterable[str], factors: Iterable[float], batch: int, resolution: int | None
+) -> list[dict[str, Any]]:
+    """(b) Step time of scaled networks."""
+    rows = []
+    for name in SCALED:
+        base = network(name) if resolution is None else network(name).at(resolution)
+        first = clock.step(base, batch=batch)
+        rows += [{**first, "base": name, "strategy": "", "factor": 1.0}] if first else []
+        for strategy in strategies:
+            for factor in factors:
+                row = clock.step(scale(base, strategy, factor=factor), batch=batch)
+                if row:
+                    rows.append({**row, "base": name, "strategy": strategy, "factor": factor})
+    return rows
+
+
+def correlations(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Pearson's r of step time with each measure of cost, for each network scaled."""
+    found = {}
+    for name in SCALED:
+        some = [row for row in rows if row["base"] == name]
+        if len(some) > 2:
+            seconds = [row["seconds"] for row in some]
+            found[name] = {
+                measure: round(statistics.correlation([row[measure] for row in some], seconds), 3)
+                for measure in ("activations", "macs", "params")
+            }
+    return found
+
+
+def peaks(device: str, precision: str, *, small: bool) -> dict[str, float]:
+    """(c) Multiply-adds a second of a large matrix product, and bytes a second of a large copy."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    side, numbers = (1024, 2**24) if small else (8192, 2**30)
+    wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = min(time_steps(lambda: left @ right, warmup=5, repeats=20, wait=wait))
+    source = torch.zeros(numbers, dtype=torch.uint8, device=device)
+    target = torch.ones_like(source)
+    copy = min(time_steps(lambda: target.copy_(source), warmup=5, repeats=20, wait=wait))
+    return {"macs_per_s": side**3 / product, "bytes_per_s": 2 * numbers / copy}
+
+
+def shares(rows: list[dict[str, Any]], peak: dict[str, float], precision: str) -> list[dict[str, Any]]:
+    """What of the peak rate a step reaches (three passes of the multiply-adds), and of the bandwidth at least
+    (what autograd keeps, written once and read once, is moved in any case)."""
+    found = []
+    for row in rows:
+        kept = step_memory(network(row["name"]), row["batch"], precision).activations  # type: ignore[arg-type]
+        found.append(
+            {
+                "name": row["name"],
+                "of_peak_rate": round(
+                    3 * row["macs"] * row["batch"] / row["seconds"] / peak["macs_per_s"], 4
+                ),
+                "of_bandwidth_at_least": round(2 * kept / row["seconds"] / peak["bytes_per_s"], 4),
+            }
+        )
+    return found
+
+
+def against_timm(clock: Clock, names: Iterable[str], batch: int, *, compiled: bool) -> list[dict[str, Any]]:
+    """(d) Ours in its modes and timm by its flags, each by its fastest."""
+    if find_spec("timm") is None:
+        clock.left_out.append("(d): timm is not installed")
+        return []
+    modes, flags = ["channels_last", "contiguous"], ["defaults", "channels-last amp"]
+    if compiled:
+        modes += ["channels_last+compile", "channels_last+graphs"]
+        flags += ["channels-last amp torchcompile"]
+    rows = []
+    for name in names:
+        mine = {
+            mode: row["seconds"]
+            for mode in modes
+            if (row := clock.step(network(name), batch=batch, fast=mode))
+        }
+        theirs = dict(timm_steps(clock, name, batch, flags))
+        if mine and theirs:
+            best, peer = min(mine, key=lambda m: mine[m]), min(theirs, key=lambda f: theirs[f])
+            ratio = round(theirs[peer] / mine[best], 3)
+            print(f"{name}: ours {best}, timm {peer}: {ratio} times as fast", flush=True)
+            rows.append(
+                {"name": name, "ours": mine, "timm": theirs, "best": best, "timm_best": peer, "ratio": ratio}
+            )
+    return rows
+
+
+def timm_steps(clock: Clock, name: str, batch: int, flags: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Seconds of timm's training step by its flags."""
+    device = clock.device
+    wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
+    for what in flags:
+        _let_go(device)
+        if time.monotonic() > clock.end:
+            clock.left_out.append(f"timm {name} {what}: no time left")
+            continue
+        try:
+            step = timms("train", name, what, batch, device)
+            seconds = time_steps(
+                step, warmup=clock.protocol.warmup, repeats=clock.protocol.repeats, wait=wait
+            )
+        except RuntimeError as error:
+            clock.left_out.append(f"timm {name} {what}: {str(error).splitlines()[0]}")
+            continue
+        yield what, quartiles(seconds)[1]
+
+
+def _let_go(device: str) -> None:
+    """Give memory back between networks."""
+    torch.compiler.reset()
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="small networks and batches, on a CPU as well")
+    parser.add_argument("--quick", action="store_true", help="a few of the small ones, under 50 s")
+    parser.add_argument("--minutes", type=float, default=8.5, help="after which nothing more is begun")
+    parser.add_argument("--out", type=Path, default=Path(), help="where gpu.json and gpu.html are written")
+    asked = parser.parse_args()
+    device, small = machine.default_device(), asked.small or asked.quick
+    if device == "cpu" and not small:
+        parser.error("this machine has no GPU; use --small")
+    machine.keep_memory()
+    machine.set_threads(None)
+    clock = Clock(
+        device, 35 if asked.quick else 60 * asked.minutes, warmup=1 if small else 3, repeats=3 if small else 7
+    )
+
+    table, pairs, batch = (SMALL_TABLE, SMALL_PAIRS, 4) if small else (TABLE_7, PAIRS, 128)
+    names = [f"{name.split('@')[0]}@64" if small else name for name in NETWORKS]
+    factors = [2.0, 4.0, 8.0] if small else [2.0, 4.0, 8.0, 16.0, 32.0]
+    strategies = STRATEGIES
+    if asked.quick:
+        strategies = STRATEGIES[::3]
+        table, pairs = {name: table[name] for name in SMALL_PAIRS[0]}, SMALL_PAIRS[:1]
+        names, factors = names[:1], factors[1:2]
+
+    peak = peaks(device, str(clock.protocol.precision), small=small)
+    rows = pareto(clock, table, batch)
+    scaled = scaling(clock, strategies, factors, 4 if small else 64, 64 if small else None)
+    duel = against_timm(clock, names, batch, compiled=not small)
+
+    ratios = speed_ups(rows, pairs, table)
+    seconds = {row["name"]: row["seconds"] for row in rows}
+    result = compare(
+        str(__doc__).split("\n", maxsplit=1)[0],
+        [seconds[one["ours"]] for one in ratios],
+        [seconds[one["peer"]] for one in ratios],
+        "s a step",
+    )
+    found = finish(
+        result,
+        device,
+        small=small,
+        batch=batch,
+        speed_ups=ratios,
+        correlations=correlations(scaled),
+        peak=peak,
+        shares=shares(rows, peak, str(clock.protocol.precision)),
+        timm=duel,
+        pareto=rows,
+        scaling=scaled,
+        left_out=clock.left_out,
+    )
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "gpu.json").write_text(json.dumps(found, indent=1))
+    write_page(found, asked.out / "gpu.html")
+
+
+if __name__ == "__main__":
+    main()

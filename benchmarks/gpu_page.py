@@ -1,0 +1,158 @@
+"""The page of `gpu.py`: its tables and two plots, in one file. python gpu_page.py gpu.json makes it anew."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rescale.report.plots import style
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+
+
+def write_page(found: dict[str, Any], path: Path) -> None:
+    """Write the page of what `gpu.py` found."""
+    environment = jinja2.Environment(autoescape=True)
+    machine, batch = found["machine"], found["batch"]
+    parts = [
+        (
+            "ResNet-RS against EfficientNets of matched accuracy",
+            f"A training step of {batch} images, begun with {batch} and halved until they fit. The "
+            "accuracies and the V100's figures are the paper's, not measured here."
+            + " Resolutions are a third of the paper's, whose accuracies do not hold there."
+            * found["small"],
+            ("ResNet-RS", "EfficientNet", "times as fast here", "on the paper's V100"),
+            [
+                (one["ours"], one["peer"], f"{one['ratio']:.2f}", f"{one['paper_v100']:.2f}")
+                for one in found["speed_ups"]
+            ],
+            pareto_plot(found),
+        ),
+        (
+            "Its networks",
+            "Shares of the rate and bandwidth that a large matrix product and a large copy reach here: "
+            f"{found['peak']['macs_per_s'] / 1e12:.3g} T multiply-adds/s, "
+            f"{found['peak']['bytes_per_s'] / 1e9:.4g} GB/s. "
+            "Bandwidth at least: what autograd keeps, written once and read once.",
+            ("network", "step, ms", "fitted", "memory, GiB", "of peak rate", "of bandwidth"),
+            [network_row(row, share) for row, share in zip(found["pareto"], found["shares"], strict=True)],
+            "",
+        ),
+        (
+            "Scaled networks: what predicts the time of a step",
+            "Pearson's r with step time. The paper has .99 for activations, .81 for multiply-adds, .56 for "
+            "parameters over EfficientNet-B0's epoch times.",
+            ("scaled from", "activations", "multiply-adds", "parameters"),
+            [
+                (name, *(f"{r[measure]:.3f}" for measure in ("activations", "macs", "params")))
+                for name, r in found["correlations"].items()
+            ],
+            scaling_plot(found),
+        ),
+        (
+            "Against timm",
+            f"A training step of {batch} images, each by the fastest of its modes or flags.",
+            ("network", "ours, ms", "mode", "timm, ms", "flags", "ratio"),
+            [
+                (
+                    one["name"],
+                    f"{1000 * one['ours'][one['best']]:.1f}",
+                    one["best"],
+                    f"{1000 * one['timm'][one['timm_best']]:.1f}",
+                    one["timm_best"],
+                    f"{one['ratio']:.2f}",
+                )
+                for one in found["timm"]
+            ],
+            "",
+        ),
+    ]
+    text = environment.from_string(TEMPLATE.read_text()).render(
+        title=found["question"],
+        machine=machine,
+        date=found["date"],
+        parts=parts,
+        left_out=found["left_out"],
+    )
+    path.write_text(text)
+
+
+def network_row(row: dict[str, Any], share: dict[str, Any]) -> tuple[str, ...]:
+    memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
+    return (
+        row["name"],
+        f"{1000 * row['seconds']:.1f}",
+        str(row["batch_fitted"]),
+        memory,
+        f"{share['of_peak_rate']:.1%}",
+        f"{share['of_bandwidth_at_least']:.1%}",
+    )
+
+
+def pareto_plot(found: dict[str, Any]) -> str:
+    """The paper's accuracies over the times measured here."""
+    figure, axes = _figure(1)
+    for index, (prefix, label) in enumerate((("resnetrs", "ResNet-RS"), ("efficientnet", "EfficientNet"))):
+        rows = sorted(
+            (r for r in found["pareto"] if r["name"].startswith(prefix)), key=lambda r: r["seconds"]
+        )
+        colour, marker = style(index)
+        axes[0].plot(
+            [1000 * r["seconds"] for r in rows],
+            [r["paper_top1"] for r in rows],
+            color=colour,
+            marker=marker,
+            label=label,
+        )
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel(f"training step of {found['batch']} images, ms (measured here)")
+    axes[0].set_ylabel("ImageNet top-1, % (the paper's)")
+    axes[0].legend(frameon=False)
+    return _svg(figure)
+
+
+def scaling_plot(found: dict[str, Any]) -> str:
+    """Step time over each measure of cost, one panel each."""
+    figure, axes = _figure(3)
+    names = list(found["correlations"])
+    for axis, measure, unit in zip(axes, ("activations", "macs", "params"), ("M", "G", "M"), strict=True):
+        for row in found["scaling"]:
+            colour, marker = style(names.index(row["base"])) if row["base"] in names else style(6)
+            axis.plot(
+                row[measure] / (1e9 if unit == "G" else 1e6), 1000 * row["seconds"], marker, color=colour
+            )
+        for index, name in enumerate(names):
+            colour, marker = style(index)
+            axis.plot(
+                [], [], marker, color=colour, label=f"{name}, r = {found['correlations'][name][measure]:.2f}"
+            )
+        axis.set_xlabel({"macs": "multiply-adds", "params": "parameters"}.get(measure, measure) + f", {unit}")
+        axis.legend(frameon=False, fontsize=7)
+    axes[0].set_ylabel("training step, ms")
+    return _svg(figure)
+
+
+def _figure(panels: int) -> tuple[Figure, list[Any]]:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+    return figure, list(axes)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1])
+    write_page(json.loads(source.read_text()), source.with_suffix(".html"))
