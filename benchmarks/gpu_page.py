@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from rescale.report.plots import style
 
@@ -110,6 +111,8 @@ def pareto_plot(found: dict[str, Any]) -> str:
             label=label,
         )
     axes[0].set_xscale("log")
+    axes[0].xaxis.set_major_formatter(ScalarFormatter())
+    axes[0].xaxis.set_minor_formatter(ScalarFormatter())
     axes[0].set_xlabel(f"training step of {found['batch']} images, ms (measured here)")
     axes[0].set_ylabel("ImageNet top-1, % (the paper's)")
     axes[0].legend(frameon=False)
@@ -132,7 +135,7 @@ def scaling_plot(found: dict[str, Any]) -> str:
                 [], [], marker, color=colour, label=f"{name}, r = {found['correlations'][name][measure]:.2f}"
             )
         axis.set_xlabel({"macs": "multiply-adds", "params": "parameters"}.get(measure, measure) + f", {unit}")
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))
     axes[0].set_ylabel("training step, ms")
     return _svg(figure)
 
