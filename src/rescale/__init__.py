@@ -16,6 +16,7 @@ from rescale.scaling import scale
 
 if TYPE_CHECKING:
     from rescale.bench import time_network
+    from rescale.bench.runtime import RuntimeModel, scale_to_latency
     from rescale.data import open_data
     from rescale.models import External, Rates, build, load_weights
     from rescale.recipes import Recipe, recipe, resolve
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "rescale.bench": ("time_network",),
+    "rescale.bench.runtime": ("RuntimeModel", "scale_to_latency"),
     "rescale.data": ("open_data",),
     "rescale.models": ("External", "Rates", "build", "load_weights"),
     "rescale.recipes": ("Recipe", "recipe", "resolve"),
@@ -38,6 +40,7 @@ __all__ = [
     "Rates",
     "Recipe",
     "Run",
+    "RuntimeModel",
     "UserError",
     "build",
     "cost",
@@ -48,6 +51,7 @@ __all__ = [
     "resolve",
     "resume",
     "scale",
+    "scale_to_latency",
     "time_network",
     "train",
 ]

@@ -1,6 +1,6 @@
 """Random search in RegNet's design space for networks of a given cost (Fast and Accurate Model Scaling)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -12,6 +12,7 @@ from rescale.cost import Cost, cost
 from rescale.errors import UserError
 from rescale.families.regnet import regnet, runs
 from rescale.network import Network, problems, to_yaml
+from rescale.scaling import Measure
 
 CHUNK = 20_000
 HOPELESS = 100_000  # draws without a single network in the band
@@ -54,12 +55,16 @@ class Space:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search brought. drawn: candidates in all; valid: those that are RegNets of four stages."""
+    """What a search brought. drawn: candidates in all; valid: those that are RegNets of four stages.
+
+    seconds: predicted, of each network where the search had a latency as its budget, else empty.
+    """
 
     networks: tuple[Network, ...]
     costs: tuple[Cost, ...]
     drawn: int
     valid: int
+    seconds: tuple[float, ...] = ()
 
 
 def search(
@@ -70,20 +75,22 @@ def search(
     band: float = BAND,
     hints: bool = False,
     most: int = 2_000_000,
+    predict: Measure | None = None,
 ) -> Found:
     """Draw until `samples` different networks lie within `band` of every measure of the budget.
 
-    budget: of macs, params, activations, any; absolute numbers of one image. band: the share by which a
-    measure may differ from its budget. hints: also keep parameters under 3 + 5.5 F million and
-    activations under 6.5 sqrt(F) million, F the billions of multiply-adds (a comment in the authors'
-    code, for X and Y at 224 pixels; the paper's own networks break it). The same seed finds the same
-    networks. Raises UserError if `most` draws are not enough.
+    budget: of macs, params, activations, any; absolute numbers of one image; of latency, in the seconds
+    that `predict` gives a network. band: the share by which a measure may differ from its budget.
+    hints: also keep parameters under 3 + 5.5 F million and activations under 6.5 sqrt(F) million, F the
+    billions of multiply-adds (a comment in the authors' code, for X and Y at 224 pixels; the paper's own
+    networks break it). The same seed finds the same networks. Raises UserError if `most` draws are not
+    enough.
     """
     if not budget or any(not value > 0 for value in budget.values()):
-        raise UserError("a search needs a budget above 0: macs, params or activations")
+        raise UserError("a search needs a budget above 0: macs, params, activations or latency")
     if not 0 < band < 1:
         raise UserError(f"band {band:g}: a share between 0 and 1")
-    limits = [(Cost._fields.index(name), (1 - band) * v, (1 + band) * v) for name, v in budget.items()]
+    measures = [(_measure(name, predict), (1 - band) * v, (1 + band) * v) for name, v in budget.items()]
     networks: dict[str, Network] = {}
     costs: list[Cost] = []
     valid, least, largest = 0, inf, 0.0
@@ -91,20 +98,32 @@ def search(
         if candidate is not None:
             valid += 1
             priced = cost(candidate)
-            least, largest = min(least, priced[limits[0][0]]), max(largest, priced[limits[0][0]])
-            inside = all(low <= priced[at] <= high for at, low, high in limits)
+            first = measures[0][0](candidate, priced)
+            least, largest = min(least, first), max(largest, first)
+            inside = all(low <= measure(candidate, priced) <= high for measure, low, high in measures)
             new = inside and (not hints or _hinted(priced)) and candidate.name not in networks
             if new and not problems(candidate):
                 networks[candidate.name] = candidate
                 costs.append(priced)
         if len(networks) == samples:
-            return Found(tuple(networks.values()), tuple(costs), drawn, valid)
+            seconds = tuple(map(predict, networks.values())) if predict else ()
+            return Found(tuple(networks.values()), tuple(costs), drawn, valid, seconds)
         if drawn == most or (drawn == HOPELESS and not networks):
             break
     raise UserError(
         f"{len(networks)} of {samples} networks found in {drawn:,} draws, which have {least:.3g} to "
         f"{largest:.3g} {next(iter(budget))}; widen the band, change the budget or ask for fewer"
     )
+
+
+def _measure(name: str, predict: Measure | None) -> Callable[[Network, Cost], float]:
+    """What a budget limits, of a network and its cost."""
+    if name == "latency":
+        if predict is None:
+            raise UserError("a search by latency needs what predicts it: predict=")
+        return lambda network, _: predict(network)
+    at = Cost._fields.index(name)
+    return lambda _, priced: priced[at]
 
 
 def _hinted(priced: Cost) -> bool:

@@ -6,6 +6,7 @@ import typer
 
 from rescale.cli import (
     bench,
+    calibrate,
     data,
     models,
     quickstart,
@@ -57,5 +58,6 @@ app.command("eval")(train.evaluate)
 app.command("import")(weights.import_weights)
 app.command("export-weights")(weights.export_weights)
 app.command("bench")(bench.bench)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(study, name="study")
 app.command("report")(studies.report)

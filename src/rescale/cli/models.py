@@ -2,16 +2,22 @@
 
 import fnmatch
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from rescale.bench.runtime import RuntimeModel
     from rescale.cost import Cost
     from rescale.models import External
     from rescale.network import Network
 
 Json = Annotated[bool, typer.Option("--json", help="Print a list of objects for a program to read.")]
+
+DeviceFile = Annotated[
+    Path | None, typer.Option("--device", help="A file of `rescale calibrate`, to predict times by.")
+]
 
 
 def models(
@@ -54,13 +60,20 @@ def cost(
         int | None, typer.Option(min=1, help="Also predict the memory of a training step of these images.")
     ] = None,
     precision: Annotated[str, typer.Option(help="Of that step: fp32, bf16 or fp16.")] = "fp32",
+    device: DeviceFile = None,
     as_json: Json = False,
 ) -> None:
     """Multiply-adds, parameters and activations of one image (FLOPs are 2 x multiply-adds).
 
+    With --device also the time of a step, of --batch images or as many as the device was calibrated with.
+
     Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
     """
+    runtime = read_device(device)
     rows = [_priced(name, classes) for name in names]
+    if runtime is not None:
+        for name, row in zip(names, rows, strict=True):
+            row["step_seconds"] = _times(name, classes, runtime, batch)
     if batch is not None:
         for name, row in zip(names, rows, strict=True):
             row["step_memory"] = _memory(name, classes, batch, precision)
@@ -70,6 +83,29 @@ def cost(
             f"memory: a training step of {batch} images in {precision}, SGD and the average of the weights,"
         )
         print("        predicted; the libraries' own work space comes on top")
+    if runtime is not None and not as_json:
+        from rescale.report.runtime import footer
+
+        print("\n".join(footer(runtime, batch)))
+
+
+def read_device(path: Path | None) -> "RuntimeModel | None":
+    """The device file that was given, if one was."""
+    if path is None:
+        return None
+    from rescale.bench.runtime import RuntimeModel
+
+    return RuntimeModel.read(path)
+
+
+def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
+    """Predicted seconds of a step by mode; None for a model that is not ours."""
+    from rescale.families import OTHERS, network
+
+    if name.startswith(OTHERS):
+        return None
+    ours = network(name).with_classes(classes)
+    return {mode: runtime.seconds(ours, mode, batch) for mode in runtime.coefficients}
 
 
 def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, int] | None:
@@ -113,14 +149,18 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     width = max(24, *(len(row["name"]) for row in rows))
     memory = any("step_memory" in row for row in rows)
+    modes = next((list(found) for row in rows if (found := row.get("step_seconds"))), [])
     print(
         f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}"
         + memory * f" {'memory (GiB)':>13s}"
+        + "".join(f" {f'{mode} (ms)':>11s}" for mode in modes)
     )
     for row in rows:
+        seconds = row.get("step_seconds") or {}
         print(
             f"{row['name']:{width}s} {row['resolution']:6d} {row['macs'] / 1e9:9.3f} "
             f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
             + (f" {row['step_memory']['peak'] / 2**30:13.2f}" if row.get("step_memory") else "")
+            + "".join(f" {1e3 * seconds[mode]:11.1f}" for mode in modes if mode in seconds)
             + ("  (by hooks)" if "counted" in row else "")
         )

@@ -1,4 +1,4 @@
-"""Quantities as people type them: 4G, 400M, 1.5e9."""
+"""Quantities as people type them: 4G, 400M, 1.5e9, 8ms."""
 
 import re
 
@@ -13,6 +13,14 @@ def quantity(text: str, option: str) -> float:
     if not found:
         raise UserError(f"{option} {text}: write a number with k, M, G or T, as in 4G or 400M")
     return float(found[1]) * _FACTORS[found[2].lower()]
+
+
+def duration(text: str, option: str) -> float:
+    """Read seconds from 8ms, 0.5s or 800us. Raises UserError naming the option."""
+    found = re.fullmatch(r"(\d*\.?\d+)\s*(us|µs|ms|s)", text.strip())
+    if not found or not float(found[1]) > 0:
+        raise UserError(f"{option} {text}: write a time above 0 with its unit, as in 8ms, 0.5s or 800us")
+    return float(found[1]) * {"s": 1.0, "ms": 1e-3}.get(found[2], 1e-6)
 
 
 def span(text: str, option: str) -> tuple[float, float]:

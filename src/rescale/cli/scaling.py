@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json, priced
+from rescale.cli.models import DeviceFile, Json, priced, read_device
 
 if TYPE_CHECKING:
+    from rescale.bench.runtime import RuntimeModel, Scaled
     from rescale.network import Network
     from rescale.scaling import Solved, Strategy
 
@@ -26,6 +27,16 @@ def scale(
     macs: Annotated[str | None, typer.Option(help="Or come closest to these multiply-adds: 4G.")] = None,
     params: Annotated[str | None, typer.Option(help="Or to these parameters: 20M.")] = None,
     activations: Annotated[str | None, typer.Option(help="Or to these activations: 12M.")] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Or to this time of a step, by --device: 8ms, 0.5s, 800us.")
+    ] = None,
+    device: DeviceFile = None,
+    mode: Annotated[
+        str, typer.Option(help="Of --latency: infer, a forward pass, or train, a training step.")
+    ] = "infer",
+    measure: Annotated[
+        bool, typer.Option(help="Of --latency: time what is proposed, and correct the prediction by it.")
+    ] = True,
     alpha: Annotated[float | None, typer.Option(help="Of fast: the share of the width.")] = None,
     exponents: Annotated[
         str | None,
@@ -41,12 +52,13 @@ def scale(
 ) -> None:
     """Scale a network by a strategy, by a factor or to a budget.
 
-    Exactly one of --factor, --macs, --params and --activations; the closest network that exists is taken.
+    Exactly one of --factor, --macs, --params, --activations and --latency; the closest network that exists is
+    taken. A latency is of a step of as many images as the device was calibrated with.
 
     Example: rescale scale efficientnet_b0 --strategy dWr --macs 4G -o b0-4g.yaml
     """
     from rescale import scaling
-    from rescale.cli.quantities import budgets
+    from rescale.cli.quantities import budgets, duration
     from rescale.errors import UserError
     from rescale.families import network
     from rescale.network import checked
@@ -56,8 +68,11 @@ def scale(
         _growth(base, 16.0 if factor is None else factor, plot, as_json)
         return
     wanted = budgets(macs, params, activations)
-    if len(wanted) + (factor is not None) != 1:
-        raise UserError("give one of --factor, --macs, --params and --activations (or --table)")
+    if len(wanted) + (factor is not None) + (latency is not None) != 1:
+        raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
+    runtime = read_device(device)
+    if (latency is None) != (runtime is None):
+        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
     if strategy == "rs":
         if epochs is None:
             raise UserError("the strategy rs needs --epochs: depth for long training, width for short")
@@ -66,17 +81,20 @@ def scale(
     if strategy not in scaling.RS_RULES:
         given = scaling.exponents_of(exponents) if exponents else strategy
         chosen = _warned(scaling.strategy_of(given, alpha))
-    solved = None
-    if factor is None:
-        ((measure, target),) = wanted.items()
-        solved = scaling.scale_to(base, chosen, measure, target)
+    solved, timed = None, None
+    if latency is not None and runtime is not None:
+        timed = _timed(base, chosen, duration(latency, "--latency"), runtime, mode, measure)
+        solved, found, factor = timed.solved, timed.best.network, timed.best.factor
+    elif factor is None:
+        ((by, target),) = wanted.items()
+        solved = scaling.scale_to(base, chosen, by, target)
         found, factor = solved.network, solved.factor
     else:
         found = scaling.scale(base, chosen, factor=factor)
     checked(found, found.name)
     if out is not None:
         _write(found, out)
-    _print(base, found, factor, solved, as_json)
+    _print(base, found, factor, solved, timed, as_json)
     if out is not None and not as_json:
         print(f"written: {out}")
 
@@ -94,25 +112,78 @@ def described(found: "Network", factor: float | None = None) -> dict[str, Any]:
     return row
 
 
-def _print(base: "Network", found: "Network", factor: float, solved: "Solved | None", as_json: bool) -> None:
+def _timed(
+    base: "Network",
+    strategy: "str | Strategy",
+    seconds: float,
+    runtime: "RuntimeModel",
+    mode: str,
+    measure: bool,
+) -> "Scaled":
+    """Scale to a latency; measured where that is asked for and the device file is of this machine."""
+    from typing import Any, cast
+
+    from rescale.bench.runtime import differences, measured_here, scale_to_latency
+
+    chosen = cast(Any, mode)  # the model knows which modes it has
+    if not measure:
+        return scale_to_latency(base, strategy, seconds, runtime, chosen)
+    if other := differences(runtime):
+        print(f"not measured: the device file is of another machine ({other})", file=sys.stderr)
+        return scale_to_latency(base, strategy, seconds, runtime, chosen)
+    return scale_to_latency(base, strategy, seconds, runtime, chosen, measure=measured_here(runtime, chosen))
+
+
+def _print(
+    base: "Network",
+    found: "Network",
+    factor: float,
+    solved: "Solved | None",
+    timed: "Scaled | None",
+    as_json: bool,
+) -> None:
     from rescale.cli.models import show
 
     row = described(found, factor)
     if solved is not None:
         row |= {"wanted": solved.wanted, "reached": solved.reached, "interval": list(solved.interval)}
+    if timed is not None:
+        row |= {
+            "met": timed.met,
+            "rounds": [{**one._asdict(), "network": one.network.name} for one in timed.rounds],
+        }
     if as_json:
         print(json.dumps([row], indent=1))
         return
     show([described(base), row], as_json=False)
     for label in ("depths", "widths", "group_widths"):
         print(f"{label.replace('_', ' '):13s} {', '.join(map(str, row[label]))}")
-    if solved is not None:
+    if timed is not None:
+        _print_rounds(timed)
+    elif solved is not None:
         from rescale.report.units import count
 
         off = 100 * (solved.reached / solved.wanted - 1)
-        low, high = solved.interval
         print(f"wanted {count(solved.wanted)}, reached {count(solved.reached)} ({off:+.2f} %)")
+    if solved is not None:
+        low, high = solved.interval
         print(f"factor {factor:g} (this network from {low:.6g} to {high:.6g})")
+
+
+def _print_rounds(timed: "Scaled") -> None:
+    """What was proposed and how long it took, and whether the best of it is within the tolerance."""
+    from rescale.report.units import seconds
+
+    for i, one in enumerate(timed.rounds, start=1):
+        print(f"round {i}: factor {one.factor:g}, predicted {seconds(one.predicted_s)}", end="")
+        print("" if one.measured_s is None else f", measured {seconds(one.measured_s)}")
+    wanted, best = timed.solved.wanted, timed.best
+    if best.measured_s is None:
+        print(f"wanted {seconds(wanted)}, predicted {seconds(best.predicted_s)}; not measured")
+        return
+    off = 100 * (best.measured_s / wanted - 1)
+    said = "" if timed.met else ", outside the tolerance: no closer network was found"
+    print(f"wanted {seconds(wanted)}, measured {seconds(best.measured_s)} ({off:+.1f} %){said}")
 
 
 def _warned(strategy: "Strategy") -> "Strategy":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.models import DeviceFile, Json, read_device
 
 
 def search(
@@ -14,6 +14,13 @@ def search(
     macs: Annotated[str | None, typer.Option(help="Multiply-adds of one image: 400M.")] = None,
     params: Annotated[str | None, typer.Option(help="Parameters: 6M.")] = None,
     activations: Annotated[str | None, typer.Option(help="Activations: 4M.")] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Predicted time of a step, by --device: 8ms, 0.5s, 800us.")
+    ] = None,
+    device: DeviceFile = None,
+    mode: Annotated[
+        str, typer.Option(help="Of --latency: infer, a forward pass, or train, a training step.")
+    ] = "infer",
     samples: Annotated[int, typer.Option(min=1, help="Networks to find.")] = 32,
     band: Annotated[float, typer.Option(help="Share by which a measure may differ from its budget.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same networks.")] = 0,
@@ -35,10 +42,12 @@ def search(
     from rich.console import Console
 
     from rescale.cli.models import show
-    from rescale.cli.quantities import budgets, span
+    from rescale.cli.quantities import budgets, duration, span
     from rescale.cli.scaling import described
     from rescale.errors import UserError, nearest
     from rescale.files import check_free
+    from rescale.report.runtime import footer
+    from rescale.scaling import predicted
     from rescale.search import Space, write
     from rescale.search import search as find
 
@@ -46,8 +55,14 @@ def search(
     if family not in kinds:
         raise UserError(f"no design space {family!r} to search; {nearest(family, kinds)}")
     wanted = budgets(macs, params, activations)
+    runtime = read_device(device)
+    if (latency is None) != (runtime is None):
+        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
+    predict = predicted(runtime, mode) if runtime else None  # type: ignore[arg-type]
+    if latency is not None:
+        wanted["latency"] = duration(latency, "--latency")
     if not wanted:
-        raise UserError("give a budget: --macs, --params or --activations")
+        raise UserError("give a budget: --macs, --params, --activations or --latency")
     space = Space(
         kinds[family],  # type: ignore[arg-type]
         depth=span(depth, "--depth"),
@@ -57,13 +72,18 @@ def search(
     if out is not None:
         check_free(out)
     with Console(stderr=True).status("drawing networks"):
-        found = find(space, wanted, samples, seed, band, hints)
+        found = find(space, wanted, samples, seed, band, hints, predict=predict)
     if out is not None:
         write(found, out)
+    rows = [described(one) for one in found.networks]
+    for row, seconds in zip(rows, found.seconds, strict=False):  # as many, or none
+        row["step_seconds"] = {mode: seconds}
     if as_json:
-        print(json.dumps([described(one) for one in found.networks], indent=1))
+        print(json.dumps(rows, indent=1))
         return
-    show([described(one) for one in found.networks], as_json=False)
+    show(rows, as_json=False)
     print(f"{samples} of {found.drawn:,} drawn ({found.valid:,} of them RegNets of four stages), seed {seed}")
+    if runtime is not None:
+        print("\n".join(footer(runtime)))
     if out is not None:
         print(f"written: {out}/*.yaml   (rescale study pareto --models {out} --data ...)")

@@ -1,0 +1,213 @@
+"""Does the run-time model predict step times of networks it has not seen better than single totals do?
+
+Ours is what `rescale calibrate` fits on this device from its own list of networks. It then predicts other
+networks, in training and in inference: larger and smaller ones, other resolutions, scaled ones and RegNets
+that a search drew; and each family by a fit that saw none of it. The peers are powers of one total
+(multiply-adds, activations, parameters) fitted to the same measurements. Only the best of them is
+shown as the peer. What is measured is kept in --keep, so a run that was stopped goes on.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import finish
+from rescale import machine
+from rescale.bench import Protocol
+from rescale.bench.runtime import fit
+from rescale.bench.runtime.calibration import TOTALS, family_of, fitted_model, measure, plan_of
+from rescale.bench.runtime.measuring import Plan, Visit, levelled, middle
+from rescale.bench.timing import Mode
+from rescale.families import network
+from rescale.network import Network
+
+MODES: tuple[Mode, ...] = ("train", "infer")
+HELD_OUT = (
+    "regnety_004@224", "regnetz_d22w24a11.9m2.407g8@192", "resnext26_32x8d@128", "efficientnet_b0-dWr-2",
+    "resnet152x0.5@96", "regnetx_016@160", "efficientnet_b4@128", "regnetz_d15w32a15.5m2.196g8@176",
+    "resnext101_32x4d@96", "resnetrs50x0.75@128", "regnetz_d17w24a21.9m2.464g16@112", "regnety_008@224",
+    "regnetx_002@128", "regnetz_d16w16a12.2m2.067g24@208", "efficientnet_b0@160", "regnetx_008@224",
+    "resnext50_32x4d@128", "resnet50x0.5@224", "efficientnet_b0-w-0.5", "resnetrs26x0.5@224",
+    "resnet3-3-3-3x0.75@160", "regnetx_d12w32a57.3m2.899g16@96", "regnetz_500mf@256",
+    "regnetx_d16w24a16.7m2.165g24@112", "regnety_032@128", "regnety_500mf-dWr-2", "resnetrs152x0.25@128",
+    "regnety_d23w24a12.5m2.681g56@192", "regnety_016@160", "regnetx_004@160", "regnetz_500mf_g1@224",
+    "regnetz_500mf-dWr-0.5", "regnety_d24w16a17.9m2.643g16@208", "resnext50_8x8d@128",
+    "efficientnet_b0@192", "regnetx_d27w16a12.8m2.951g8@128", "efficientnet_b2@192",
+    "regnety_d15w16a11.4m2.126g64@176", "resnet101@96", "regnety_d20w16a12.3m2.814g8@160",
+)  # fmt: skip
+"""In the order of a shuffle, so that the families take turns."""
+FAMILIES = ("resnet", "resnet-rs", "resnext", "efficientnet", "regnetx", "regnety", "regnetz")
+TITLES = {"macs": "multiply-adds", "activations": "activations", "params": "parameters"}
+
+Times = tuple[list[Network], np.ndarray]  # networks, and the seconds of a step of each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the networks, once, under 50 s")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--keep", type=Path, help="a folder for what is measured; a temporary one without it")
+    parser.add_argument("--plot", type=Path, help="draw predicted against measured, .png or .svg")
+    asked = parser.parse_args()
+    machine.keep_memory()
+    plan, others = plans(asked.batch, asked.quick)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        seen = measure(plan, folder / "calibration.jsonl", told("calibration"))
+        unseen = measure(others, folder / "held-out.jsonl", told("held out"))
+    model = fitted_model(plan, seen)
+    times = {mode: tables(plan, others, seen, unseen, mode) for mode in MODES}
+    found = {mode: by_predictor(*times[mode], asked.batch) for mode in MODES}
+    if asked.plot:
+        draw(times, found, asked.plot, model.settings)
+    finish(summary(found, {mode: times[mode][1] for mode in MODES}), **details(times, found))
+
+
+def plans(batch: int, quick: bool) -> tuple[Plan, Plan]:
+    """What the fit sees, and what it does not."""
+    plan = plan_of(Protocol(batch=batch, device=machine.default_device()), MODES)
+    others = [network(name) for name in HELD_OUT]
+    unseen = replace(plan, networks=tuple(others))
+    if quick:
+        few = replace(plan.protocol, warmup=1, repeats=3)
+        plan = replace(plan, networks=plan.networks[::4], visits=1, protocol=few)
+        unseen = replace(unseen, networks=unseen.networks[::5], visits=1, protocol=few)
+    return plan, unseen
+
+
+def told(what: str) -> Any:
+    return lambda done, of: print(f"{what}: {done} of {of} visits", flush=True)
+
+
+def tables(
+    plan: Plan, others: Plan, seen: Sequence[Any], unseen: Sequence[Any], mode: Mode
+) -> tuple[Times, Times]:
+    """Both sets of networks with their times, brought to one level of the machine's speed."""
+    visits = [Visit(**each) for one in (*seen, *unseen) for each in one["visits"]]
+    times = levelled(visits)
+    return tuple(
+        (list(each.networks), np.array([middle(times[one.name, mode]) for one in each.networks]))
+        for each in (plan, others)
+    )  # type: ignore[return-value]
+
+
+def by_predictor(seen: Times, unseen: Times, batch: int) -> dict[str, dict[str, np.ndarray]]:
+    """Predictions by who makes them: of the networks not seen, and of all by fits without their family."""
+    fitters = {"work": fit.by_work(batch), **{total: fit.by_total(total) for total in TOTALS}}
+    networks, seconds = [*seen[0], *unseen[0]], np.concatenate([seen[1], unseen[1]])
+    families = [family_of(one.name) for one in networks]
+    return {
+        who: {
+            "networks": fitter(*seen)(unseen[0]),
+            "families": fit.held_out(networks, seconds, families, fitter),
+        }
+        for who, fitter in fitters.items()
+    }
+
+
+def measured(seen: Times, unseen: Times) -> dict[str, np.ndarray]:
+    """What the predictions are held against."""
+    return {"networks": unseen[1], "families": np.concatenate([seen[1], unseen[1]])}
+
+
+def summary(found: Mapping[Mode, Any], unseen: Mapping[Mode, Times]) -> dict[str, Any]:
+    """Median errors on networks not seen, training and inference together: ours and the best total's."""
+    off = {
+        who: np.concatenate([np.abs(found[mode][who]["networks"] / unseen[mode][1] - 1) for mode in MODES])
+        for who in ("work", *TOTALS)
+    }
+    peer = min(TOTALS, key=lambda total: float(np.median(off[total])))
+    rng, n = np.random.default_rng(0), len(off["work"])
+    drawn = [rng.integers(n, size=n) for _ in range(1000)]
+    ratios = [float(np.median(off[peer][i]) / np.median(off["work"][i])) for i in drawn]
+    first, third = np.quantile(ratios, [0.25, 0.75])
+    return {
+        "question": f"Median error of predicted step times of unseen networks, against {TITLES[peer]} alone",
+        "ours": round(float(100 * np.median(off["work"])), 2),
+        "peer": round(float(100 * np.median(off[peer])), 2),
+        "ratio": round(float(np.median(off[peer]) / np.median(off["work"])), 3),
+        "unit": "%",
+        "n": n,
+        "spread": [round(float(first), 3), round(float(third), 3)],
+    }
+
+
+def details(times: Mapping[Mode, tuple[Times, Times]], found: Mapping[Mode, Any]) -> dict[str, Any]:
+    """Errors by mode, predictor and what was not seen; the best of the totals at each is the peer there."""
+    return {
+        mode: {
+            who: {
+                what: {key: round(value, 4) for key, value in fit.errors(each, truth[what])._asdict().items()}
+                for what, each in by.items()
+            }
+            for who, by in found[mode].items()
+        }
+        for mode, (seen, unseen) in times.items()
+        for truth in [measured(seen, unseen)]
+    }
+
+
+def draw(
+    times: Mapping[Mode, tuple[Times, Times]], found: Mapping[Mode, Any], path: Path, used: Mapping[str, Any]
+) -> None:
+    """Predicted against measured: a row a mode; ours and the better of two totals beside each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 8.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2, sharex="row", sharey="row")
+    for row, mode in zip(axes, MODES, strict=True):
+        networks, seconds = times[mode][1]
+        off = {who: fit.errors(found[mode][who]["networks"], seconds) for who in ("work", *TOTALS)}
+        peer = min(TOTALS, key=lambda total: off[total].median)
+        for one, who, title in zip(
+            row, ("work", peer), ("the list of layers", f"{TITLES[peer]} alone"), strict=True
+        ):
+            panel(one, networks, 1e3 * seconds, 1e3 * found[mode][who]["networks"])
+            told = (
+                f"{mode}: {title}\nmedian error {100 * off[who].median:.1f} %, rank {off[who].spearman:.2f}"
+            )
+            one.set_title(told, fontsize=10, loc="left")
+        row[0].set_ylabel(
+            f"predicted: ms a step of {mode}ing" if mode == "train" else "predicted: ms a forward pass"
+        )
+    for one in axes[1]:
+        one.set_xlabel("measured, ms (grey: within 10 %)")
+    for one in axes[0]:
+        one.set_xlabel("measured, ms (grey: within 10 %)")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    about = f"{used['device']}, {used['threads']} threads, {used['precision']}, torch {used['torch']}"
+    figure.suptitle(
+        f"Step times of {len(times['train'][1][0])} networks that the fit has not seen\n{about}", fontsize=10
+    )
+    figure.savefig(path)
+
+
+def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predicted_ms: np.ndarray) -> None:
+    """One cloud of points, a colour and a mark a family."""
+    from rescale.report.plots import style
+
+    low, high = measured_ms.min() / 1.5, measured_ms.max() * 1.5
+    line = np.array([low, high])
+    axes.fill_between(line, 0.9 * line, 1.1 * line, color="#dddddd", linewidth=0)
+    axes.plot(line, line, color="#999999", linewidth=0.8)
+    for i, family in enumerate(FAMILIES):
+        own = [j for j, one in enumerate(networks) if family_of(one.name) == family]
+        colour, marker = style(i)
+        axes.plot(measured_ms[own], predicted_ms[own], marker, color=colour, label=family, markersize=5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Scale to a latency: solve by the prediction, measure what it proposes, correct it, solve again."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from rescale import machine
+from rescale.bench import time_network
+from rescale.bench.runtime.model import RuntimeModel
+from rescale.bench.timing import Mode, Protocol
+from rescale.errors import UserError
+from rescale.network import Network
+from rescale.scaling import Measure, Solved, Strategy, meet, predicted, solve, strategy_of
+
+TOLERANCE = 0.05  # share of the latency by which the measured time may differ
+ROUNDS = 3
+
+
+class Round(NamedTuple):
+    """One proposal. predicted_s: with the correction known then. measured_s: None where nobody measured."""
+
+    network: Network
+    factor: float
+    predicted_s: float
+    measured_s: float | None
+
+
+class Scaled(NamedTuple):
+    """The proposals in order, the best of them, and whether its time lies within the tolerance.
+
+    solved: of the best; its `reached` is the predicted time. correction: measured / predicted by the
+    calibration alone, of the last network that was measured; 1 where none was.
+    """
+
+    solved: Solved
+    rounds: tuple[Round, ...]
+    best: Round
+    met: bool
+    correction: float
+
+
+def scale_to_latency(
+    network: Network,
+    strategy: str | Mapping[str, float] | Strategy,
+    latency_s: float,
+    runtime: RuntimeModel,
+    mode: Mode = "infer",
+    *,
+    batch: int | None = None,
+    alpha: float | None = None,
+    measure: Callable[[Network], float] | None = None,
+    tolerance: float = TOLERANCE,
+    rounds: int = ROUNDS,
+) -> Scaled:
+    """Scale a network until a step of it takes `latency_s` seconds.
+
+    batch: images a step, the calibration's if None. measure: seconds of a step on the device; after each
+    proposal the prediction is multiplied by measured / predicted and solved again, until the measured time is
+    within `tolerance` of the latency, no other network is closer, or `rounds` are over. Without it the
+    first proposal is the answer. Raises UserError where the latency is out of reach.
+    """
+    if not 0 < tolerance < 1 or rounds < 1:
+        raise UserError(f"tolerance {tolerance:g}, rounds {rounds}: a share between 0 and 1, and at least 1")
+    plain, correction = predicted(runtime, mode, batch), 1.0
+    solved, done = meet(network, strategy, plain, latency_s, "s", alpha), list[tuple[Solved, Round]]()
+    for _ in range(rounds):
+        if any(solved.network.identity == earlier.network.identity for earlier, _ in done):
+            break  # it is known how long this one takes, and nothing is closer
+        found = measure(solved.network) if measure else None
+        done.append((solved, Round(solved.network, solved.factor, solved.reached, found)))
+        if found is None:
+            break
+        correction = found / plain(solved.network)
+        if _off(found, latency_s) <= tolerance:
+            break
+        solved = solve(network, strategy_of(strategy, alpha), _times(plain, correction), latency_s)
+    solved, best = min(done, key=lambda pair: _off(_known(pair[1]), latency_s))
+    met = _off(_known(best), latency_s) <= tolerance
+    return Scaled(solved, tuple(each for _, each in done), best, met, correction)
+
+
+def measured_here(
+    runtime: RuntimeModel, mode: Mode = "infer", batch: int | None = None
+) -> Callable[[Network], float]:
+    """What measures a network as the device was calibrated: seconds of a step, in a process of its own.
+
+    Raises UserError where the calibration is of another machine or of other versions than this one's.
+    """
+    if other := differences(runtime):
+        raise UserError(f"the device file is of another machine: {other}")
+    used = runtime.settings
+    protocol = Protocol(mode, batch or runtime.batch, used["runs_on"], used["precision"], used["threads"])
+    return lambda network: time_network(network, protocol).latency_s
+
+
+def differences(runtime: RuntimeModel) -> str:
+    """What of this machine differs from the one that was calibrated, in words; empty if nothing does."""
+    on = runtime.settings["runs_on"]
+    if on.startswith("cuda") and machine.default_device() != "cuda":
+        return "it has a GPU, and this one has none"
+    here = machine.describe(on)
+    named = ("device", "cores", "torch")
+    return "; ".join(
+        f"{name} {runtime.settings[name]} there, {here[name]} here"
+        for name in named
+        if runtime.settings[name] != here[name]
+    )
+
+
+def _times(plain: Measure, correction: float) -> Measure:
+    return lambda network: correction * plain(network)
+
+
+def _known(one: Round) -> float:
+    return one.predicted_s if one.measured_s is None else one.measured_s
+
+
+def _off(seconds: float, latency_s: float) -> float:
+    return abs(seconds / latency_s - 1)

@@ -1,0 +1,97 @@
+"""rescale calibrate: measure this device once, so that times can be predicted."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescale.cli.models import Json
+
+if TYPE_CHECKING:
+    from rescale.bench.runtime import RuntimeModel
+    from rescale.bench.runtime.measuring import Plan
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The device file to write.")] = Path("device.json"),
+    mode: Annotated[str, typer.Option(help="train (whole training steps), infer or both.")] = "both",
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A third of the networks, fewer rounds: less exact.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure steps of small networks of every family and fit the time from their layers.
+
+    Some minutes; run nothing beside it. Stopped, the same command goes on where it was.
+
+    Example: rescale calibrate --out device.json
+    """
+    from typing import cast, get_args
+
+    from rescale import machine
+    from rescale.bench import Protocol
+    from rescale.bench.runtime.calibration import plan_of
+    from rescale.bench.timing import Mode
+    from rescale.errors import UserError, nearest
+
+    modes = get_args(Mode)
+    if mode not in (*modes, "both"):
+        raise UserError(f"--mode {mode}: {nearest(mode, (*modes, 'both'))}")
+    if out.exists():
+        raise UserError(f"{out}: exists; remove it to calibrate again, or give another --out")
+    machine.keep_memory()
+    protocol = Protocol(
+        batch=batch,
+        device=device or machine.default_device(),
+        precision=cast(Any, precision),  # Protocol checks it
+        threads=threads or None,
+    )
+    model = _run(plan_of(protocol, modes if mode == "both" else (cast(Mode, mode),), quick=quick), out)
+    if as_json:
+        print(json.dumps([_summary(out, model)], indent=1))
+        return
+    from rich.console import Console
+
+    from rescale.report.runtime import errors_table
+
+    Console().print(errors_table(model))
+    print(f"written: {out}   (rescale cost NAME --device {out})")
+
+
+def _run(plan: "Plan", out: Path) -> "RuntimeModel":
+    """Measure with a bar of progress, write the file, remove what was kept on the way."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rescale.bench.runtime.calibration import calibrate as measure
+    from rescale.errors import JobError
+
+    beside = out.with_name(f"{out.name}.part")
+    columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        try:
+            model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))
+        except KeyboardInterrupt:
+            raise JobError(
+                f"what was measured lies in {beside}; the same command goes on from there"
+            ) from None
+    model.write(out)
+    beside.unlink()
+    return model
+
+
+def _summary(out: Path, model: "RuntimeModel") -> dict[str, Any]:
+    """What a program reads: where the file is, and how good it is."""
+    errors = {
+        mode: {who: {what: found._asdict() for what, found in by.items()} for who, by in some.items()}
+        for mode, some in model.errors.items()
+    }
+    return {"file": str(out), "batch": model.batch, "settings": dict(model.settings), "errors": errors}

@@ -1,0 +1,193 @@
+"""rescale calibrate; cost, scale and search by a device file: what they print, and their bad inputs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fake_runtime import SETTINGS, runtime
+from rescale.bench.runtime import RuntimeModel, calibration
+from rescale.cli.app import app
+from rescale.cli.quantities import duration
+from rescale.errors import JobError, UserError
+from rescale.families import network
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(app, list(words))
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> str:
+    path = tmp_path / "device.json"
+    runtime().write(path)
+    return str(path)
+
+
+TINY = {
+    "resnet": ("resnet1-1x0.125@32", "resnet2-1x0.25@32"),
+    "regnety": ("regnety_002@32", "regnety_004@32"),
+}
+
+
+@pytest.fixture
+def tiny(monkeypatch) -> None:
+    """A calibration of seconds: four networks at 32 pixels."""
+    monkeypatch.setattr(calibration, "NETWORKS", TINY)
+    monkeypatch.setattr(calibration, "STEPS", 3)
+
+
+def calibrate(out: Path, *words: str) -> str:
+    return run("calibrate", "--out", str(out), "--batch", "2", "--device", "cpu", "--threads", "1", *words)
+
+
+def test_a_tiny_calibration_from_end_to_end(tmp_path, tiny) -> None:
+    out = tmp_path / "device.json"
+    assert "written: " in calibrate(out)
+    model = RuntimeModel.read(out)
+    assert model.batch == 2 and set(model.coefficients) == {"train", "infer"}
+    assert {(point.network, point.mode) for point in model.points} == {
+        (name, mode) for names in TINY.values() for name in names for mode in ("train", "infer")
+    }
+    assert all(min(point.visits) <= point.seconds <= max(point.visits) for point in model.points)
+    assert all(len(point.visits) == 3 for point in model.points)
+    assert {"device", "threads", "precision", "memory_format", "date", "torch"} <= model.settings.keys()
+    assert model.settings["threads"] == 1 and model.settings["runs_on"] == "cpu"
+    assert not list(tmp_path.glob("*.part"))
+    (row,) = json.loads(run("cost", "resnet2-1x0.25@32", "--device", str(out), "--json"))
+    assert 0 < row["step_seconds"]["infer"] < 5
+    with pytest.raises(UserError, match="exists"):
+        calibrate(out)
+
+
+def test_an_interrupted_calibration_goes_on(tmp_path, tiny, monkeypatch) -> None:
+    out, visited = tmp_path / "device.json", []
+    whole = calibration._visited
+
+    def two_only(plan, one):
+        if len(visited) == 2:
+            raise KeyboardInterrupt
+        visited.append(one.name)
+        return whole(plan, one)
+
+    monkeypatch.setattr(calibration, "_visited", two_only)
+    with pytest.raises(JobError, match="goes on"):
+        calibrate(out, "--mode", "infer")
+    part = tmp_path / "device.json.part"
+    assert len(part.read_text().splitlines()) == 3
+    part.write_text(part.read_text() + '{"visits": [{"netw')  # killed while it wrote
+    with pytest.raises(UserError, match="other settings"):
+        calibrate(out, "--mode", "both")
+
+    def counted(plan, one):
+        visited.append(one.name)
+        return whole(plan, one)
+
+    monkeypatch.setattr(calibration, "_visited", counted)
+    (row,) = json.loads(calibrate(out, "--mode", "infer", "--json"))
+    assert len(visited) == 8 and sorted(visited) == sorted(2 * [n for names in TINY.values() for n in names])
+    assert row["errors"]["infer"]["work"]["networks"]["n"] == 4
+    assert set(RuntimeModel.read(out).coefficients) == {"infer"}
+
+
+def test_every_network_of_a_calibration_has_a_name_and_its_family() -> None:
+    for family, some in calibration.NETWORKS.items():
+        for name in some:
+            assert network(name).name == name and calibration.family_of(name) == family
+    assert calibration.family_of("timm:vit") == "other"
+
+
+def test_cost_shows_times(device) -> None:
+    text = run("cost", "resnet50", "efficientnet_b0@160", "--device", device)
+    assert "train (ms)" in text and "infer (ms)" in text
+    assert "A processor that does not exist" in text and "median error 4.0 %" in text
+    rows = json.loads(run("cost", "resnet50", "--device", device, "--json"))
+    assert rows[0]["step_seconds"]["train"] == pytest.approx(runtime().seconds(network("resnet50"), "train"))
+    assert "extrapolated" in run("cost", "resnet50", "--device", device, "--batch", "64")
+
+
+def test_scale_to_a_latency_of_another_machine_is_not_measured(device, tmp_path) -> None:
+    words = [
+        "scale",
+        "regnety_500mf",
+        "--latency",
+        "20ms",
+        "--device",
+        device,
+        "-o",
+        str(tmp_path / "a.yaml"),
+    ]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0 and "another machine" in result.stderr and "does not exist" in result.stderr
+    assert "not measured" in result.stdout and "predicted 20" in result.stdout
+    assert runtime().seconds(network(tmp_path / "a.yaml")) == pytest.approx(0.02, rel=0.05)
+
+
+def test_scale_measures_what_it_proposes_on_this_machine(tmp_path) -> None:
+    from rescale import machine
+
+    machine.set_threads(1)
+    path = tmp_path / "device.json"
+    runtime(batch=2, **(machine.describe() | {"precision": "fp32", "threads": 1})).write(path)
+    words = ("scale", "regnety_002@32", "--latency", "10ms", "--device", str(path))
+    (row,) = json.loads(run(*words, "--json"))
+    assert 1 <= len(row["rounds"]) <= 3 and all(one["measured_s"] > 0 for one in row["rounds"])
+    (row,) = json.loads(run(*words, "--no-measure", "--json", "--mode", "train"))
+    assert len(row["rounds"]) == 1 and row["rounds"][0]["measured_s"] is None
+    assert row["reached"] == pytest.approx(0.01, rel=0.1)
+
+
+def test_search_by_latency(device) -> None:
+    words = ("search", "regnety", "--latency", "10ms", "--device", device, "--samples", "3")
+    rows = json.loads(run(*words, "--json"))
+    assert len(rows) == 3 and all(
+        row["step_seconds"]["infer"] == pytest.approx(0.01, rel=0.05) for row in rows
+    )
+    text = run(*words, "--mode", "train", "--macs", "20M", "--band", "0.4")
+    assert "train (ms)" in text and "median error" in text
+
+
+def test_durations() -> None:
+    assert [
+        duration(text, "--latency") for text in ("8ms", "0.5s", "800us", "1.5 ms", "2µs")
+    ] == pytest.approx([0.008, 0.5, 0.0008, 0.0015, 2e-6])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["calibrate", "--mode", "both-of-them"], "did you mean 'both'"),
+        (["calibrate", "--precision", "fp8", "--device", "cpu"], "precision 'fp8'"),
+        (["calibrate", "--device", "tpu"], "device 'tpu'"),
+        (["calibrate", "--out", "no/such/folder/device.json", "--device", "cpu"], "cannot be written"),
+        (["cost", "resnet50", "--device", "none.json"], "rescale calibrate --out none.json"),
+        (["cost", "resnet50", "--device", "."], "cannot be read"),
+        (["scale", "resnet50", "--latency", "8ms"], "go together"),
+        (["scale", "resnet50", "--macs", "4G", "--device", "DEVICE"], "go together"),
+        (["scale", "resnet50", "--latency", "8", "--device", "DEVICE"], "8ms, 0.5s or 800us"),
+        (["scale", "resnet50", "--latency", "0ms", "--device", "DEVICE"], "above 0"),
+        (["scale", "resnet50", "--latency", "8ms", "--macs", "4G", "--device", "DEVICE"], "give one of"),
+        (["scale", "resnet50", "--latency", "8ms", "--device", "DEVICE", "--mode", "training"], "'train'"),
+        (["scale", "resnet50", "--latency", "1us", "--device", "DEVICE"], "out of reach"),
+        (["search", "regnety", "--latency", "8ms"], "go together"),
+        (["search", "regnety", "--macs", "4G", "--device", "DEVICE"], "go together"),
+        (["search", "regnety", "--latency", "fast", "--device", "DEVICE"], "--latency fast"),
+        (
+            ["search", "regnety", "--latency", "8ms", "--device", "DEVICE", "--mode", "x"],
+            "no calibration for x",
+        ),
+    ],
+)
+def test_bad_input_gets_one_line(words: list[str], message: str, device: str) -> None:
+    with pytest.raises(UserError) as caught:
+        run(*(device if word == "DEVICE" else word for word in words))
+    assert message in str(caught.value) and len(caught.value.lines) == 1
+
+
+def test_the_made_up_settings_are_those_of_a_calibration(tmp_path, tiny) -> None:
+    calibrate(tmp_path / "device.json", "--mode", "infer", "--quick")
+    assert SETTINGS.keys() <= RuntimeModel.read(tmp_path / "device.json").settings.keys()
