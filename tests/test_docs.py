@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fake_runtime import runtime
 from rescale.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
                 Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     for name in ("cifar-5k", "tiny-5k"):  # the subsets of docs/results
         (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
+    runtime().write(tmp_path / "device.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,8 +64,8 @@ def somewhere(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
 def test_commands_of(document: Path, somewhere: Path, monkeypatch, capfd) -> None:
     for shown in commands(document):
-        if shown.startswith("rescale quickstart") or "COMMAND" in shown:
-            continue  # test_quickstart.py runs it; a placeholder
+        if shown.startswith(("rescale quickstart", "rescale calibrate")) or "COMMAND" in shown:
+            continue  # test_quickstart.py and test_runtime_commands.py run them; a placeholder
         monkeypatch.setattr(sys, "argv", shlex.split(smaller(shown)))
         with pytest.raises(SystemExit) as ended:
             main()

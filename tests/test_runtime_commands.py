@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import fake_study
 from fake_runtime import SETTINGS, runtime
 from rescale.bench.runtime import RuntimeModel, calibration
 from rescale.cli.app import app
@@ -127,18 +128,29 @@ def test_scale_to_a_latency_of_another_machine_is_not_measured(device, tmp_path)
     assert runtime().seconds(network(tmp_path / "a.yaml")) == pytest.approx(0.02, rel=0.05)
 
 
-def test_scale_measures_what_it_proposes_on_this_machine(tmp_path) -> None:
+def test_scale_measures_what_it_proposes_on_this_machine(tmp_path, monkeypatch) -> None:
     from rescale import machine
+    from rescale.bench.runtime import latency
 
     machine.set_threads(1)
-    path = tmp_path / "device.json"
-    runtime(batch=2, **(machine.describe() | {"precision": "fp32", "threads": 1})).write(path)
-    words = ("scale", "regnety_002@32", "--latency", "10ms", "--device", str(path))
+    model, asked = runtime(**(machine.describe() | {"precision": "fp32"})), []
+    model.write(tmp_path / "device.json")
+
+    def timed(net, protocol):
+        asked.append(protocol)
+        return fake_study.timing(net.name, 1.4 * model.seconds(net))
+
+    monkeypatch.setattr(latency, "time_network", timed)
+    words = ("scale", "regnety_500mf", "--latency", "20ms", "--device", str(tmp_path / "device.json"))
     (row,) = json.loads(run(*words, "--json"))
-    assert 1 <= len(row["rounds"]) <= 3 and all(one["measured_s"] > 0 for one in row["rounds"])
+    assert len(row["rounds"]) == 2 == len(asked) and row["met"]
+    assert row["rounds"][1]["measured_s"] == pytest.approx(0.02, rel=0.05)
+    assert {(one.mode, one.batch, one.precision, one.threads) for one in asked} == {("infer", 8, "fp32", 1)}
+    text = run(*words)
+    assert "round 1: " in text and "round 2: " in text and "measured" in text.splitlines()[-2]
     (row,) = json.loads(run(*words, "--no-measure", "--json", "--mode", "train"))
-    assert len(row["rounds"]) == 1 and row["rounds"][0]["measured_s"] is None
-    assert row["reached"] == pytest.approx(0.01, rel=0.1)
+    assert len(row["rounds"]) == 1 and row["rounds"][0]["measured_s"] is None and len(asked) == 4
+    assert row["reached"] == pytest.approx(0.02, rel=0.05)
 
 
 def test_search_by_latency(device) -> None:

@@ -10,7 +10,7 @@ from rescale.bench.runtime.work import FIXED, WORK, work
 from rescale.cost import Cost, cost
 from rescale.network import Network
 
-RIDGE = 1e-3  # against sets of columns that say the same; of the mean square of a column
+RIDGE = 1e-4  # against sets of columns that say the same; of the mean square of a column
 OUTLIER = 0.06  # relative error from which on a point counts less
 ROUNDS = 5
 
