@@ -136,11 +136,14 @@ def fitted_model(plan: Plan, measured: Sequence[Mapping[str, Any]]) -> RuntimeMo
 def left_out(networks: Sequence[Network], seconds: np.ndarray, batch: int) -> dict[str, dict[str, Errors]]:
     """Errors by who predicts (work: this model; macs, activations, params: a power of one total) and by what
     is left out of the fit: networks (an eighth at a time), families (one at a time)."""
-    splits = {
+    splits: dict[str, Sequence[object]] = {
         "networks": [i % FOLDS for i in range(len(networks))],
         "families": [family_of(each.name) for each in networks],
     }
-    fitters = {"work": fit.by_work(batch), **{total: fit.by_total(total) for total in TOTALS}}
+    fitters: dict[str, fit.Fitter] = {
+        "work": fit.by_work(batch),
+        **{total: fit.by_total(total) for total in TOTALS},
+    }
     return {
         who: {
             split: fit.errors(fit.held_out(networks, seconds, groups, fitter), seconds)
