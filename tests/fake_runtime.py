@@ -5,7 +5,13 @@ from typing import Any
 from rescale.bench.runtime import Errors, Point, RuntimeModel
 from rescale.bench.runtime.work import WORK
 
-SOME = {"pointwise macs": 2e-12, "dense macs": 1e-12, "grouped macs": 4e-12, "depthwise macs": 5e-11}
+SOME = {
+    "pointwise macs": 2e-12,
+    "dense macs": 1e-12,
+    "grouped macs": 4e-12,
+    "uneven macs": 6e-12,
+    "depthwise macs": 5e-11,
+}
 SOME |= {"stem macs": 3e-12, "relu": 1e-10, "silu": 3e-10, "added": 2e-10, "squeezed": 5e-10}
 SOME |= {"convolutions": 2e-5, "squeezes": 5e-5, "others": 1e-5, "weights": 4e-10, "step": 1e-3}
 

@@ -35,11 +35,11 @@ def test_work_of_a_network_counted_by_hand() -> None:
     """resnet1-1x0.125@32: widths 8 and 32, 16 and 64; the map is 8 pixels wide behind the stem."""
     found = amounts(network("resnet1-1x0.125@32"))
     # stem 7x7 of stride 2 on 3 channels, 8 wide, 16 x 16; the pool halves it
-    assert found["stem macs"] == 3 * 49 * 8 * 256 and found["stem read"] == 3 * 1024
-    assert found["stem written"] == 8 * 256 and found["pooled"] == 8 * (256 + 64)
+    assert found["stem macs"] == 3 * 49 * 8 * 256 and found["stem moved"] == 3 * 1024 + 8 * 256
+    assert found["pooled"] == 8 * (256 + 64)
     # both blocks: 3x3 of 8 and of 16 channels, the second with stride 2
     assert found["dense macs"] == 9 * 8 * 8 * 64 + 9 * 16 * 16 * 16
-    assert found["dense read"] == 8 * 64 + 16 * 64 and found["dense written"] == 8 * 64 + 16 * 16
+    assert found["dense moved"] == (8 + 8) * 64 + 16 * 64 + 16 * 16
     # 1x1: 8 -> 8, 8 -> 32, shortcut 8 -> 32; 32 -> 16, 16 -> 64, shortcut 32 -> 64
     assert found["pointwise macs"] == 64 * (64 + 256 + 256) + 32 * 16 * 64 + (16 * 64 + 32 * 64) * 16
     assert found["relu"] == 8 * 256 + (8 + 8 + 32) * 64 + 16 * 64 + 16 * 16 + 64 * 16
@@ -58,13 +58,22 @@ def test_multiply_adds_are_those_of_cost() -> None:
             for layer in layers(net)
             if layer.norm
         )
-        assert sum(found[kind] for kind in WORK if kind.endswith(" macs") and kind != "idle macs") == normed
+        assert sum(found[kind] for kind in WORK if kind.endswith(" macs")) == normed
 
 
-def test_lanes_left_idle() -> None:
-    assert amounts(network("resnet50"))["idle macs"] == 0  # all widths are multiples of 16
-    narrow = amounts(network("regnetx_d17w24a20.1m2.705g8@64"))
-    assert narrow["idle macs"] > narrow["grouped macs"]  # groups of 8 fill a quarter of 16 x 16
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("regnetx_d17w24a20.1m2.705g16@96", "grouped"),
+        ("regnetx_d17w24a20.1m2.705g8@96", "uneven"),
+        ("regnety_500mf", "uneven"),
+        ("efficientnet_b0", "depthwise"),
+        ("resnet50", "dense"),
+    ],
+)
+def test_kinds_of_convolutions(name: str, kind: str) -> None:
+    found = amounts(network(name))
+    assert {each for each in ("grouped", "uneven", "depthwise", "dense") if found[f"{each} macs"]} == {kind}
 
 
 @pytest.mark.parametrize("name", names())

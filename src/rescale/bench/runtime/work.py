@@ -7,25 +7,24 @@ written at the rate of the memory, and a launch. The fit finds the rates.
 from rescale.geometry import Block, Layer, geometry
 from rescale.network import Network
 
-LANES = 16  # channels that a vector or matrix unit takes at once: others are filled up with zeros
+LANES = 16  # channels that a vector or matrix unit takes at once
 
-CONVOLUTIONS = ("stem", "pointwise", "dense", "grouped", "depthwise")
+CONVOLUTIONS = ("stem", "pointwise", "dense", "grouped", "uneven", "depthwise")
 """stem: of an image, which gets no gradient. pointwise: 1x1. dense: larger, over all channels. grouped: over
-groups of channels; depthwise: over each by itself."""
+groups of a multiple of LANES channels; uneven: over groups of other widths, which libraries have slower ways
+for; depthwise: over each channel by itself."""
 
 PER_IMAGE = (
-    *(f"{kind} {what}" for kind in CONVOLUTIONS for what in ("macs", "read", "written")),
-    "idle macs",
+    *(f"{kind} {what}" for kind in CONVOLUTIONS for what in ("macs", "moved")),
     "relu",
     "silu",
     "added",
     "squeezed",
     "pooled",
 )
-"""macs: multiply-adds; read, written: elements of a convolution's input and output (batch norm reads and
-writes the output again). idle macs: of lanes that channels do not fill. relu, silu, added: elements that
-are activated or summed. squeezed: elements of maps that squeeze-and-excitation weighs. pooled: elements
-that spatial pools read and write."""
+"""macs: multiply-adds; moved: elements of a convolution's input and output (batch norm passes over the output
+again). relu, silu, added: elements that are activated or summed. squeezed: elements of maps that
+squeeze-and-excitation weighs. pooled: elements that spatial pools read and write."""
 
 PER_STEP = ("convolutions", "squeezes", "others", "weights", "step")
 """How often something is launched: convolutions with their norm and activation, squeeze-and-excitation,
@@ -35,8 +34,8 @@ step: 1."""
 WORK = (*PER_IMAGE, *PER_STEP)
 FIXED = len(PER_IMAGE)  # where the amounts begin that do not grow with the batch
 
-_STEM, _POINTWISE, _DENSE, _GROUPED, _DEPTHWISE = range(0, 15, 3)
-_IDLE, _RELU, _SILU, _ADDED, _SQUEEZED, _POOLED = range(15, FIXED)
+_STEM, _POINTWISE, _DENSE, _GROUPED, _UNEVEN, _DEPTHWISE = range(0, 12, 2)
+_RELU, _SILU, _ADDED, _SQUEEZED, _POOLED = range(12, FIXED)
 _CONVS, _SQUEEZES, _OTHERS, _WEIGHTS, _STEP = range(FIXED, len(WORK))
 
 
@@ -70,13 +69,8 @@ def _add(found: list[float], layer: Layer, times: int, active: int) -> None:
     if not norm:  # linear, or of squeeze-and-excitation: a map of one pixel, all of whose work is its weights
         return
     at = _kind(width_in, kernel, groups)
-    macs = weights * size_out * size_out
-    found[at] += macs
-    found[at + 1] += read
-    found[at + 2] += written
-    if at in (_POINTWISE, _DENSE, _GROUPED):
-        out = width_out // groups
-        found[_IDLE] += macs * (_filled(each) * _filled(out) / (each * out) - 1)
+    found[at] += weights * size_out * size_out
+    found[at + 1] += read + written
     if activated:
         found[active] += written
     found[_CONVS] += times
@@ -85,15 +79,12 @@ def _add(found: list[float], layer: Layer, times: int, active: int) -> None:
 def _kind(width_in: int, kernel: int, groups: int) -> int:
     """Where the amounts of this kind of convolution begin."""
     if groups > 1:
-        return _DEPTHWISE if groups == width_in else _GROUPED
+        if groups == width_in:
+            return _DEPTHWISE
+        return _UNEVEN if width_in // groups % LANES else _GROUPED
     if width_in <= 4:
         return _STEM
     return _POINTWISE if kernel == 1 else _DENSE
-
-
-def _filled(channels: int) -> int:
-    """Lanes that are taken by so many channels."""
-    return -(-channels // LANES) * LANES
 
 
 def _end(found: list[float], block: Block, active: int | None) -> None:
