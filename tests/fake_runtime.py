@@ -18,7 +18,7 @@ SOME |= {"convolutions": 2e-5, "squeezes": 5e-5, "others": 1e-5, "weights": 4e-1
 SETTINGS = {
     "device": "A processor that does not exist", "cores": 2, "threads": 2, "memory_gib": 8.0,
     "torch": "2.15.0",
-    "precision": "bf16", "memory_format": "channels_last", "runs_on": "cpu", "load_average": 0.1,
+    "precision": "bf16", "fast": "channels_last", "runs_on": "cpu", "load_average": 0.1,
     "others_busy_cores": 0.0, "visits": 2, "date": "2026-11-21",
 }  # fmt: skip
 

@@ -56,7 +56,7 @@ def test_a_tiny_calibration_from_end_to_end(tmp_path, tiny) -> None:
     }
     assert all(min(point.visits) <= point.seconds <= max(point.visits) for point in model.points)
     assert all(len(point.visits) == 3 for point in model.points)
-    assert {"device", "threads", "precision", "memory_format", "date", "torch"} <= model.settings.keys()
+    assert {"device", "threads", "precision", "fast", "date", "torch"} <= model.settings.keys()
     assert model.settings["threads"] == 1 and model.settings["runs_on"] == "cpu"
     assert not list(tmp_path.glob("*.part"))
     (row,) = json.loads(run("cost", "resnet2-1x0.25@32", "--device", str(out), "--json"))
@@ -175,6 +175,7 @@ def test_durations() -> None:
         (["calibrate", "--mode", "both-of-them"], "did you mean 'both'"),
         (["calibrate", "--precision", "fp8", "--device", "cpu"], "precision 'fp8'"),
         (["calibrate", "--device", "tpu"], "device 'tpu'"),
+        (["calibrate", "--fast", "auto", "--device", "cpu"], "of one mode"),
         (["calibrate", "--out", "no/such/folder/device.json", "--device", "cpu"], "cannot be written"),
         (["cost", "resnet50", "--device", "none.json"], "rescale calibrate --out none.json"),
         (["cost", "resnet50", "--device", "."], "cannot be read"),

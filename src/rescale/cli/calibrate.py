@@ -22,6 +22,9 @@ def calibrate(
         str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    fast: Annotated[
+        str, typer.Option(help="A mode in words, as of `rescale bench`: channels_last+compile.")
+    ] = "channels_last",
     quick: Annotated[
         bool, typer.Option("--quick", help="A third of the networks, fewer rounds: less exact.")
     ] = False,
@@ -44,6 +47,8 @@ def calibrate(
     modes = get_args(Mode)
     if mode not in (*modes, "both"):
         raise UserError(f"--mode {mode}: {nearest(mode, (*modes, 'both'))}")
+    if fast == "auto":
+        raise UserError("--fast auto: a calibration is of one mode; name it, as channels_last")
     if out.exists():
         raise UserError(f"{out}: exists; remove it to calibrate again, or give another --out")
     machine.keep_memory()
@@ -52,6 +57,7 @@ def calibrate(
         device=device or machine.default_device(),
         precision=cast(Any, precision),  # Protocol checks it
         threads=threads or None,
+        fast=fast,
     )
     model = _run(plan_of(protocol, modes if mode == "both" else (cast(Mode, mode),), quick=quick), out)
     if as_json:

@@ -28,7 +28,7 @@ def errors_table(model: "RuntimeModel") -> "Table":
         pad_edge=False,
         padding=(0, 1, 0, 0),
         caption=f"Steps of {model.batch} images. {used['device']}, threads {used['threads']}, "
-        f"{used['precision']}, {used['memory_format']}, torch {used['torch']}, load {used['load_average']}, "
+        f"{used['precision']}, {used['fast']}, torch {used['torch']}, load {used['load_average']}, "
         f"{used['date']}.",
         caption_justify="left",
     )

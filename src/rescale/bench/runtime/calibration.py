@@ -174,7 +174,7 @@ def _visited(plan: Plan, one: Network) -> dict[str, Any]:
     others = others_busy(busy, busy_seconds(), time.perf_counter() - began)
     return {
         "visits": visits,
-        "used": used,
+        "used": {name: used[name] for name in ("precision", "fast")},
         "load_average": round(load, 2),
         "others_busy_cores": others if others is None else round(others, 2),
         "date": datetime.date.today().isoformat(),

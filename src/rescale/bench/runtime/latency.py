@@ -88,7 +88,14 @@ def measured_here(
     if other := differences(runtime):
         raise UserError(f"the device file is of another machine: {other}")
     used = runtime.settings
-    protocol = Protocol(mode, batch or runtime.batch, used["runs_on"], used["precision"], used["threads"])
+    protocol = Protocol(
+        mode,
+        batch or runtime.batch,
+        used["runs_on"],
+        used["precision"],
+        used["threads"],
+        fast=used["fast"],
+    )
     return lambda network: time_network(network, protocol).latency_s
 
 

@@ -6,7 +6,7 @@ between the steps tells how fast the machine is at that moment, and its times ar
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def visit(network: Network, protocol: Protocol, step: Step, yardstick: Step, wai
     return Visit(network.name, protocol.mode, tuple(seconds), tuple(between))
 
 
-def prepared(network: Network, protocol: Protocol, mode: Mode) -> tuple[Step, Protocol, dict[str, str]]:
+def prepared(network: Network, protocol: Protocol, mode: Mode) -> tuple[Step, Protocol, dict[str, Any]]:
     """A function that takes one step as `rescale bench` times it, its protocol, and what it uses."""
     from rescale.bench import steps
 

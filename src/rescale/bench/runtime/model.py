@@ -45,7 +45,7 @@ class Errors(NamedTuple):
 class RuntimeModel:
     """Seconds of a step on one device, as a sum over a network's layers.
 
-    settings: device, threads, precision, memory format, versions, load, date. batch: images of a step when
+    settings: device, threads, precision, fast mode, versions, load, date. batch: images of a step when
     it was calibrated. coefficients: by mode and kind of work, seconds a unit (`work.py` lists the
     kinds). errors: by mode, by who predicts (work: this model; macs, activations, params: a power of one
     total; again: a second visit to the same networks, the best that can be hoped for), and by what the
