@@ -20,7 +20,7 @@ from harness import finish
 from rescale import machine
 from rescale.bench import Protocol
 from rescale.bench.runtime import fit
-from rescale.bench.runtime.calibration import TOTALS, family_of, fitted_model, measure, plan_of
+from rescale.bench.runtime.calibration import TOTALS, family_of, measure, plan_of
 from rescale.bench.runtime.measuring import Plan, Visit, levelled, middle
 from rescale.bench.timing import Mode
 from rescale.families import network
@@ -61,12 +61,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         seen = measure(plan, folder / "calibration.jsonl", told("calibration"))
         unseen = measure(others, folder / "held-out.jsonl", told("held out"))
-    model = fitted_model(plan, seen)
+    used = {**seen[0]["machine"], **seen[0]["used"], "date": seen[0]["date"]}
     times = {mode: tables(plan, others, seen, unseen, mode) for mode in MODES}
     found = {mode: by_predictor(*times[mode], asked.batch) for mode in MODES}
     if asked.plot:
-        draw(times, found, asked.plot, model.settings)
-    finish(summary(found, {mode: times[mode][1] for mode in MODES}), **details(times, found))
+        draw(times, found, asked.plot, used)
+    visits = {mode: visited((*seen, *unseen), mode) for mode in MODES}
+    finish(summary(found, {mode: times[mode][1] for mode in MODES}), visits=visits, **details(times, found))
 
 
 def plans(batch: int, quick: bool) -> tuple[Plan, Plan]:
@@ -95,6 +96,12 @@ def tables(
         (list(each.networks), np.array([middle(times[one.name, mode]) for one in each.networks]))
         for each in (plan, others)
     )  # type: ignore[return-value]
+
+
+def visited(measured_: Sequence[Any], mode: Mode) -> float:
+    """Visits to a network, on average."""
+    names = [each["network"] for one in measured_ for each in one["visits"] if each["mode"] == mode]
+    return round(len(names) / len(set(names)), 2)
 
 
 def by_predictor(seen: Times, unseen: Times, batch: int) -> dict[str, dict[str, np.ndarray]]:
@@ -195,6 +202,8 @@ def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predi
     """One cloud of points, a colour and a mark a family."""
     from rescale.report.plots import style
 
+    from matplotlib.ticker import FormatStrFormatter
+
     low, high = measured_ms.min() / 1.5, measured_ms.max() * 1.5
     line = np.array([low, high])
     axes.fill_between(line, 0.9 * line, 1.1 * line, color="#dddddd", linewidth=0)
@@ -205,6 +214,8 @@ def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predi
         axes.plot(measured_ms[own], predicted_ms[own], marker, color=colour, label=family, markersize=5)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FormatStrFormatter("%g"))
     axes.set_xlim(low, high)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -95,6 +95,15 @@ def test_an_interrupted_calibration_goes_on(tmp_path, tiny, monkeypatch) -> None
     assert set(RuntimeModel.read(out).coefficients) == {"infer"}
 
 
+def test_a_disturbed_visit_is_made_again() -> None:
+    def visits(*busy):
+        left = iter(busy)
+        return lambda: {"others_busy_cores": next(left)}
+
+    for busy, kept in (((0.0, 9), 0.0), ((0.9, None, 9), None), ((0.9, 0.4, 0.6, 0.0), 0.4)):
+        assert calibration._undisturbed(visits(*busy)) == {"others_busy_cores": kept}
+
+
 def test_every_network_of_a_calibration_has_a_name_and_its_family() -> None:
     for family, some in calibration.NETWORKS.items():
         for name in some:

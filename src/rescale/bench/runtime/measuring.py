@@ -82,27 +82,28 @@ def levelled(visits: Sequence[Visit]) -> dict[tuple[str, Mode], list[float]]:
     """Seconds of a step by network and mode, one for each visit: the median of its steps, as if the yardstick
     had always taken its own median time.
 
-    A step's time is taken to follow a power of the yardstick's before and behind it. The exponent, 0 to 1, is
-    the slope of their logarithms over all steps, each measured from the means of its network and mode.
+    A step's time is taken to follow a power of the yardstick's before and behind it. The exponent of each
+    mode, 0 to 1, is the slope of their logarithms over all steps, each measured from its network's means.
     """
     tables = []
     for one in visits:
         sticks = np.log(one.yardstick)
         tables.append(np.stack([(sticks[1:] + sticks[:-1]) / 2, np.log(one.seconds)], axis=1))
     level = float(np.median(np.concatenate(tables)[:, 0]))
-    slope = _slope([(one.network, one.mode) for one in visits], tables)
+    slopes = {mode: _slope(visits, tables, mode) for mode in {one.mode for one in visits}}
     found: dict[tuple[str, Mode], list[float]] = {}
     for one, table in zip(visits, tables, strict=True):
-        steady = np.median(table[:, 1] - slope * (table[:, 0] - level))
+        steady = np.median(table[:, 1] - slopes[one.mode] * (table[:, 0] - level))
         found.setdefault((one.network, one.mode), []).append(float(np.exp(steady)))
     return found
 
 
-def _slope(keys: Sequence[tuple[str, Mode]], tables: Sequence[np.ndarray]) -> float:
-    """Slope, within 0 and 1, of the second column by the first, each from its mean over tables of one key."""
-    grouped: dict[tuple[str, Mode], list[np.ndarray]] = {}
-    for key, table in zip(keys, tables, strict=True):
-        grouped.setdefault(key, []).append(table)
+def _slope(visits: Sequence[Visit], tables: Sequence[np.ndarray], mode: Mode) -> float:
+    """Slope, 0 to 1, of the second column by the first, each from its mean over a network's visits."""
+    grouped: dict[str, list[np.ndarray]] = {}
+    for one, table in zip(visits, tables, strict=True):
+        if one.mode == mode:
+            grouped.setdefault(one.network, []).append(table)
     joined = [np.concatenate(some) for some in grouped.values()]
     apart = np.concatenate([table - table.mean(0) for table in joined])
     spread = float((apart[:, 0] ** 2).sum())
