@@ -200,9 +200,9 @@ def draw(
 
 def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predicted_ms: np.ndarray) -> None:
     """One cloud of points, a colour and a mark a family."""
-    from rescale.report.plots import style
-
     from matplotlib.ticker import FormatStrFormatter
+
+    from rescale.report.plots import style
 
     low, high = measured_ms.min() / 1.5, measured_ms.max() * 1.5
     line = np.array([low, high])
