@@ -77,8 +77,8 @@ def plans(batch: int, quick: bool) -> tuple[Plan, Plan]:
     unseen = replace(plan, networks=tuple(others))
     if quick:
         few = replace(plan.protocol, warmup=1, repeats=3)
-        plan = replace(plan, networks=plan.networks[::4], visits=1, protocol=few)
-        unseen = replace(unseen, networks=unseen.networks[::5], visits=1, protocol=few)
+        plan = replace(plan, networks=plan.networks[::4], visits=1, tries=1, protocol=few)
+        unseen = replace(unseen, networks=unseen.networks[::5], visits=1, tries=1, protocol=few)
     return plan, unseen
 
 

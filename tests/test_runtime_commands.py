@@ -102,7 +102,7 @@ def test_a_disturbed_visit_is_made_again() -> None:
         return lambda: {"others_busy_cores": next(left)}
 
     for busy, kept in (((0.0, 9), 0.0), ((0.9, None, 9), None), ((0.9, 0.4, 0.6, 0.0), 0.4)):
-        assert calibration._undisturbed(visits(*busy)) == {"others_busy_cores": kept}
+        assert calibration._undisturbed(visits(*busy), 3) == {"others_busy_cores": kept}
 
 
 def test_every_network_of_a_calibration_has_a_name_and_its_family() -> None:

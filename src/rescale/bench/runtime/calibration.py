@@ -62,7 +62,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
 
 TOTALS: tuple[fit.Total, ...] = ("macs", "activations", "params")
 FOLDS = 8
-BUSY, TRIES = 0.15, 3  # cores that others may use during a visit, and how often it is tried for less
+BUSY = 0.15  # cores that others may use during a visit
 
 Told = Callable[[int, int], None]
 
@@ -74,7 +74,8 @@ def plan_of(protocol: Protocol, modes: tuple[Mode, ...], *, quick: bool = False)
     chosen = named[::3] if quick else named
     random.Random(0).shuffle(chosen)  # the machine's moods meet all families
     steps = replace(protocol, warmup=2, repeats=STEPS)
-    return Plan(tuple(chosen), modes, steps, visits=1 if quick else 3)
+    few = {"visits": 1, "tries": 1} if quick else {}
+    return Plan(tuple(chosen), modes, steps, **few)
 
 
 def family_of(name: str) -> str:
@@ -103,7 +104,7 @@ def measure(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> lis
     to_visit = list(plan.networks) * plan.visits
     told(len(done), len(to_visit))
     for one in to_visit[len(done) :]:
-        done.append({**_undisturbed(partial(_visited, plan, one)), "machine": begun["machine"]})
+        done.append({**_undisturbed(partial(_visited, plan, one), plan.tries), "machine": begun["machine"]})
         _append(beside, done[-1])
         told(len(done), len(to_visit))
     return done
@@ -161,10 +162,10 @@ def again(visits: Sequence[Sequence[float]]) -> dict[str, dict[str, Errors]]:
     return {"again": {"networks": fit.errors(pairs[:, 1], pairs[:, 0])}} if len(pairs) else {}
 
 
-def _undisturbed(visited: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A visit while others kept no more than BUSY cores busy; else the least disturbed of TRIES."""
+def _undisturbed(visited: Callable[[], dict[str, Any]], tries: int) -> dict[str, Any]:
+    """A visit while others kept no more than BUSY cores busy; else the least disturbed of so many."""
     found: list[dict[str, Any]] = []
-    while len(found) < TRIES:
+    while len(found) < tries:
         found.append(visited())
         if (found[-1]["others_busy_cores"] or 0) <= BUSY:
             return found[-1]

@@ -34,13 +34,15 @@ class Visit(NamedTuple):
 class Plan:
     """What is measured: each network `visits` times in each mode, the whole list before any again.
 
-    protocol: of every step but for the mode; its repeats are the most steps of a visit.
+    protocol: of every step but for the mode; its repeats are the most steps of a visit. tries: how often a
+    visit is made at most, where other processes disturb it.
     """
 
     networks: tuple[Network, ...]
     modes: tuple[Mode, ...]
     protocol: Protocol
     visits: int = 3
+    tries: int = 3
 
 
 def visit(network: Network, protocol: Protocol, step: Step, yardstick: Step, wait: Wait) -> Visit:
