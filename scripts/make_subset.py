@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from rescale.data import Source, open_data
 from rescale.data.splits import rank
@@ -39,7 +40,9 @@ def write(source: Source, indices: list[int], classes: tuple[str, ...], out: Pat
     for name in classes:
         (out / name).mkdir(parents=True)
     for index in indices:
-        source.image(index).save(out / classes[int(source.labels[index])] / f"{index:06d}.png")
+        Image.fromarray(source.image(index).pixels()).save(
+            out / classes[int(source.labels[index])] / f"{index:06d}.png"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rescale.data import BadImage, Batch, batches, open_data
+from rescale.data import BadImage, Batch, Picture, batches, open_data
 from rescale.data.augment import train_transform
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit, order
@@ -37,18 +37,18 @@ class Numbers:
     def __len__(self) -> int:
         return self.images
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         if index in self.damaged:
             raise BadImage(f"image {index}: damaged")
-        return Image.new("RGB", (4, 4), (index, index, index))
+        return Picture.of(np.full((4, 4, 3), index % 256, dtype=np.uint8))
 
     def describe(self, index: int) -> str:
         return f"image {index}"
 
 
-def noisy(image: Image.Image, rng: np.random.Generator) -> torch.Tensor:
+def noisy(image: Picture, rng: np.random.Generator) -> torch.Tensor:
     """The index in the first channel, a draw in the others."""
-    pixels = np.array(image)
+    pixels = image.pixels().copy()
     pixels[..., 1:] = rng.integers(0, 256, (4, 4, 2))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -210,7 +210,7 @@ class Slow(Numbers):
 
     folder: str = ""
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         (Path(self.folder) / str(os.getpid())).touch()
         time.sleep(0.01)
         return super().image(index)

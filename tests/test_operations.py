@@ -22,7 +22,7 @@ def test_pixel_by_pixel(call: str) -> None:
     name, arguments = CALLS[call]
     for picture in PICTURES:
         before = ARRAYS[f"input/{picture}"]
-        found = np.asarray(getattr(operations, name)(Image.fromarray(before), *arguments))
+        found = np.asarray(getattr(operations, name)(before, *arguments))
         expected = ARRAYS[f"{call}/{picture}"]
         assert np.array_equal(found, expected), (
             f"{picture}: {(found != expected).any(-1).mean():.2%} of pixels differ"
@@ -49,24 +49,24 @@ def test_autoaugment_v0_is_the_authors() -> None:
 
 
 def test_cutout() -> None:
-    image = Image.new("RGB", (20, 10), (1, 2, 3))
+    image = np.full((10, 20, 3), (1, 2, 3), dtype=np.uint8)
     found = np.asarray(operations.cutout(image, 4, (3, 9)))
     grey = (found == 128).all(-1)
     expected = np.zeros((10, 20), dtype=bool)
     expected[5:10, 0:7] = True  # rows 5..12 and columns -1..6, cut at the border
     assert np.array_equal(grey, expected) and (found[~grey] == (1, 2, 3)).all()
-    assert operations.cutout(image, 0, (3, 3)) is image
+    assert np.array_equal(operations.cutout(image, 0, (3, 3)), image)
 
 
 def test_contrast_by_the_true_mean() -> None:
-    image = Image.fromarray(ARRAYS["input/noise"])
+    image = ARRAYS["input/noise"]
     flat = np.asarray(operations.contrast(image, 0.0, true_mean=True))
-    grey = np.asarray(image.convert("L")).mean()
+    grey = np.asarray(Image.fromarray(image).convert("L")).mean()
     assert len(np.unique(flat)) == 1 and abs(int(flat[0, 0, 0]) - grey) < 2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 40), (40, 1)])
 def test_tiny_images(size: tuple[int, int]) -> None:
-    image = Image.new("RGB", size, (10, 200, 30))
+    image = np.full((*size, 3), (10, 200, 30), dtype=np.uint8)
     for call in CALLS.values():
-        assert getattr(operations, call[0])(image, *call[1]).size == size
+        assert getattr(operations, call[0])(image, *call[1]).shape == image.shape

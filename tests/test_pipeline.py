@@ -6,25 +6,26 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from rescale.data import Picture
 from rescale.data.augment import eval_transform, train_transform
 from rescale.data.augment.autoaugment import AutoAugment
+from rescale.data.augment.crops import Box
 from rescale.data.augment.pipeline import policy
 from rescale.data.augment.randaugment import RandAugment
+from rescale.data.augment.resize import resized
 from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
 from rescale.recipes import Recipe
 
 POLICIES = ["none", "randaugment", "randaugment-torchvision", "autoaugment"]
 
 
-def picture(size: tuple[int, int]) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
+def picture(size: tuple[int, int]) -> Picture:
+    return Picture.of(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
-def as_tensor(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def as_tensor(image: Picture) -> torch.Tensor:
+    return torch.from_numpy(image.pixels()).permute(2, 0, 1)
 
 
 @pytest.mark.parametrize("augment", POLICIES)
@@ -68,13 +69,13 @@ def test_nothing_random_is_what_evaluation_sees() -> None:
     recipe, image = Recipe(crop="centre", flip=0.0), picture((50, 30))
     trained = train_transform(recipe, 20)(image, np.random.default_rng(0))
     assert torch.equal(trained, eval_transform(recipe, 20)(image, np.random.default_rng(1)))
-    centre = image.crop((12, 2, 38, 28)).resize((20, 20), Image.Resampling.BICUBIC)  # 30 x 20 / 23
-    assert torch.equal(trained, as_tensor(centre))
+    centre = resized(image.pixels(), Box(12, 2, 26, 26), 20, "bicubic")  # 30 x 20 / 23
+    assert torch.equal(trained, as_tensor(Picture.of(centre)))
 
 
 def test_the_recipes_areas_and_ratio_are_used() -> None:
     y, x = np.mgrid[0:200, 0:200].astype(np.uint8)
-    image = Image.fromarray(np.stack([x, y, x], -1))  # colours tell places
+    image = Picture.of(np.stack([x, y, x], -1))  # colours tell places
     recipe = Recipe(
         crop_area_min=0.24, crop_area_max=0.26, crop_ratio=1.0, flip=0.0, interpolation="bilinear"
     )

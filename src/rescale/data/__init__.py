@@ -7,11 +7,11 @@ import numpy as np
 from rescale.data import cifar, digits, folders, parquet, shards
 from rescale.data.loading import batches
 from rescale.data.parts import Parts
-from rescale.data.source import BadImage, Batch, Data, Source
+from rescale.data.source import BadImage, Batch, Data, Picture, Source
 from rescale.data.splits import split
 from rescale.errors import UserError, nearest
 
-__all__ = ["BadImage", "Batch", "Data", "Source", "batches", "open_data"]
+__all__ = ["BadImage", "Batch", "Data", "Picture", "Source", "batches", "open_data"]
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
 VAL_SHARE = 0.1  # of a data set that comes in one part

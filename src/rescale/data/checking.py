@@ -48,8 +48,8 @@ class _Checks(Dataset[Check]):
     def __getitem__(self, index: int) -> Check:
         key = self.source.key(index)
         try:
-            image = self.source.image(index)
+            pixels = self.source.image(index).pixels()
         except BadImage as error:
             return Check(key, "", str(error))
-        content = f"{image.width} {image.height} ".encode() + image.tobytes()
+        content = f"{pixels.shape[1]} {pixels.shape[0]} ".encode() + pixels.tobytes()
         return Check(key, hashlib.blake2b(content, digest_size=12).hexdigest())

@@ -1,13 +1,15 @@
-"""From encoded bytes to an RGB image."""
+"""From encoded bytes to RGB pixels."""
 
 import io
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rescale.data.source import BadImage
+from rescale.data import jpeg
+from rescale.data.source import BadImage, Picture
 
 # What Pillow's readers raise on damaged bytes, found by flipping and cutting files of every format.
 DAMAGE = (
@@ -25,37 +27,56 @@ DAMAGE = (
 )
 
 
-def rgb(encoded: bytes | Path, where: str) -> Image.Image:
-    """Decode to RGB; `where` names the image in messages.
+def rgb(encoded: bytes | Path, where: str) -> Picture:
+    """An encoded image as RGB; `where` names it in messages.
 
     Greyscale is repeated, 16-bit greyscale scaled to 8 bits, CMYK and palettes converted, transparency
     dropped, an animation's first frame taken, EXIF orientation ignored: but for the 16 bits as
     torchvision's and timm's loaders do. Raises BadImage for what is damaged or no image.
+
+    A plain JPEG that has its end is decoded when its pixels are asked for, only down to the last row that
+    is asked for, by libjpeg-turbo; all else at once, by Pillow.
     """
     try:
-        with Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded)) as image:
+        content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+    except OSError as error:
+        raise BadImage(f"{where}: {_reason(error)}") from None
+    size = jpeg.size(content)
+    if size is None or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 0):
+        return Picture.of(_by_pillow(content, where))
+    return Picture(*size, partial(_jpeg, content, where))
+
+
+def _jpeg(content: bytes, where: str, rows: int) -> np.ndarray:
+    """Pillow judges what libjpeg-turbo complains about."""
+    try:
+        return jpeg.decode(content, rows)
+    except ValueError:
+        return _by_pillow(content, where)
+
+
+def _by_pillow(content: bytes, where: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
             if image.mode.startswith("I"):  # Pillow's own conversion would clip everything above 255
                 return _from_16_bits(image)
             image.apply_transparency()  # of a palette: else the conversion warns
-            return image.convert("RGB")
+            return np.array(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise BadImage(f"{where}: {_no_image(encoded)}") from None
+        raise BadImage(f"{where}: {_no_image(content)}") from None
     except DAMAGE as error:
         raise BadImage(f"{where}: {_reason(error)}") from None
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
+def _from_16_bits(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return Image.fromarray((values // 257).astype(np.uint8), "L").convert("RGB")
+    return np.repeat((values // 257).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _no_image(encoded: bytes | Path) -> str:
+def _no_image(content: bytes) -> str:
     """What was found where an image should be: nothing, or how it begins."""
-    if isinstance(encoded, Path):
-        with encoded.open("rb") as file:
-            encoded = file.read(12)
-    return f"not an image that can be read (it begins with {encoded[:12]!r})" if encoded else "an empty file"
+    return f"not an image that can be read (it begins with {content[:12]!r})" if content else "an empty file"
 
 
 def _reason(error: Exception) -> str:

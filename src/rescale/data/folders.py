@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
 from rescale.data.parts import Parts
+from rescale.data.source import Picture
 from rescale.errors import UserError, nearest
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists
@@ -29,7 +29,7 @@ class Folder:
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """The image at an index."""
         path = self.root / self.files[index]
         return rgb(path, str(path))

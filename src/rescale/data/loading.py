@@ -10,14 +10,13 @@ from weakref import WeakSet
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rescale.data.source import BadImage, Batch, Source
+from rescale.data.source import BadImage, Batch, Picture, Source
 from rescale.errors import JobError
 
-Transform = Callable[[Image.Image, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
+Transform = Callable[[Picture, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
 
 # Seeds end in one of these: NumPy pads them with zeros, so that (s, e) and (s, e, 0) would draw the same.
 _ORDER, _SAMPLE = 1, 2
@@ -92,15 +91,14 @@ class _Maker(Dataset[Batch | JobError]):
         try:
             for asked in indices.tolist():
                 for index in self._candidates(asked):
-                    image = self._good(index, bad)
+                    image = self._made(index, asked, bad)
                     if image is not None:
-                        rng = sample_rng(self.seed, self.epoch, asked)
-                        images.append(self.transform(image, rng))
+                        images.append(image)
                         kept.append(index)
                         break
         except JobError as error:
             return error
-        pixels = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
+        pixels = _stacked(images) if images else torch.empty(0, dtype=torch.uint8)
         labels = torch.from_numpy(self.labels[kept].astype(np.int64))
         return Batch(pixels, labels, torch.tensor(kept, dtype=torch.int64), tuple(bad))
 
@@ -110,16 +108,24 @@ class _Maker(Dataset[Batch | JobError]):
             return (index,)
         return (i % len(self.source) for i in range(index, index + len(self.source)))
 
-    def _good(self, index: int, bad: list[str]) -> Image.Image | None:
-        """The image, or None where it is damaged, which is noted."""
+    def _made(self, index: int, asked: int, bad: list[str]) -> Tensor | None:
+        """What the network sees of an image, by the draws of the one asked for.
+
+        None where it is damaged, which is noted.
+        """
         try:
-            return self.source.image(index)
+            return self.transform(self.source.image(index), sample_rng(self.seed, self.epoch, asked))
         except BadImage as error:
             if not self.limit:
                 raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
             bad.append(str(error))
             _check_limit(bad, self.limit)
             return None
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    """uint8 [3, R, R] each -> [N, 3, R, R], channels last in memory as they are, so that none is turned."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _in_workers(maker: _Maker, chunks: list[np.ndarray], workers: int) -> DataLoader:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from rescale.data.decode import rgb
 from rescale.data.parts import Parts, class_names, label_numbers
-from rescale.data.source import BadImage
+from rescale.data.source import BadImage, Picture
 from rescale.errors import UserError
 
 IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")  # the first column that exists
@@ -40,7 +39,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """The image at an index."""
         where = self.describe(index)
         try:

@@ -7,9 +7,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, Source
+from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, Picture, Source
 from rescale.errors import UserError
 
 _LARGEST_LABEL = 1_000_000  # beyond it stand identities, not classes
@@ -28,7 +27,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images in memory: uint8 [N, H, W, 3]."""
+    """Images in memory: uint8 [N, H, W, 3]. Nothing is decoded or copied."""
 
     name: str
     pixels: np.ndarray
@@ -37,9 +36,9 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """The image at an index."""
-        return Image.fromarray(self.pixels[index])
+        return Picture.of(self.pixels[index])
 
     def describe(self, index: int) -> str:
         """Where it lies."""
@@ -65,7 +64,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """The image at a place of the subset."""
         return self.source.image(int(self.indices[index]))
 

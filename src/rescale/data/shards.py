@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from rescale.data.decode import rgb
 from rescale.data.folders import TRAIN, VAL
 from rescale.data.parts import Parts, class_names, label_numbers
-from rescale.data.source import BadImage
+from rescale.data.source import BadImage, Picture
 from rescale.errors import UserError
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls is asked first
@@ -50,7 +49,7 @@ class Shards:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Picture:
         """The image at an index. (Opening the shard each time costs little beside decoding.)"""
         where = self.describe(index)
         try:

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as the papers normalise
@@ -16,6 +15,36 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 class BadImage(Exception):
     """An image that cannot be decoded; the text names the file and says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An RGB image whose size is known and whose pixels are decoded when they are asked for.
+
+    decode: from a number of rows to that many or more, from the top: uint8 [rows, width, 3], writable.
+    """
+
+    width: int
+    height: int
+    decode: Callable[[int], np.ndarray]
+
+    @classmethod
+    def of(cls, pixels: np.ndarray) -> "Picture":
+        """What is decoded already: uint8 [H, W, 3]."""
+        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    def pixels(self, rows: int | None = None) -> np.ndarray:
+        """uint8 [rows, width, 3], from the top, all rows if None; BadImage where they cannot be decoded."""
+        rows = self.height if rows is None else rows
+        return self.decode(rows)[:rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.pixels(), dtype=dtype, copy=copy)
 
 
 class Source(Protocol):
@@ -27,8 +56,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> Image.Image:
-        """The image as RGB; BadImage where it cannot be decoded."""
+    def image(self, index: int) -> Picture:
+        """The image; BadImage where it cannot be decoded, now or when its pixels are asked for."""
 
     def describe(self, index: int) -> str:
         """Where the image lies, for messages: a file, or a file and a place in it."""

@@ -39,9 +39,9 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
     for row, index in zip(axes, chosen, strict=True):
         try:
             image = data.train.image(index)
+            _draw(row[0], image.pixels())
         except BadImage as error:
             raise JobError(f"{error}; `rescale data verify` names all that are damaged") from None
-        _draw(row[0], np.asarray(image))
         name = data.classes[int(data.train.labels[index])].replace("_", " ")
         row[0].set_title(f"{_short(name, 18)}, {image.width} x {image.height}", fontsize=7, pad=3, loc="left")
         for epoch, axis in enumerate(row[1:]):

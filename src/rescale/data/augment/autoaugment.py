@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from rescale.data.augment.levels import Constants, apply
 
@@ -50,8 +49,8 @@ class AutoAugment:
         made = Constants.made_for(self.resolution, self.small_images, TRANSLATE, CUTOUT)
         object.__setattr__(self, "constants", made)
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for name, chance, level in V0[rng.integers(len(V0))]:
             if rng.random() < chance:
-                image = apply(name, image, level, self.constants, rng)
-        return image
+                pixels = apply(name, pixels, level, self.constants, rng)
+        return pixels

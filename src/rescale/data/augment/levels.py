@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from rescale.data.augment import operations as op
 
@@ -38,14 +37,14 @@ class Constants:
         return cls(translate * share, cutout * share, quirks=False)
 
 
-Operation = Callable[[Image.Image, float, Constants, np.random.Generator], Image.Image]
+Operation = Callable[[np.ndarray, float, Constants, np.random.Generator], np.ndarray]
 
 
 def apply(
-    name: str, image: Image.Image, level: float, constants: Constants, rng: np.random.Generator
-) -> Image.Image:
+    name: str, pixels: np.ndarray, level: float, constants: Constants, rng: np.random.Generator
+) -> np.ndarray:
     """One operation at a level. Rotations, shears and translations draw a sign, cutout a place."""
-    return OPERATIONS[name](image, level / 10, constants, rng)
+    return OPERATIONS[name](pixels, level / 10, constants, rng)
 
 
 def _factor(share: float) -> float:
@@ -63,26 +62,26 @@ def _threshold(share: float, wraps: bool) -> int:
     return threshold % 256 if wraps else threshold
 
 
-def _place(image: Image.Image, rng: np.random.Generator) -> tuple[int, int]:
-    return int(rng.integers(image.width)), int(rng.integers(image.height))
+def _place(pixels: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    return int(rng.integers(pixels.shape[1])), int(rng.integers(pixels.shape[0]))
 
 
 OPERATIONS: dict[str, Operation] = {  # m: share of level 10
-    "AutoContrast": lambda image, m, c, rng: op.auto_contrast(image),
-    "Equalize": lambda image, m, c, rng: op.equalize(image),
-    "Invert": lambda image, m, c, rng: op.invert(image),
-    "Rotate": lambda image, m, c, rng: op.rotate(image, _signed(30 * m, rng)),
-    "Posterize": lambda image, m, c, rng: op.posterize(image, int(4 * m)),
-    "Solarize": lambda image, m, c, rng: op.solarize(image, _threshold(m, c.quirks)),
-    "Color": lambda image, m, c, rng: op.color(image, _factor(m)),
-    "Contrast": lambda image, m, c, rng: op.contrast(image, _factor(m), true_mean=not c.quirks),
-    "Brightness": lambda image, m, c, rng: op.brightness(image, _factor(m)),
-    "Sharpness": lambda image, m, c, rng: op.sharpness(image, _factor(m)),
-    "ShearX": lambda image, m, c, rng: op.shear_x(image, _signed(0.3 * m, rng)),
-    "ShearY": lambda image, m, c, rng: op.shear_y(image, _signed(0.3 * m, rng)),
-    "TranslateX": lambda image, m, c, rng: op.translate_x(image, _signed(c.translate * m, rng)),
-    "TranslateY": lambda image, m, c, rng: op.translate_y(image, _signed(c.translate * m, rng)),
-    "Cutout": lambda image, m, c, rng: op.cutout(image, int(c.cutout * m), _place(image, rng)),
-    "SolarizeAdd": lambda image, m, c, rng: op.solarize_add(image, int(110 * m)),
+    "AutoContrast": lambda p, m, c, rng: op.auto_contrast(p),
+    "Equalize": lambda p, m, c, rng: op.equalize(p),
+    "Invert": lambda p, m, c, rng: op.invert(p),
+    "Rotate": lambda p, m, c, rng: op.rotate(p, _signed(30 * m, rng)),
+    "Posterize": lambda p, m, c, rng: op.posterize(p, int(4 * m)),
+    "Solarize": lambda p, m, c, rng: op.solarize(p, _threshold(m, c.quirks)),
+    "Color": lambda p, m, c, rng: op.color(p, _factor(m)),
+    "Contrast": lambda p, m, c, rng: op.contrast(p, _factor(m), true_mean=not c.quirks),
+    "Brightness": lambda p, m, c, rng: op.brightness(p, _factor(m)),
+    "Sharpness": lambda p, m, c, rng: op.sharpness(p, _factor(m)),
+    "ShearX": lambda p, m, c, rng: op.shear_x(p, _signed(0.3 * m, rng)),
+    "ShearY": lambda p, m, c, rng: op.shear_y(p, _signed(0.3 * m, rng)),
+    "TranslateX": lambda p, m, c, rng: op.translate_x(p, _signed(c.translate * m, rng)),
+    "TranslateY": lambda p, m, c, rng: op.translate_y(p, _signed(c.translate * m, rng)),
+    "Cutout": lambda p, m, c, rng: op.cutout(p, int(c.cutout * m), _place(p, rng)),
+    "SolarizeAdd": lambda p, m, c, rng: op.solarize_add(p, int(110 * m)),
 }
 NAMES = tuple(OPERATIONS)  # sixteen; a draw is a place in this order

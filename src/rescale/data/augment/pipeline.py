@@ -5,51 +5,51 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from rescale.data.augment.autoaugment import AutoAugment
-from rescale.data.augment.crops import centre_box, random_box
+from rescale.data.augment.crops import Box, centre_box, random_box
 from rescale.data.augment.randaugment import RandAugment
-from rescale.data.augment.resize import resized
+from rescale.data.augment.resize import mirrored, resized
 from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
+from rescale.data.source import Picture
 from rescale.recipes import Recipe
 
-Policy = Callable[[Image.Image, np.random.Generator], Image.Image]
+Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random crop, resize, mirror image, policy: (RGB image, rng) -> uint8 [3, R, R]."""
+    """Random crop, resize, mirror image, policy: (picture, rng) -> uint8 [3, R, R]."""
 
     resolution: int
     recipe: Recipe
     policy: Policy | None
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Tensor:
+    def __call__(self, image: Picture, rng: np.random.Generator) -> Tensor:
         recipe = self.recipe
         box = None
         if recipe.crop == "random-resized":
             area = (recipe.crop_area_min, recipe.crop_area_max)
             box = random_box(*image.size, rng, area, (recipe.crop_ratio, 1 / recipe.crop_ratio))
         box = box or centre_box(*image.size, self.resolution, recipe.eval_crop)
-        image = resized(image, box, self.resolution, recipe.interpolation)
+        pixels = seen(image, box, self.resolution, recipe.interpolation)
         if recipe.flip and rng.random() < recipe.flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return to_tensor(self.policy(image, rng) if self.policy else image)
+            pixels = mirrored(pixels)
+        return to_tensor(self.policy(pixels, rng) if self.policy else pixels)
 
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The centre, resized: (RGB image, rng, not used) -> uint8 [3, R, R]."""
+    """The centre, resized: (picture, rng, not used) -> uint8 [3, R, R]."""
 
     resolution: int
     share: float
     interpolation: str
 
-    def __call__(self, image: Image.Image, _: np.random.Generator) -> Tensor:
+    def __call__(self, image: Picture, _: np.random.Generator) -> Tensor:
         box = centre_box(*image.size, self.resolution, self.share)
-        return to_tensor(resized(image, box, self.resolution, self.interpolation))
+        return to_tensor(seen(image, box, self.resolution, self.interpolation))
 
 
 def train_transform(recipe: Recipe, resolution: int) -> TrainTransform:
@@ -74,6 +74,11 @@ def policy(recipe: Recipe, resolution: int) -> Policy | None:
     return None
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB image -> uint8 [3, H, W]; the memory stays as the image has it, channels last."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def seen(image: Picture, box: Box, resolution: int, interpolation: str) -> np.ndarray:
+    """The box of a picture, resized: uint8 [R, R, 3]. What lies below the box is not decoded."""
+    return resized(image.pixels(box.top + box.height), box, resolution, interpolation)
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """[H, W, 3] -> [3, H, W]; the memory stays as it is, channels last."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)

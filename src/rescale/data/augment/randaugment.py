@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from rescale.data.augment.levels import NAMES, Constants, apply
 
@@ -28,7 +27,7 @@ class RandAugment:
         made = Constants.made_for(self.resolution, self.small_images, TRANSLATE, CUTOUT)
         object.__setattr__(self, "constants", made)
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for choice in rng.integers(len(NAMES), size=self.layers):
-            image = apply(NAMES[choice], image, self.magnitude, self.constants, rng)
-        return image
+            pixels = apply(NAMES[choice], pixels, self.magnitude, self.constants, rng)
+        return pixels

@@ -3,26 +3,37 @@
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from rescale.data.augment.crops import Box
 
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
-
-def resized(image: Image.Image, box: Box, size: int, interpolation: str) -> Image.Image:
-    """The box of the image, `size` pixels a side; nothing outside the box is looked at.
+def resized(pixels: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
+    """The box of an image uint8 [H, W, 3], `size` pixels a side; nothing outside the box is looked at.
 
     interpolation: Pillow's `bicubic` or `bilinear`, which average over what they shrink, or `tf1-bicubic`,
-    which does not.
+    which does not. Pillow's are torch's, six times as fast: rows first, then columns, one level off where
+    the two round differently.
     """
-    if (box.width, box.height) != image.size:
-        image = image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
-    if image.size == (size, size):
-        return image
+    part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
+    if part.shape[:2] == (size, size):
+        return part.copy()
     if interpolation == "tf1-bicubic":
-        return Image.fromarray(tf1_bicubic(np.asarray(image), size))
-    return image.resize((size, size), FILTERS[interpolation])
+        return tf1_bicubic(part, size)
+    found = F.interpolate(channels_last(part), size=(size, size), mode=interpolation, antialias=True)
+    return found[0].permute(1, 2, 0).numpy()
+
+
+def mirrored(pixels: np.ndarray) -> np.ndarray:
+    """Left and right exchanged."""
+    return channels_last(pixels).flip(3)[0].permute(1, 2, 0).numpy()
+
+
+def channels_last(pixels: np.ndarray) -> Tensor:
+    """[H, W, 3] -> [1, 3, H, W] that torch knows as channels last, for which it has faster code."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(0).permute(0, 3, 1, 2)
 
 
 def tf1_bicubic(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -27,10 +27,10 @@ class TorchvisionRandAugment:
         made = RandAugment(self.layers, bin_, BINS, InterpolationMode.NEAREST, fill=[128, 128, 128])
         object.__setattr__(self, "policy", made)
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         try:
-            return self.policy(image)
+            return np.array(self.policy(Image.fromarray(pixels)))
         finally:
             torch.default_generator.set_state(before)
