@@ -8,8 +8,8 @@ normalisation, as a worker and the process that feeds from it do them.
 Equal operations: both draw two of the same fifteen (timm's, which lack cutout), evenly, apply them always
 (timm: p1) at level 10 of 10, where brightness, colour, contrast and sharpness go to 1.9, turns to 30 degrees,
 shears to .3, with nearest-neighbour geometry. Both posterize to 4 bits; timm translates by 45 % of the side,
-ours by 100 pixels. One differs: timm's solarize inverts nothing at that level, ours (as the authors') all; both
-visit every pixel. `timm-cubic` is timm as its
+ours by 100 pixels. One differs: timm's solarize inverts nothing at that level, ours (as the authors')
+all; both visit every pixel. `timm-cubic` is timm as its
 train script has it, whose geometry is bicubic as well. The limit is the decoder alone.
 """
 
