@@ -247,6 +247,18 @@ def test_what_workers_get_can_be_pickled() -> None:
     assert equal([next(again)], [next(batches(source, transform, **options))])
 
 
+def test_any_error_of_a_worker_comes_back_and_ends_them_all() -> None:
+    """One raised in the worker would be kept by the traceback, and the workers with it, until the end."""
+
+    def broken(image, rng):
+        raise ValueError("seven")
+
+    with pytest.raises(RuntimeError, match="ValueError: seven"):
+        next(batches(Numbers(64), broken, batch=8, seed=3, epoch=1, workers=2))
+    with pytest.raises(ValueError, match="seven"):
+        next(batches(Numbers(64), broken, batch=8, seed=3, epoch=1))
+
+
 LEAVES = """
 import sys
 from test_loading import Numbers, noisy, batches

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import signal
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rescale.data.source import BadImage, Batch, Picture, Source
 from rescale.errors import JobError
@@ -72,7 +73,7 @@ def bad_image_limit(images: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Maker(Dataset[Batch | JobError]):
+class _Maker(Dataset[Batch | Exception]):
     """Makes a batch of the images with given indices. limit: damaged images to pass over; 0: none."""
 
     source: Source
@@ -83,8 +84,8 @@ class _Maker(Dataset[Batch | JobError]):
     limit: int
     replace: bool
 
-    def __getitem__(self, indices: np.ndarray) -> Batch | JobError:
-        """The batch; an error is returned, because one raised in a worker would arrive as a traceback."""
+    def __getitem__(self, indices: np.ndarray) -> Batch | Exception:
+        """The batch; in a worker an error is returned: one raised there would keep the workers waiting."""
         images: list[Tensor] = []
         kept: list[int] = []
         bad: list[str] = []
@@ -98,6 +99,10 @@ class _Maker(Dataset[Batch | JobError]):
                         break
         except JobError as error:
             return error
+        except Exception:
+            if get_worker_info() is None:
+                raise
+            return RuntimeError(f"in a loading process:\n{traceback.format_exc()}")
         pixels = _stacked(images) if images else torch.empty(0, dtype=torch.uint8)
         labels = torch.from_numpy(self.labels[kept].astype(np.int64))
         return Batch(pixels, labels, torch.tensor(kept, dtype=torch.int64), tuple(bad))
@@ -153,14 +158,14 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _checked(made: Iterable[Batch | JobError], limit: int) -> Generator[Batch]:
+def _checked(made: Iterable[Batch | Exception], limit: int) -> Generator[Batch]:
     """Raise what was returned as an error; count the damaged images; leave out batches without images."""
     bad: set[str] = set()
     good = 0
     stream = iter(made)  # begins the workers
     try:
         for found in stream:
-            if isinstance(found, JobError):
+            if isinstance(found, Exception):
                 raise found
             if found.bad:
                 bad.update(found.bad)

@@ -24,11 +24,16 @@ class Classification:
 
     def inputs(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, R, R] -> normalised floats on the device, in the layout."""
-        images = images.to(self.device, non_blocking=True).to(torch.float32, memory_format=self.layout)
-        shape = (1, 3, 1, 1)
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=self.device).view(shape)
+        images = images.to(self.device, non_blocking=True)
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=self.device)
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=self.device)
-        return torch.addcmul(shift.view(shape), images, scale)
+        if self.layout == torch.contiguous_format:
+            shape = (1, 3, 1, 1)
+            return torch.addcmul(shift.view(shape), images.float().contiguous(), scale.view(shape))
+        # whole rows at once: half the time of pixels of three channels
+        rows, width = images.permute(0, 2, 3, 1).flatten(2), images.shape[3]
+        found = torch.addcmul(shift.repeat(width), rows.float(), scale.repeat(width))
+        return found.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
     def losses(self, model: nn.Module, batch: Batch, seed: int) -> dict[str, Tensor]:
         """Cross-entropy against smoothed labels; with mixup, of two images mixed by one share a batch."""

@@ -15,7 +15,7 @@ def resized(pixels: np.ndarray, box: Box, size: int, interpolation: str) -> np.n
 
     interpolation: Pillow's `bicubic` or `bilinear`, which average over what they shrink, or `tf1-bicubic`,
     which does not. Pillow's are torch's, six times as fast: rows first, then columns, one level off where
-    the two round differently.
+    the two round differently, and seldom two.
     """
     part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
     if part.shape[:2] == (size, size):
