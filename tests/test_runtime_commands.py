@@ -211,6 +211,10 @@ def test_bad_input_gets_one_line(words: list[str], message: str, device: str) ->
     assert message in str(caught.value) and len(caught.value.lines) == 1
 
 
-def test_the_made_up_settings_are_those_of_a_calibration(tmp_path, tiny) -> None:
-    calibrate(tmp_path / "device.json", "--mode", "infer", "--quick")
-    assert SETTINGS.keys() <= RuntimeModel.read(tmp_path / "device.json").settings.keys()
+def test_a_quick_calibration_warns_of_a_busy_machine(tmp_path, tiny, monkeypatch) -> None:
+    monkeypatch.setattr(calibration, "BUSY", -1.0)
+    words = ["calibrate", "--out", str(tmp_path / "device.json"), "--batch", "2", "--device", "cpu"]
+    result = CliRunner().invoke(app, [*words, "--threads", "1", "--mode", "infer", "--quick"])
+    assert result.exit_code == 0 and "calibrate again when nothing else runs" in result.stderr
+    model = RuntimeModel.read(tmp_path / "device.json")
+    assert model.settings["visits"] == 1 and SETTINGS.keys() <= model.settings.keys()

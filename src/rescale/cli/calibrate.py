@@ -1,6 +1,7 @@
 """rescale calibrate: measure this device once, so that times can be predicted."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,7 @@ def calibrate(
 
     from rescale import machine
     from rescale.bench import Protocol
-    from rescale.bench.runtime.calibration import plan_of
+    from rescale.bench.runtime import calibration
     from rescale.bench.timing import Mode
     from rescale.errors import UserError, nearest
 
@@ -59,7 +60,15 @@ def calibrate(
         threads=threads or None,
         fast=fast,
     )
-    model = _run(plan_of(protocol, modes if mode == "both" else (cast(Mode, mode),), quick=quick), out)
+    model = _run(
+        calibration.plan_of(protocol, modes if mode == "both" else (cast(Mode, mode),), quick=quick), out
+    )
+    if model.settings["others_busy_cores"] > calibration.BUSY:
+        print(
+            f"warning: other processes kept up to {model.settings['others_busy_cores']:g} cores busy; "
+            f"calibrate again when nothing else runs",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps([_summary(out, model)], indent=1))
         return
