@@ -12,8 +12,11 @@ class UserError(Exception):
     """A mistake of the user's, known before work begins: one clear line each, exit code 2."""
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
+        super().__init__(*lines)
         self.lines: Sequence[str] = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class JobError(Exception):

@@ -23,6 +23,7 @@ def choose_for_run(
     resolved: Resolved,
     images: int,
     settings: Settings,
+    processes: int = 1,
     *,
     precision: str,
     ask: Ask = ask_once,
@@ -30,19 +31,19 @@ def choose_for_run(
     """The recipe and settings of a run with the fast mode and, where precision is auto, the precision that a
     short measurement finds; as they were where measuring would not pay.
 
-    images: in the training set. precision: the recipe's before it was resolved. Raises JobError where the
+    images: in the training set. processes: that share each batch. precision: the recipe's before it was resolved. Raises JobError where the
     model runs in no mode.
     """
     recipe = resolved.recipe
     protocol = Protocol(
-        batch=recipe.batch // recipe.accumulate,
+        batch=recipe.batch // (recipe.accumulate * processes),
         device=settings.device,
         precision=recipe.precision,
         threads=settings.threads or None,
         warmup=2,
         repeats=5,
     )
-    if not worth_measuring(model, recipe, images, settings, protocol):
+    if not worth_measuring(model, recipe, images // processes, settings, protocol):
         return resolved, settings
     precisions: list[Precision] = [recipe.precision]
     if precision == "auto":

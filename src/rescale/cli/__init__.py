@@ -1,6 +1,9 @@
 """The command line: parses, calls, prints. Heavy imports sit inside the commands."""
 
+import os
 import sys
+import time
+from typing import NoReturn
 
 from rescale.errors import JobError, UserError
 
@@ -12,9 +15,16 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        for line in error.lines:
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        _end(2, *(f"error: {line}" for line in error.lines))
     except JobError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(1, f"stopped: {error}")
+
+
+def _end(code: int, *lines: str) -> NoReturn:
+    """Say why, and end. Of torchrun's processes on a machine the first says it, whereupon torchrun ends the
+    others, which wait for that."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(10)
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.exit(code)

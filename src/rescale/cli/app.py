@@ -1,5 +1,6 @@
 """The commands by name."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from rescale.cli import (
     train,
     weights,
 )
+from rescale.errors import UserError
 
 app = typer.Typer(
     name="rescale",
@@ -32,6 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def _about(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
@@ -39,6 +42,8 @@ def _about(
 
         print(f"rescale {installed('rescale')}")
         raise typer.Exit
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "train":
+        raise UserError(f"torchrun is for rescale train; run rescale {context.invoked_subcommand} without it")
 
 
 study = typer.Typer(help="Many runs, compared.", no_args_is_help=True, rich_markup_mode=None)

@@ -34,18 +34,22 @@ def train(
             "with +compile, +graphs, +recompute."
         ),
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0: its share of cores.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: load in this one.")] = 0,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
     eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
     on_bad_image: Annotated[
         str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")
     ] = "raise",
+    sync_bn: Annotated[
+        bool, typer.Option("--sync-bn", help="Under torchrun: batch norm sees the images of all processes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network by a recipe, into a run folder that can be stopped and resumed exactly.
 
     Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
+    With several GPUs: torchrun --nproc-per-node 4 -m rescale train ..., the rest as ever.
     """
     from functools import partial
 
@@ -55,7 +59,7 @@ def train(
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import with_changes
-    from rescale.training import Settings
+    from rescale.training import Settings, is_first_process
     from rescale.training import resume as go_on
     from rescale.training import train as begin
 
@@ -80,11 +84,14 @@ def train(
             save_minutes=save_minutes,
             eval_epochs=eval_epochs,
             on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+            sync_bn=sync_bn,
             fast=str(USUAL) if fast == "auto" else fast,
         )
         chosen = with_changes(recipe_named(recipe), changes or [])
         choose = partial(choose_for_run, precision=chosen.precision) if fast == "auto" else None
         run = begin(model_named(model), chosen, data, out, seed=seed, settings=settings, choose=choose)
+    if not is_first_process():
+        return
     result = run.result or {}
     if as_json:
         print(json.dumps([result], indent=1))

@@ -31,6 +31,7 @@ def batches(
     seed: int,
     epoch: int,
     skip: int = 0,
+    share: tuple[int, int] = (0, 1),
     workers: int = 0,
     shuffle: bool = True,
     drop_last: bool = True,
@@ -39,7 +40,8 @@ def batches(
     """An epoch's batches from number `skip` on; the same bytes for any number of workers.
 
     The order is a function of (seed, epoch), each image's randomness of (seed, epoch, index). Nothing is
-    decoded for the batches before `skip`. transform must not keep the generator it is given.
+    decoded for the batches before `skip`. share: (k, n) gives part k of each batch's n near-equal parts, for
+    one of n processes; an empty part gives no batch. transform must not keep the generator it is given.
 
     A damaged image raises JobError, which names it. With on_bad_image="skip" it is named in Batch.bad
     instead and, in training (shuffle), replaced by the next good image of the source, so that a batch
@@ -49,10 +51,11 @@ def batches(
     indices = order(len(source), seed, epoch) if shuffle else np.arange(len(source))
     stop = len(indices) - len(indices) % batch if drop_last else len(indices)
     chunks = [indices[i : min(i + batch, stop)] for i in range(skip * batch, stop, batch)]
+    chunks = [np.array_split(chunk, share[1])[share[0]] for chunk in chunks]
     limit = bad_image_limit(len(source)) if on_bad_image == "skip" else 0
     maker = _Maker(source, source.labels, transform, seed, epoch, limit, replace=shuffle)
     made = _in_workers(maker, chunks, workers) if workers else map(maker.__getitem__, chunks)
-    stream = _checked(made, limit)
+    stream = _checked(made, limit, whole=share[1] == 1)
     _STREAMS.add(stream)
     return stream
 
@@ -124,7 +127,7 @@ class _Maker(Dataset[Batch | Exception]):
             if not self.limit:
                 raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
             bad.append(str(error))
-            _check_limit(bad, self.limit)
+            check_limit(bad, self.limit)
             return None
 
 
@@ -158,8 +161,11 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _checked(made: Iterable[Batch | Exception], limit: int) -> Generator[Batch]:
-    """Raise what was returned as an error; count the damaged images; leave out batches without images."""
+def _checked(made: Iterable[Batch | Exception], limit: int, whole: bool) -> Generator[Batch]:
+    """Raise what was returned as an error; count the damaged images; leave out batches without images.
+
+    whole: these are all batches there are, not a share, so that one good image at least is among them.
+    """
     bad: set[str] = set()
     good = 0
     stream = iter(made)  # begins the workers
@@ -169,11 +175,11 @@ def _checked(made: Iterable[Batch | Exception], limit: int) -> Generator[Batch]:
                 raise found
             if found.bad:
                 bad.update(found.bad)
-                _check_limit(bad, limit)
+                check_limit(bad, limit)
             good += len(found.labels)
             if len(found.labels):
                 yield found
-        if bad and not good:
+        if whole and bad and not good:
             raise JobError(f"none of the images can be read; one of them: {min(bad)}")
     finally:
         del stream  # ends the workers now; a traceback could keep them waiting
@@ -189,7 +195,8 @@ def _close_streams() -> None:
         stream.close()
 
 
-def _check_limit(bad: Iterable[str], limit: int) -> None:
+def check_limit(bad: Iterable[str], limit: int) -> None:
+    """Give a source up, with a JobError, where more than `limit` different images are damaged."""
     found = set(bad)
     if len(found) > limit:
         raise JobError(

@@ -1,5 +1,6 @@
 """What a batch, a loss and a metric are. The one training loop knows a task only through this."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -10,10 +11,13 @@ __all__ = ["Classification", "Metric", "Task"]
 
 
 class Metric(Protocol):
-    """Sums over a data set. They add up over batches (and over processes), and become figures at the end."""
+    """Sums over a data set. They add up over batches and over processes, and become figures at the end."""
 
     def update(self, model: nn.Module, batch: Any) -> None:
         """Add one batch."""
+
+    def combine(self, gather: Callable[[Any], list[Any]]) -> None:
+        """Add what other processes found; `gather` gives everyone's value for one's own."""
 
     def compute(self) -> dict[str, float]:
         """The figures so far, by name."""

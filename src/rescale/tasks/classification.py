@@ -1,6 +1,8 @@
 """Image classification: one label an image, cross-entropy with label smoothing, top-1 and top-5."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 
 from rescale.data import Batch
 from rescale.data.augment import mixup
+from rescale.errors import JobError
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,15 @@ class TopK:
         sums = [torch.tensor(float(len(labels))), best[:, 0].sum(), best.any(1).sum(), loss]
         self.sums += torch.stack([value.double().cpu() for value in sums])
 
+    def combine(self, gather: Callable[[Any], list[Any]]) -> None:
+        """Add the sums of all processes up."""
+        self.sums = torch.stack(gather(self.sums)).sum(0)
+
     def compute(self) -> dict[str, float]:
-        """top1 and top5 in percent, loss in nats, images."""
+        """top1 and top5 in percent, loss in nats, images. JobError where there was no image."""
         images, first, five, loss = self.sums.tolist()
+        if not images:
+            raise JobError("no image to judge the model on can be read")
         return {
             "top1": 100 * first / images,
             "top5": 100 * five / images,

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from rescale.recipes import Recipe, Resolved, resolve
 from rescale.tasks import Classification
 from rescale.training.evaluate import evaluate
 from rescale.training.loop import Job, Stopped
+from rescale.training.processes import Processes, join
 from rescale.training.run import FORMAT, Run, Settings, check_new
 from rescale.training.stop import StopRequest
 
-# From a model, its resolved recipe, the number of training images and the settings: the last two, faster.
-Choose = Callable[[Network | External, Resolved, int, Settings], tuple[Resolved, Settings]]
+# From a model, its resolved recipe, the number of training images, the settings and the number of processes:
+# recipe and settings, faster.
+Choose = Callable[[Network | External, Resolved, int, Settings, int], tuple[Resolved, Settings]]
 
 
 def train(
@@ -42,52 +45,79 @@ def train(
 
     The head gets the data's classes. Everything that can be known to be wrong is a UserError before
     training; a JobError on the way leaves a folder that `resume` goes on with. choose: gives the run's
-    precision and fast mode, once all is checked.
+    precision and fast mode, once all is checked. Under torchrun its processes share each batch, and the first
+    of them writes.
     """
-    out = Path(out)
-    check_new(out)
+    processes = join()
+    return processes.together(
+        lambda: _begin(model, recipe, data, Path(out), seed, settings, choose, quiet, processes)
+    )
+
+
+def _begin(
+    model: Network | External,
+    recipe: Recipe | Resolved,
+    data: Data | str,
+    out: Path,
+    seed: int,
+    settings: Settings,
+    choose: Choose | None,
+    quiet: bool,
+    processes: Processes,
+) -> Run:
+    processes.from_first(lambda: check_new(out))
     check_mode(model, FastMode.parse(settings.fast), settings.device)
+    settings = replace(settings, threads=settings.threads or processes.share_of_cores())
+    device = processes.take_device(settings.device)
     if not isinstance(recipe, Resolved):
-        recipe = resolve(recipe, model, native_bf16=machine.native_bf16(settings.device))
+        recipe = resolve(recipe, model, native_bf16=machine.native_bf16(device))
     if isinstance(data, str):
         data = open_data(data, on_bad_image=settings.on_bad_image, minival=float(recipe.recipe.minival))
     model = model.with_classes(len(data.classes))
-    check_batch(recipe.recipe, len(data.train))
+    check_batch(recipe.recipe, len(data.train), processes.count)
     if choose is not None:
-        recipe, settings = choose(model, recipe, len(data.train), settings)
+        given = (model, recipe, len(data.train), settings, processes.count)
+        recipe, settings = processes.from_first(lambda: choose(*given))
     facts = {
         "format": FORMAT,
         "identity": identity(model, recipe.recipe, data, seed),
         "seed": seed,
         "data": data.spec,
         "data_digest": data.digest,
-        "settings": asdict(settings) | {"threads": settings.threads or machine.cores()},
+        "settings": asdict(settings),
+        "processes": processes.count,
         "notes": list(recipe.notes),
-        "machine": machine.describe(settings.device),
+        "machine": machine.describe(device),
     }
-    run = Run.create(out, model, recipe, data.manifest(), facts)
-    return _go_on(run, data, quiet)
+    run = processes.from_first(lambda: Run.create(out, model, recipe, data.manifest(), facts))
+    return _go_on(run, data, quiet, processes)
 
 
 def resume(path: str | Path, *, quiet: bool = False) -> Run:
     """Go on with a run from its newest whole checkpoint; a finished run is returned as it is."""
-    run = Run.open(Path(path))
-    if run.result is not None:
+    processes = join()
+    return processes.together(lambda: _reopen(Path(path), quiet, processes))
+
+
+def _reopen(path: Path, quiet: bool, processes: Processes) -> Run:
+    run = processes.from_first(lambda: Run.open(path))
+    if processes.from_first(lambda: run.result is not None):
         return run
-    facts = run.facts
+    facts, recipe, manifest = processes.from_first(lambda: (run.facts, run.recipe, run.data))
     if facts["format"] != FORMAT:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads {FORMAT}")
     settings = facts["settings"]
-    data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=float(run.recipe.minival))
+    data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
             f"{path}: the data in {facts['data']} is not what the run began with: "
-            f"{_difference(run.data, data.manifest())}; put it back, or start a new run"
+            f"{_difference(manifest, data.manifest())}; put it back, or start a new run"
         )
-    return _go_on(run, data, quiet)
+    check_batch(recipe, len(data.train), processes.count)
+    return _go_on(run, data, quiet, processes)
 
 
-def check_batch(recipe: Recipe, images: int) -> None:
+def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
     """Refuse a batch that the data cannot fill, or that cannot be split as asked."""
     if recipe.batch > images:
         raise UserError(
@@ -98,6 +128,12 @@ def check_batch(recipe: Recipe, images: int) -> None:
         raise UserError(
             f"batch {recipe.batch} cannot be taken in {recipe.accumulate} equal parts; change accumulate"
         )
+    if recipe.batch % (parts := recipe.accumulate * processes):
+        raise UserError(
+            f"batch {recipe.batch} cannot be shared equally by {processes} processes"
+            f"{f' in {recipe.accumulate} micro-batches each' * (recipe.accumulate > 1)}; "
+            f"use --set batch={max(1, recipe.batch // parts) * parts}"
+        )
 
 
 def identity(model: Network | External, recipe: Recipe, data: Data, seed: int) -> str:
@@ -107,9 +143,11 @@ def identity(model: Network | External, recipe: Recipe, data: Data, seed: int) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _go_on(run: Run, data: Data, quiet: bool) -> Run:
-    with run.lock(), StopRequest() as stop:
-        job = Job(run, data, stop, quiet)
+def _go_on(run: Run, data: Data, quiet: bool, processes: Processes) -> Run:
+    with ExitStack() as held:
+        processes.from_first(lambda: held.enter_context(run.lock()))
+        stop = held.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
+        job = Job(run, data, stop, quiet, processes)
         with job.display:
             try:
                 job.start()

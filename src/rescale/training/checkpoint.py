@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -54,25 +54,35 @@ def save(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:
         shutil.rmtree(old)
 
 
-def restore(folder: Path, stepper: Stepper) -> tuple[dict[str, Any] | None, list[str]]:
-    """Load the newest whole checkpoint into the stepper.
+class Found(NamedTuple):
+    """A checkpoint read: its state (None where there is none), its tensors by part and name, and one line
+    for each broken one that was passed over."""
 
-    Returns its state (None where there is none) and one line for each broken one that was passed over.
-    """
-    broken = []
+    state: dict[str, Any] | None
+    parts: dict[str, dict[str, Tensor]]
+    broken: list[str]
+
+
+def newest(folder: Path) -> Found:
+    """Read the newest whole checkpoint."""
+    broken: list[str] = []
     for path in _found(folder):
         try:
             state, parts = _read(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             broken.append(f"{path}: passed over, {' '.join(str(error).split()) or type(error).__name__}")
             continue
-        stepper.model.load_state_dict(parts["model"])
-        _load_optimizer(stepper.optimizer, parts["optimizer"], state["optimizer"])
-        if stepper.average is not None:
-            stepper.average.load_state_dict(parts["average"])
-        stepper.scaler.load_state_dict(state["scaler"])
-        return state, broken
-    return None, broken
+        return Found(state, parts, broken)
+    return Found(None, {}, broken)
+
+
+def load(stepper: Stepper, state: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Put a checkpoint's tensors into the stepper."""
+    stepper.model.load_state_dict(parts["model"])
+    _load_optimizer(stepper.optimizer, parts["optimizer"], state["optimizer"])
+    if stepper.average is not None:
+        stepper.average.load_state_dict(parts["average"])
+    stepper.scaler.load_state_dict(state["scaler"])
 
 
 def _found(folder: Path) -> list[Path]:

@@ -1,11 +1,12 @@
 """The training loop. Epoch, position and all randomness follow from one number, the steps taken."""
 
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from rescale import machine
 from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
+from rescale.data.loading import bad_image_limit, check_limit
 from rescale.errors import JobError
 from rescale.fast import FastMode
 from rescale.files import atomic, write_json
@@ -22,6 +24,7 @@ from rescale.training import checkpoint
 from rescale.training.assemble import assemble
 from rescale.training.evaluate import evaluate
 from rescale.training.mirror import TensorBoard
+from rescale.training.processes import ALONE, Processes, told
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.step import StepResult
@@ -32,6 +35,14 @@ BEST = "best.safetensors"
 
 class Stopped(JobError):
     """A signal asked the run to stop; it was saved."""
+
+
+class Word(NamedTuple):
+    """What a process has to say before a step: it failed, was asked to stop, or met damaged images."""
+
+    error: JobError | None
+    asked: str
+    bad: tuple[str, ...]
 
 
 @dataclass
@@ -75,37 +86,59 @@ class Position:
 
 
 class Job:
-    """One process's work on one run: the parts, made once, and the loop over them."""
+    """One process's work on one run: the parts, made once, and the loop over them.
 
-    def __init__(self, run: Run, data: Data, stop: StopRequest, quiet: bool) -> None:
-        facts = run.facts
+    All processes do the same on their shares of the batches; the first alone writes and speaks.
+    """
+
+    def __init__(
+        self, run: Run, data: Data, stop: StopRequest, quiet: bool, processes: Processes = ALONE
+    ) -> None:
+        facts, recipe, self.described = processes.from_first(lambda: (run.facts, run.recipe, run.model))
         self.run, self.data, self.stop, self.seed = run, data, stop, facts["seed"]
-        self.settings = Settings(**facts["settings"])
-        self.recipe, self.described = run.recipe, run.model
+        self.settings, self.recipe, self.processes = Settings(**facts["settings"]), recipe, processes
+        self.began_with = facts.get("processes", 1)
         machine.keep_memory()
-        machine.set_threads(self.settings.threads)
-        recipe, device = self.recipe, self.settings.device
-        task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, device)
+        as_before = self.began_with == processes.count
+        machine.set_threads(self.settings.threads if as_before else processes.share_of_cores())
+        self.device = processes.take_device(self.settings.device)
+        task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, self.device)
         self.steps = len(data.train) // recipe.batch
         mode = FastMode.parse(self.settings.fast)
         self.stepper, self.not_applied = assemble(
-            self.described, recipe, task, self.steps, seed=self.seed, mode=mode
+            self.described,
+            recipe,
+            task,
+            self.steps,
+            seed=self.seed,
+            mode=mode,
+            processes=processes,
+            sync_bn=self.settings.sync_bn,
         )
         self.model, self.average, self.task = self.stepper.model, self.stepper.average, self.stepper.task
         self.at = Position()
         self.log_steps = self.settings.log_steps or max(1, self.steps // 10)
-        self.display = Display(self.described.name, recipe.epochs, self.steps, quiet)
+        self.display = Display(self.described.name, recipe.epochs, self.steps, quiet or not processes.first)
+        self.mirror: TensorBoard | None = None
 
     def start(self) -> None:
         """Go to where the newest checkpoint is, or to the beginning."""
-        state, broken = checkpoint.restore(self.run.path / "checkpoints", self.stepper)
+        folder = self.run.path / "checkpoints"
+        state, parts, broken = self.processes.from_first(lambda: checkpoint.newest(folder))
         for line in (*broken, *(self.not_applied if state is None else ())):
             self.display.note(line)
         if state is not None:
+            checkpoint.load(self.stepper, state, parts)
             self.at = Position(**state["position"])
             self.display.note(f"{self.run.path}: going on from step {self.at.step}")
-        self.run.rewind(self.at.step, self.at.evaluated)
-        self.mirror = TensorBoard(self.run.path / "tensorboard", self.at.step)
+            if self.began_with != self.processes.count:
+                self.display.note(
+                    f"now {self.processes.count} processes, at the beginning {self.began_with}: the end will "
+                    f"be close, not equal"
+                )
+        if self.processes.first:
+            self.run.rewind(self.at.step, self.at.evaluated)
+            self.mirror = TensorBoard(self.run.path / "tensorboard", self.at.step)
         self.saved = self.clock = time.monotonic()
 
     def train(self) -> None:
@@ -123,8 +156,7 @@ class Job:
         stream = self.load(self.data.train, epoch, skip=position * self.recipe.accumulate)
         for _ in range(position, self.steps):
             began = time.monotonic()
-            taken = list(islice(stream, self.recipe.accumulate))
-            self.note_bad(taken)
+            taken = self.take(stream, self.recipe.accumulate)
             result = self.stepper(taken, self.at.step)
             self.at.add(result, time.monotonic() - began)
             self.display.step(self.at.step, result, self.at.images / self.at.elapsed)
@@ -132,7 +164,6 @@ class Job:
                 self.at.train = self.at.row(result, epoch + 1)
                 self.log(self.at.train)
             self.save_if_due()
-            self.check()
 
     def evaluate(self, epoch: int) -> None:
         """After `epoch` epochs: judge raw and averaged weights, where it is time to."""
@@ -153,9 +184,11 @@ class Job:
         """Figures on a data set with the raw weights and, where there are such, the averaged ones."""
 
         def judge() -> dict[str, float]:
-            stream = self.noting(self.load(source, None))
-            options = {"device": self.settings.device, "precision": self.recipe.precision}
-            return evaluate(self.model, self.task, stream, check=self.check, **options)
+            precision, processes = self.recipe.precision, self.processes
+            stream = self.shares(source)
+            return evaluate(
+                self.model, self.task, stream, device=self.device, precision=precision, processes=processes
+            )
 
         found = {"raw": judge()}
         if self.average is not None:
@@ -170,9 +203,10 @@ class Job:
             self.load_best()
         if self.data.minival is not None:
             final = {"epoch": final["epoch"], "on": "val", **self.figures(self.data.val)}
-        self.save_weights()
-        self.save()
-        write_json(self.run.path / "result.json", self.result(final))
+        if self.processes.first:
+            self.save_weights()
+            self.save()
+            write_json(self.run.path / "result.json", self.result(final))
 
     def result(self, final: dict[str, Any]) -> dict[str, Any]:
         """What the run came to."""
@@ -203,7 +237,9 @@ class Job:
         }
 
     def load(self, source: Source, epoch: int | None, skip: int = 0) -> Iterator[Batch]:
-        """Micro-batches: an epoch's augmented training images, or (None) all images in their order."""
+        """This process's share of the micro-batches: an epoch's augmented training images, or (None) all
+        images in their order."""
+        self.bad, self.bad_limit = set[str](), bad_image_limit(len(source))
         transform = eval_transform if epoch is None else train_transform
         return batches(
             source,
@@ -212,23 +248,51 @@ class Job:
             seed=self.seed,
             epoch=epoch or 0,
             skip=skip,
+            share=(self.processes.rank, self.processes.count),
             workers=self.settings.workers,
             shuffle=epoch is not None,
             drop_last=epoch is not None,
             on_bad_image=self.settings.on_bad_image,
         )
 
-    def note_bad(self, taken: Iterable[Batch]) -> None:
-        """Remember and name the damaged images that were passed over."""
-        for line in (line for batch in taken for line in batch.bad if line not in self.at.bad_images):
-            self.at.bad_images.append(line)
-            self.display.note(f"skipped: {line}")
+    def take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
+        """The next `count` batches, once all processes have theirs; fewer at the stream's end.
 
-    def noting(self, stream: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, their damaged images noted."""
-        for batch in stream:
-            self.note_bad((batch,))
-            yield batch
+        Raises, in all of them alike, where one cannot go on (JobError) or was asked to stop (Stopped).
+        """
+        error, taken = self.processes.deserted, []
+        try:
+            taken = list(islice(stream, count))
+        except JobError as raised:
+            error = raised
+        mine = Word(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
+        words = self.processes.news(mine if any(mine) else None)
+        for word in words:
+            if word.error:
+                raise told(word.error)
+            self.note_bad(word.bad)
+        for word in words:
+            if word.asked:
+                raise Stopped(
+                    f"{word.asked}: stopped and saved at step {self.at.step}; "
+                    f"go on with: rescale train --resume {self.run.path}"
+                )
+        return taken
+
+    def shares(self, source: Source) -> Iterator[Batch]:
+        """This process's batches of a data set to judge on; as many are asked for in every process."""
+        stream = self.load(source, None)
+        for _ in range(math.ceil(len(source) * self.recipe.accumulate / self.recipe.batch)):
+            yield from self.take(stream, 1)
+
+    def note_bad(self, lines: tuple[str, ...]) -> None:
+        """Remember and name the damaged images that were passed over; JobError where they are too many."""
+        self.bad.update(lines)
+        for line in lines:
+            if line not in self.at.bad_images:
+                self.at.bad_images.append(line)
+                self.display.note(f"skipped: {line}")
+        check_limit(self.bad, self.bad_limit)
 
     def save_weights(self) -> None:
         """Write the reported weights: the averaged ones where there are such."""
@@ -240,6 +304,8 @@ class Job:
 
     def save_best(self) -> None:
         """Keep raw and averaged weights as they are now."""
+        if not self.processes.first:
+            return
         parts = {"model": self.model.state_dict()}
         if self.average is not None:
             parts["average"] = self.average.state_dict()
@@ -249,20 +315,13 @@ class Job:
     def load_best(self) -> None:
         """Go back to the weights that `save_best` kept."""
         parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
-        for name, tensor in load_file(self.run.path / BEST).items():
+        flat = self.processes.from_first(lambda: load_file(self.run.path / BEST))
+        for name, tensor in flat.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         self.model.load_state_dict(parts["model"])
         if self.average is not None:
             self.average.load_state_dict(parts["average"])
-
-    def check(self) -> None:
-        """Raise where a signal asked to stop."""
-        if self.stop.asked:
-            raise Stopped(
-                f"{self.stop.asked}: stopped and saved at step {self.at.step}; "
-                f"go on with: rescale train --resume {self.run.path}"
-            )
 
     def save_if_due(self) -> None:
         """Save where the last checkpoint is old enough."""
@@ -271,6 +330,8 @@ class Job:
 
     def save(self) -> None:
         """Write a checkpoint now."""
+        if not self.processes.first:
+            return
         self.tick()
         state = {"step": self.at.step, "position": asdict(self.at)}
         checkpoint.save(self.run.path / "checkpoints", self.stepper, state)
@@ -278,7 +339,8 @@ class Job:
 
     def close(self) -> None:
         """Write what is still waiting."""
-        self.mirror.close()
+        if self.mirror:
+            self.mirror.close()
 
     def tick(self) -> None:
         """Add the time since the last tick."""
@@ -288,8 +350,9 @@ class Job:
 
     def log(self, row: dict[str, Any]) -> None:
         """A row of metrics, to both places."""
-        self.run.log(row)
-        self.mirror.log(row)
+        if self.mirror:  # in the first process
+            self.run.log(row)
+            self.mirror.log(row)
 
 
 def reported(row: dict[str, Any]) -> dict[str, Any]:

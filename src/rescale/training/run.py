@@ -28,9 +28,11 @@ FORMAT = 1  # of the folder; counts up when an older version could not read it
 class Settings:
     """How a run is carried out. Stored with it and used again on resume; none changes what is trained.
 
-    threads: CPU threads, 0 for all cores. workers: loading processes. save_minutes: between checkpoints.
+    threads: CPU threads, 0 for all cores; workers: that load images; both of each process of torchrun, of
+    which threads 0 shares the cores out. save_minutes: between checkpoints.
     eval_epochs: between evaluations; the last epoch always has one. log_steps: between rows of training
     metrics, 0 for ten an epoch. fast: a `FastMode` in words; fast_because: why it was chosen, for readers.
+    sync_bn: batch norm sees the images of all processes, not only its own.
     """
 
     device: str = "cpu"
@@ -42,6 +44,7 @@ class Settings:
     on_bad_image: str = "raise"
     fast: str = "channels_last"
     fast_because: str = ""
+    sync_bn: bool = False
 
 
 @dataclass(frozen=True)

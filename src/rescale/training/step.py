@@ -15,12 +15,14 @@ from rescale.recipes.averaging import Average
 from rescale.recipes.optimizers import make_optimizer
 from rescale.recipes.schedule import learning_rate
 from rescale.tasks import Task
+from rescale.training.norms import average_statistics, own_norms
+from rescale.training.processes import ALONE, Processes
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class StepResult(NamedTuple):
-    """What one step did. loss: mean over its images. correct: of `images`, how many were right."""
+    """What one step did, in all processes. loss: mean over its images. correct: how many of `images`."""
 
     loss: float
     correct: int
@@ -33,8 +35,9 @@ class Stepper:
     """Holds what an optimizer step needs and does one at a time; `assemble` makes it.
 
     The state that a checkpoint keeps is the model's, the optimizer's, the average's and the scaler's;
-    all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step).
-    executed: what is called for the model's outputs: the model, or a compiled form of the same weights.
+    all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step, micro-batch,
+    process). executed: what is called for the model's outputs: the model, or a compiled or parallel form of
+    the same weights. After a step the model is the same in all processes, batch norm's statistics too.
     """
 
     def __init__(
@@ -45,17 +48,20 @@ class Stepper:
         recipe: Recipe,
         steps_per_epoch: int,
         seed: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
         self.model, self.executed, self.task, self.recipe = model, executed, task, recipe
         self.optimizer = make_optimizer(model, recipe)
         self.average = Average(model, recipe.ema, ramp=recipe.ema_ramp) if recipe.ema else None
         self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, task.device
+        self.processes = processes
+        self.norms = own_norms(model) if processes.connected else []
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         kind = task.device.split(":", maxsplit=1)[0]
         self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
 
     def __call__(self, batches: Sequence[Any], step: int) -> StepResult:
-        """Take step number `step` (from 0) on `recipe.accumulate` micro-batches.
+        """Take step number `step` (from 0) on this process's share of `recipe.accumulate` micro-batches.
 
         Raises JobError before the update if the loss or a gradient is not finite.
         """
@@ -65,20 +71,28 @@ class Stepper:
             group["lr"] = lr
         loss, correct, images = 0.0, 0, 0
         for i, batch in enumerate(batches):
-            seed = seed_of(self.seed, step, i)
+            seed = seed_of(self.seed, step, i, self.processes.rank)  # a last 0 changes nothing
             torch.default_generator.manual_seed(seed)
             if self.device.startswith("cuda"):
                 torch.cuda.manual_seed(seed)
-            with autocast(self.device, self.recipe.precision):
-                found = self.task.losses(self.executed, batch, seed)
-            self.scaler.scale(found["loss"] / len(batches)).backward()
+            with self.processes.reducing(self.executed, last=i == len(batches) - 1):
+                with autocast(self.device, self.recipe.precision):
+                    found = self.task.losses(self.executed, batch, seed)
+                self.scaler.scale(found["loss"] / len(batches)).backward()
             loss += float(found["loss"].detach()) / len(batches)
             correct += int(found["correct"])
             images += len(batch.labels)
+        loss, correct, images = self._totals(loss, correct, images)
         norm = self._update(loss, step)
+        average_statistics(self.norms)
         if self.average is not None:
             self.average.update(step + 1)
         return StepResult(loss, correct, images, lr, norm)
+
+    def _totals(self, loss: float, correct: int, images: int) -> tuple[float, int, int]:
+        """The step's figures over all processes, whose shares are equal."""
+        loss, *counts = self.processes.sums(loss, correct, images)
+        return loss / self.processes.count, int(counts[0]), int(counts[1])
 
     def _update(self, loss: float, step: int) -> float:
         """Clip, check, step; returns the norm of the gradient before clipping."""

@@ -1,15 +1,22 @@
 """SIGTERM and Ctrl-C ask a run to save and stop; a second one ends it at once."""
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While entered, remembers the first signal's name in `asked`; the second finds the default handler."""
+    """While entered, remembers the first signal's name in `asked`; the second does what it does by default.
 
-    def __init__(self) -> None:
-        self.asked = ""
+    patience: seconds in which a further signal counts as the first: torchrun hands on what it is sent, which
+    its processes may have been sent too.
+    """
+
+    def __init__(self, patience: float = 0.0) -> None:
+        self.asked, self.patience = "", patience
+        self._since = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -24,6 +31,8 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.asked = signal.Signals(number).name
-        for again in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(again, signal.SIG_DFL)
+        if not self.asked:
+            self.asked, self._since = signal.Signals(number).name, time.monotonic()
+        elif time.monotonic() - self._since >= self.patience:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

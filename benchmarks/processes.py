@@ -1,0 +1,162 @@
+"""How much faster does the real loop train in two processes than in one, on this machine, at the same batch?
+
+On CPUs one process has all cores, two share them, so at best little is lost to the gradients' exchange; on
+GPUs each process has one. A contender is torchrun with the loop inside: epochs alternate, and while one
+contender trains the other waits. Images/s, loading left out: batches lie ready.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import compare, finish
+
+CASES = {"small": ("resnetrs26x0.25@32", 64), "large": ("resnetrs50@160", 16)}  # network, global batch
+STEPS = {"small": 20, "large": 2}
+
+
+class Contender:
+    """torchrun on some processes, which train an epoch when a file appears and write how long it took.
+
+    torchrun gives its processes no standard input.
+    """
+
+    def __init__(self, folder: Path, processes: int, case: str) -> None:
+        self.folder, self.asked = folder, 0
+        folder.mkdir()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--nproc-per-node", str(processes), __file__, "--serve", str(folder), "--case", case),
+            ],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def epoch(self) -> float:
+        """Seconds of one epoch in the first process."""
+        self.asked += 1
+        (self.folder / f"go{self.asked}").touch()
+        answer = self.folder / f"took{self.asked}"
+        while not answer.is_file():
+            if self.process.poll() is not None:
+                sys.exit("a contender has ended")
+            time.sleep(0.02)
+        return json.loads(answer.read_text())
+
+    def end(self) -> None:
+        """Let it go."""
+        (self.folder / "end").touch()
+        self.process.wait()
+
+
+def serve(folder: Path, case: str) -> None:
+    """Be one process of a contender."""
+    from rescale import machine
+    from rescale.data import Batch, open_data
+    from rescale.families import network
+    from rescale.recipes import recipe, resolve
+    from rescale.training import Run, Settings
+    from rescale.training.loop import Job
+    from rescale.training.processes import join
+    from rescale.training.stop import StopRequest
+
+    class Fed(Job):
+        """The loop as it is, its batches lying ready."""
+
+        ready: list[Batch]
+
+        def load(self, *_: Any, **__: Any) -> Iterator[Batch]:
+            return iter(self.ready)
+
+    processes = join()
+    name, batch = CASES[case]
+    net, data = network(name), open_data("digits")
+    net = net.with_classes(len(data.classes))
+    chosen = resolve(
+        recipe("resnet-rs", epochs=10**6, batch=batch, minival=0.0, keep_best=False, augment="none"),
+        net,
+        native_bf16=machine.native_bf16(machine.default_device()),
+    )
+    settings = Settings(machine.default_device(), processes.share_of_cores(), save_minutes=1e9)
+    facts = {"seed": 0, "settings": asdict(settings), "data": data.spec, "notes": []}
+    facts["processes"] = processes.count
+    run = processes.from_first(
+        lambda: Run.create(folder / "run", net, chosen, data.manifest(), facts)  # type: ignore[arg-type]
+    )
+    job = Fed(run, data, StopRequest(), quiet=True, processes=processes)
+    stream = Job.load(job, data.train, 0)
+    job.ready = [next(stream) for _ in range(STEPS[case])]
+    job.steps = job.stepper.steps_per_epoch = len(job.ready)
+    job.start()
+    asked = 0
+    while True:
+        asked += 1
+        while not (go := (folder / f"go{asked}").is_file()) and not (folder / "end").is_file():
+            time.sleep(0.005)
+        if not go:
+            return
+        processes.news(None)
+        began = time.perf_counter()
+        job.train_epoch(job.at.step // job.steps, 0)
+        processes.news(None)
+        if processes.first:
+            answer = folder / f"took{asked}"
+            answer.with_suffix(".part").write_text(json.dumps(time.perf_counter() - began))
+            answer.with_suffix(".part").replace(answer)
+
+
+def measure(case: str, rounds: int, folder: Path) -> dict[str, list[float]]:
+    """Images/s of one and of two processes, alternating, after one epoch each to warm up."""
+    contenders = {f"{n}": Contender(folder / f"{case}-{n}", n, case) for n in (2, 1)}
+    images = CASES[case][1] * STEPS[case]
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_ in range(rounds + 1):
+        for name, contender in contenders.items():
+            seconds = contender.epoch()
+            if round_:
+                found[name].append(images / seconds)
+    for contender in contenders.values():
+        contender.end()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the small network alone, under 50 s")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=CASES, default="small", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve:
+        serve(asked.serve, asked.case)
+        return
+    import torch
+
+    gpus = torch.cuda.device_count()
+    ideal = 2 if gpus > 1 else 1  # of two processes against one: twice the GPUs, or the same cores
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in ["small"] if asked.quick else list(CASES):
+            found = measure(case, 5 if asked.quick else 12, Path(folder))
+            # compare takes times: seconds an image
+            seconds = {name: [1 / value for value in values] for name, values in found.items()}
+            result = compare(str(__doc__).split("\n", maxsplit=1)[0], seconds["2"], seconds["1"], "images/s")
+            two, one = (round(statistics.median(found[name]), 2) for name in ("2", "1"))
+            results[case] = {**result, "ours": two, "peer": one}
+            results[case]["efficiency"] = round(result["ratio"] / ideal, 3)
+            print(f"{CASES[case][0]}, batch {CASES[case][1]}: 2 processes {two}, 1 process {one} images/s")
+    last = results["small" if asked.quick else "large"]
+    rows = {CASES[case][0]: result | {"batch": CASES[case][1]} for case, result in results.items()}
+    finish(last, processes=[2, 1], gpus=gpus, by_network=rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Batch norm where several processes share a batch: its statistics averaged, or of the whole batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rescale.errors import UserError
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the images of all processes, which have equally many; torch's needs GPUs.
+
+    [N, C, H, W] -> the same; mean and variance are those of the N x processes images.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide, over = x.float(), (0, 2, 3)
+        mine = torch.stack([wide.mean(over), wide.var(over, correction=0)])
+        means, variances = _Gathered.apply(mine).unbind(1)  # each [processes, C]
+        mean, var = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+        self._note(mean.detach(), var.detach(), len(means) * x.numel() // x.shape[1])
+        scale = self.weight * (var + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (wide * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Running statistics, of the variance the unbiased one, as torch keeps them."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+        momentum = float(self.momentum)  # type: ignore[arg-type]
+        self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
+        self.running_var.lerp_(var * count / (count - 1), momentum)  # type: ignore[union-attr]
+
+
+class _Gathered(torch.autograd.Function):
+    """The tensors of all processes, stacked; the gradient is the sum of what each of them makes of it."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor) -> Tensor:
+        found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(found, mine.contiguous())
+        return torch.stack(found)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank()]
+
+
+def synchronise(module: nn.Module) -> nn.Module:
+    """Let every batch norm see the whole batch. UserError for norms that are not torch's plain one."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    strange = {type(m).__name__ for m in norms if type(m) is not nn.BatchNorm2d or m.momentum is None}
+    if strange:
+        raise UserError(
+            f"--sync-bn: cannot synchronise this model's {', '.join(sorted(strange))}; leave it out"
+        )
+    if any(p.is_cuda for p in module.parameters()):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for norm in norms:
+        norm.__class__ = SyncedBatchNorm  # the same parameters and buffers under the same names
+    return module
+
+
+def own_norms(module: nn.Module) -> list[_BatchNorm]:
+    """The batch norms whose running statistics are each process's own."""
+    shared = (SyncedBatchNorm, nn.SyncBatchNorm)
+    return [m for m in module.modules() if isinstance(m, _BatchNorm) and not isinstance(m, shared)]
+
+
+@torch.no_grad()
+def average_statistics(norms: Sequence[_BatchNorm]) -> None:
+    """Replace running means and variances by their means over the processes; frozen norms stay."""
+    buffers = [
+        buffer
+        for norm in norms
+        if norm.training
+        for buffer in (norm.running_mean, norm.running_var)
+        if buffer is not None
+    ]
+    if buffers:
+        flat = torch.cat(buffers)
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        torch._foreach_copy_(buffers, flat.split([len(buffer) for buffer in buffers]))

@@ -1,0 +1,112 @@
+"""What test_processes.py lets torchrun begin: trainings in one launch, each in a folder of its own.
+
+What a training raises is written to NAME.RANK.txt beside them.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+import rescale
+from rescale.errors import JobError, UserError
+from rescale.models import model_named
+from rescale.recipes import recipe
+from rescale.training import Run, Settings, train
+from rescale.training import loop as loop_module
+
+RANK = int(os.environ.get("RANK", "0"))
+NET = "resnetrs1-1x0.125+smallstem@8"
+PLAIN = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32", "dropout": 0.0, "stochastic_depth": 0.0}
+CUT = PLAIN | {"epochs": 8, "batch": 64, "accumulate": 2, "dropout": 0.3, "mixup": 0.2}
+
+
+def begin(out: Path, data: str = "digits", settings: Settings | None = None, **changes) -> Run:
+    settings = settings or Settings(threads=1, log_steps=1)
+    net, chosen = rescale.network(NET), recipe("resnet-rs", **(PLAIN | changes))
+    return train(net, chosen, data, out, settings=settings, quiet=True)
+
+
+@contextmanager
+def replaced(place: object, name: str, by: object) -> Iterator[None]:
+    before = getattr(place, name)
+    setattr(place, name, by)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
+def frozen():
+    """Batch norm keeps to its running statistics, in training too."""
+    return replaced(nn.BatchNorm2d, "train", lambda self, mode=True: nn.Module.train(self, False))
+
+
+def wrong_share():
+    """Every process takes the first's part of each batch."""
+    original = loop_module.batches
+    by = lambda *args, share, **options: original(*args, share=(0, share[1]), **options)  # noqa: E731
+    return replaced(loop_module, "batches", by)
+
+
+def nan_at(call: int, rank: int):
+    """The loss of one process is not a number in its call `call`."""
+    original, calls = loop_module.Classification.losses, []
+
+    def losses(self, model, batch, seed):
+        found = original(self, model, batch, seed)
+        calls.append(1)
+        if len(calls) == call and rank == RANK:
+            found["loss"] = found["loss"] * float("nan")
+        return found
+
+    return replaced(loop_module.Classification, "losses", losses)
+
+
+def failing_log():
+    """The first process cannot write its second row of metrics."""
+    original, rows = Run.log, []
+
+    def log(self, row):
+        rows.append(row)
+        if len(rows) == 2:
+            raise JobError("the disk is full")
+        original(self, row)
+
+    return replaced(Run, "log", log)
+
+
+def main(folder: Path, images: str) -> None:
+    def attempt(name: str, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except (UserError, JobError) as error:
+            (folder / f"{name}.{RANK}.txt").write_text(f"{type(error).__name__}: {error}")
+
+    with frozen():
+        for parts in (1, 2):
+            begin(folder / f"frozen-{parts}", accumulate=parts)
+        with wrong_share():
+            begin(folder / "wrong")
+    begin(folder / "synced", settings=Settings(threads=1, log_steps=1, sync_bn=True))
+    begin(folder / "own", ema=0.9)
+    begin(folder / "cut-whole", settings=Settings(threads=1), **CUT)
+    skipping = Settings(threads=1, on_bad_image="skip")
+    attempt("skip", lambda: begin(folder / "skip", images, skipping, batch=16, epochs=2))
+    attempt("raise", lambda: begin(folder / "raise", images, batch=16))
+    attempt("batch", lambda: begin(folder / "batch", batch=255))
+    attempt("taken", lambda: begin(folder / "own"))
+    with nan_at(4, rank=1):
+        attempt("nan", lambda: begin(folder / "nan"))
+    with failing_log():
+        attempt("log", lambda: begin(folder / "log"))
+    theirs, settings = model_named("timm:resnet10t@32"), Settings(sync_bn=True)
+    chosen = recipe("resnet-rs", **PLAIN)
+    attempt("timm", lambda: train(theirs, chosen, "digits", folder / "timm", settings=settings, quiet=True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
