@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +24,7 @@ from rescale.training import checkpoint
 from rescale.training.assemble import assemble
 from rescale.training.evaluate import evaluate
 from rescale.training.mirror import TensorBoard
-from rescale.training.processes import ALONE, Processes, told
+from rescale.training.processes import ALONE, Processes, Word
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.step import StepResult
@@ -35,14 +35,6 @@ BEST = "best.safetensors"
 
 class Stopped(JobError):
     """A signal asked the run to stop; it was saved."""
-
-
-class Word(NamedTuple):
-    """What a process has to say before a step: it failed, was asked to stop, or met damaged images."""
-
-    error: JobError | None
-    asked: str
-    bad: tuple[str, ...]
 
 
 @dataclass
@@ -266,10 +258,8 @@ class Job:
         except JobError as raised:
             error = raised
         mine = Word(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
-        words = self.processes.news(mine if any(mine) else None)
+        words = self.processes.news(mine)
         for word in words:
-            if word.error:
-                raise told(word.error)
             self.note_bad(word.bad)
         for word in words:
             if word.asked:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,14 @@ from rescale.errors import JobError, UserError
 
 T = TypeVar("T")
 SILENCE = timedelta(minutes=10)  # how long one process may keep the others waiting
+
+
+class Word(NamedTuple):
+    """What a process has to say: that it failed, was asked to stop (by which signal), met damaged images."""
+
+    error: Exception | None = None
+    asked: str = ""
+    bad: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,21 @@ class Processes:
             return JobError("torchrun has ended; stopped without saving. Go on from the last checkpoint")
         return None
 
-    def news(self, mine: T | None) -> list[T]:
-        """What the processes have to say, by rank; most often nobody has anything, and that is quick."""
-        if not self.connected:
-            return [] if mine is None else [mine]
-        said = torch.tensor([mine is not None], dtype=torch.uint8)
-        dist.all_reduce(said, dist.ReduceOp.MAX)
-        return [one for one in self.gather(mine) if one is not None] if said.item() else []
+    def news(self, mine: Word) -> list[Word]:
+        """What the processes have to say, by rank; most often nobody has anything, and that is quick.
+
+        Raises the first error among it, marked as one that all processes raise.
+        """
+        if self.connected:
+            said = torch.tensor([any(mine)], dtype=torch.uint8)
+            dist.all_reduce(said, dist.ReduceOp.MAX)
+            words = self.gather(mine) if said.item() else []
+        else:
+            words = [mine]
+        for word in words:
+            if word.error:
+                raise _told(word.error)
+        return words
 
     def gather(self, mine: T) -> list[T]:
         """Everyone's value, by rank."""
@@ -87,17 +103,17 @@ class Processes:
             return work()
         made, error = None, None
         try:
-            made = work()
-        except (UserError, JobError) as raised:
-            if getattr(raised, "told", False):
-                raise
-            error = raised
+            try:
+                made = work()
+            except (UserError, JobError) as raised:
+                if getattr(raised, "told", False):
+                    raise
+                error = raised
+            self.news(Word(error))
         except RuntimeError as raised:
             if not _connection_lost(raised):
                 raise
-            raise told(JobError("another process of this run has ended; torchrun says which")) from None
-        for one in self.news(error):
-            raise told(one) from error
+            raise _told(JobError("another process of this run has ended; torchrun says which")) from None
         return made  # type: ignore[return-value]
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -164,7 +180,7 @@ def is_first_process() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def told(error: T) -> T:
+def _told(error: Exception) -> Exception:
     """Mark an error that all processes raise, so that none tells the others once more."""
     error.told = True  # type: ignore[attr-defined]
     return error
