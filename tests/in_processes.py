@@ -13,7 +13,6 @@ from torch import nn
 
 import rescale
 from rescale.errors import JobError, UserError
-from rescale.models import model_named
 from rescale.recipes import recipe
 from rescale.training import Run, Settings, train
 from rescale.training import loop as loop_module
@@ -21,7 +20,7 @@ from rescale.training import loop as loop_module
 RANK = int(os.environ.get("RANK", "0"))
 NET = "resnetrs1-1x0.125+smallstem@8"
 PLAIN = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32", "dropout": 0.0, "stochastic_depth": 0.0}
-CUT = PLAIN | {"epochs": 8, "batch": 64, "accumulate": 2, "dropout": 0.3, "mixup": 0.2}
+CUT = PLAIN | {"epochs": 4, "batch": 64, "accumulate": 2, "dropout": 0.3, "mixup": 0.2}
 
 
 def begin(out: Path, data: str = "digits", settings: Settings | None = None, **changes) -> Run:
@@ -103,9 +102,6 @@ def main(folder: Path, images: str) -> None:
         attempt("nan", lambda: begin(folder / "nan"))
     with failing_log():
         attempt("log", lambda: begin(folder / "log"))
-    theirs, settings = model_named("timm:resnet10t@32"), Settings(sync_bn=True)
-    chosen = recipe("resnet-rs", **PLAIN)
-    attempt("timm", lambda: train(theirs, chosen, "digits", folder / "timm", settings=settings, quiet=True))
 
 
 if __name__ == "__main__":

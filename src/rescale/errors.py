@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """A mistake of the user's, known before work begins: one clear line each, exit code 2."""
+    """A mistake of the user's, known before work begins: one clear line each, exit code 2.
+
+    told: do all processes of a run raise it, so that one of them is enough to say it?
+    """
+
+    told = False
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -20,7 +25,9 @@ class UserError(Exception):
 
 
 class JobError(Exception):
-    """A job that failed on its way (disk full, NaN): one line, exit code 1."""
+    """A job that failed on its way (disk full, NaN): one line, exit code 1. told: as of a UserError."""
+
+    told = False
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:

@@ -15,14 +15,20 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _end(2, *(f"error: {line}" for line in error.lines))
+        _end(2, error.told, *(f"error: {line}" for line in error.lines))
     except JobError as error:
-        _end(1, f"stopped: {error}")
+        _end(1, error.told, f"stopped: {error}")
 
 
-def _end(code: int, *lines: str) -> NoReturn:
-    """Say why, and end. Of torchrun's processes on a machine the first says it, whereupon torchrun ends the
-    others, which wait for that."""
+def _end(code: int, told: bool, *lines: str) -> NoReturn:
+    """Say why, and end.
+
+    Of torchrun's processes the first says what all were told. What each found alone, such as a wrong word,
+    the first on a machine says; torchrun then ends the others, which wait for that.
+    """
+    if told and os.environ.get("RANK", "0") != "0":
+        time.sleep(1)
+        sys.exit(code)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(10)
     for line in lines:

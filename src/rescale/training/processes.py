@@ -29,7 +29,7 @@ SILENCE = timedelta(minutes=10)  # how long one process may keep the others wait
 class Word(NamedTuple):
     """What a process has to say: that it failed, was asked to stop (by which signal), met damaged images."""
 
-    error: Exception | None = None
+    error: UserError | JobError | None = None
     asked: str = ""
     bad: tuple[str, ...] = ()
 
@@ -101,12 +101,13 @@ class Processes:
         """Do the same work; an error that any of the processes raises, the first by rank, all raise."""
         if not self.connected:
             return work()
-        made, error = None, None
+        made: T | None = None
+        error: UserError | JobError | None = None
         try:
             try:
                 made = work()
             except (UserError, JobError) as raised:
-                if getattr(raised, "told", False):
+                if raised.told:
                     raise
                 error = raised
             self.news(Word(error))
@@ -143,12 +144,18 @@ class Processes:
         return max(1, machine.cores() // self.local_count)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the processes in the backward pass."""
+        """The module, its gradients averaged over the processes in the backward pass.
+
+        On CPUs torch is told to look for unused parameters, because it then leaves the gradients in the order
+        in which they began, and three processes and more add them up in the same order after a resume.
+        """
         if not self.connected:
             return module
+        on_cpu = not any(p.is_cuda for p in module.parameters())
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         with warnings.catch_warnings():  # its newer name for this comes after torch 2.11
             warnings.simplefilter("ignore", FutureWarning)
-            return DistributedDataParallel(module, broadcast_buffers=False)
+            return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=on_cpu)
 
     def reducing(self, module: nn.Module, last: bool) -> AbstractContextManager:
         """Around a micro-batch's two passes: only a step's last one averages the gradients."""
@@ -180,9 +187,9 @@ def is_first_process() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def _told(error: Exception) -> Exception:
+def _told(error: UserError | JobError) -> UserError | JobError:
     """Mark an error that all processes raise, so that none tells the others once more."""
-    error.told = True  # type: ignore[attr-defined]
+    error.told = True
     return error
 
 
