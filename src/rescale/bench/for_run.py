@@ -31,8 +31,8 @@ def choose_for_run(
     """The recipe and settings of a run with the fast mode and, where precision is auto, the precision that a
     short measurement finds; as they were where measuring would not pay.
 
-    images: in the training set. processes: that share each batch. precision: the recipe's before it was resolved. Raises JobError where the
-    model runs in no mode.
+    images: in the training set. processes: that share each batch; one of them measures. precision: the
+    recipe's before it was resolved. Raises JobError where the model runs in no mode.
     """
     recipe = resolved.recipe
     protocol = Protocol(

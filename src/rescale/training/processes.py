@@ -23,7 +23,7 @@ from rescale import machine
 from rescale.errors import JobError, UserError
 
 T = TypeVar("T")
-SILENCE = timedelta(minutes=10)  # how long one process may keep the others waiting
+SILENCE = timedelta(minutes=30)  # how long one process may keep the others waiting: while it measures, say
 
 
 class Word(NamedTuple):
