@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from rescale.data.prefetch import ahead
 from rescale.data.source import BadImage, Batch, Picture, Source
 from rescale.errors import JobError
 
@@ -36,12 +37,14 @@ def batches(
     shuffle: bool = True,
     drop_last: bool = True,
     on_bad_image: str = "raise",
+    device: str = "cpu",
 ) -> Iterator[Batch]:
     """An epoch's batches from number `skip` on; the same bytes for any number of workers.
 
     The order is a function of (seed, epoch), each image's randomness of (seed, epoch, index). Nothing is
     decoded for the batches before `skip`. share: (k, n) gives part k of each batch's n near-equal parts, for
     one of n processes; an empty part gives no batch. transform must not keep the generator it is given.
+    device: where the batches will be used; on a GPU they are copied there ahead (`prefetch.ahead`).
 
     A damaged image raises JobError, which names it. With on_bad_image="skip" it is named in Batch.bad
     instead and, in training (shuffle), replaced by the next good image of the source, so that a batch
@@ -54,10 +57,10 @@ def batches(
     chunks = [np.array_split(chunk, share[1])[share[0]] for chunk in chunks]
     limit = bad_image_limit(len(source)) if on_bad_image == "skip" else 0
     maker = _Maker(source, source.labels, transform, seed, epoch, limit, replace=shuffle)
-    made = _in_workers(maker, chunks, workers) if workers else map(maker.__getitem__, chunks)
+    made = _in_workers(maker, chunks, workers, device) if workers else map(maker.__getitem__, chunks)
     stream = _checked(made, limit, whole=share[1] == 1)
     _STREAMS.add(stream)
-    return stream
+    return ahead(stream, device)
 
 
 def order(images: int, seed: int, epoch: int) -> np.ndarray:
@@ -136,12 +139,13 @@ def _stacked(images: list[Tensor]) -> Tensor:
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
-def _in_workers(maker: _Maker, chunks: list[np.ndarray], workers: int) -> DataLoader:
+def _in_workers(maker: _Maker, chunks: list[np.ndarray], workers: int, device: str) -> DataLoader:
     return DataLoader(
         maker,
         sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
         batch_size=None,
         num_workers=workers,
+        pin_memory=device.startswith("cuda"),  # by a thread beside the loop
         worker_init_fn=_begin_worker,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # its own, so that the default one is not drawn from

@@ -204,6 +204,7 @@ def evaluate_run(
         shuffle=False,
         drop_last=False,
         on_bad_image=on_bad_image,
+        device=device,
     )
     model = run.load().to(device).to(memory_format=torch.channels_last)
     figures = evaluate(model, task, stream, device=device, precision=recipe.precision)

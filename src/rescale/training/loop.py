@@ -245,6 +245,7 @@ class Job:
             shuffle=epoch is not None,
             drop_last=epoch is not None,
             on_bad_image=self.settings.on_bad_image,
+            device=self.task.device,
         )
 
     def take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
