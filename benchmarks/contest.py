@@ -8,6 +8,7 @@ Each contender has a process of its own.
 
 import argparse
 import contextlib
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,7 +19,7 @@ Mode = Literal["train", "infer"]
 
 NETWORKS = ("resnetrs50@160", "resnet50@224", "efficientnet_b0@224", "regnety_040@224")  # timm's names, too
 CLASSES = 1000
-PROCESSES = 3  # whose peaks of memory are compared
+PROCESSES = 2  # whose peaks of memory are compared
 TIMM = {  # flags of timm's scripts -> layout, bf16, compile
     "defaults": (False, False, False),
     "channels-last": (True, False, False),
@@ -106,7 +107,7 @@ def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
     return lambda: ours(mode, name, how, batch)
 
 
-def chosen(mode: Mode, name: str, batch: int, quick: bool) -> tuple[str, list[str]]:
+def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tuple[str, list[str]]:
     """The mode and precision that `--fast auto` takes, and what it measured."""
     from rescale import machine
     from rescale.bench import Protocol, Workers, time_network
@@ -118,15 +119,19 @@ def chosen(mode: Mode, name: str, batch: int, quick: bool) -> tuple[str, list[st
         return f"channels_last {precisions[0]}", []
     with Workers() as workers:
         protocol = Protocol(mode=mode, batch=batch, warmup=2, repeats=5)
-        choice = fastest(lambda p: time_network(network(name), p, ask=workers), protocol, precisions)
+        steps = 1 if eager else math.inf  # compiling is tried only for a long run
+        choice = fastest(
+            lambda p: time_network(network(name), p, ask=workers), protocol, precisions, steps=steps
+        )
     return f"{choice.mode} {choice.precision}", [str(trial) for trial in choice.trials]
 
 
 class Contest:
     """Contenders of one script, mode, network and batch, by how they run."""
 
-    def __init__(self, script: str, mode: Mode, name: str, batch: int, *, quick: bool) -> None:
-        self.script, self.mode, self.name, self.batch, self.quick = script, mode, name, batch, quick
+    def __init__(self, script: str, mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> None:
+        self.script, self.mode, self.name, self.batch = script, mode, name, batch
+        self.quick, self.eager = quick, eager  # compiling takes minutes
         self.warmup = 1 if quick else 2
 
     def contender(self, how: str) -> Contender:
@@ -144,7 +149,7 @@ class Contest:
     def best_flags(self) -> dict[str, float]:
         """Seconds of timm's step by its flags, the fastest first; compiled, the better of the eager ones."""
         found = {flags: self.tried(flags) for flags in ("channels-last", "channels-last amp")}
-        if not self.quick:  # compiling takes minutes
+        if not self.eager:
             compiled = min(found, key=lambda flags: found[flags]) + " torchcompile"
             found[compiled] = self.tried(compiled)
         return dict(sorted(found.items(), key=lambda item: item[1]))
@@ -158,7 +163,7 @@ class Contest:
 
     def measure(self, rounds: int) -> list[dict[str, Any]]:
         """All comparisons, ours by default against timm's defaults first."""
-        default, trials = chosen(self.mode, self.name, self.batch, self.quick)
+        default, trials = chosen(self.mode, self.name, self.batch, quick=self.quick, eager=self.eager)
         flags = self.best_flags()
         best = next(iter(flags))
         hows = [default, *([PLAIN] if self.mode == "train" else []), "defaults", best]
@@ -195,17 +200,21 @@ def run(script: str, mode: Mode, description: str) -> None:
     """Be the script: a contender, or the whole contest."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="one network, few small batches, under 50 s")
-    parser.add_argument("--network", choices=NETWORKS, help="only this one")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="only this one, or these")
+    parser.add_argument("--eager", action="store_true", help="compile nothing, neither ours nor timm's")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     batch = asked.batch or (2 if asked.quick else 16)
     if asked.serve:
-        serve(maker(mode, asked.network, asked.serve, batch))
+        serve(maker(mode, asked.network[0], asked.serve, batch))
         return
     rounds = asked.rounds or (2 if asked.quick else 11)
-    names = [asked.network] if asked.network else NETWORKS[: 1 if asked.quick else None]
-    contests = [Contest(script, mode, name, batch, quick=asked.quick) for name in names]
+    names = asked.network or NETWORKS[: 1 if asked.quick else None]
+    contests = [
+        Contest(script, mode, name, batch, quick=asked.quick, eager=asked.eager or asked.quick)
+        for name in names
+    ]
     first, *more = [row for contest in contests for row in contest.measure(rounds)]
-    finish(first, batch=batch, more=more)
+    finish(first, batch=batch, compiled=not (asked.eager or asked.quick), more=more)

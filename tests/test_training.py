@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import rescale
 from rescale.errors import JobError, UserError
+from rescale.files import locked
 from rescale.recipes import recipe
 from rescale.training import Run, Settings, evaluate_run, resume, train
 from rescale.training import loop as loop_module
@@ -318,9 +319,23 @@ def test_two_writers(tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "run")
     monkeypatch.undo()
-    with Run.open(tmp_path / "run").lock(), pytest.raises(UserError, match="another process is writing"):
+    with locked(tmp_path / "run"), pytest.raises(UserError, match="another process is writing"):
         resume(tmp_path / "run", quiet=True)
     assert resume(tmp_path / "run", quiet=True).result
+
+
+def test_what_was_forked_does_not_hold_the_lock(tmp_path) -> None:
+    """Loading processes outlive a killed run by some seconds, in which it may be gone on with."""
+    begin, end = os.pipe()
+    with locked(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.read(begin, 1)
+            os._exit(0)
+    with locked(tmp_path):  # the child still lives
+        pass
+    os.write(end, b"1")
+    os.waitpid(child, 0)
 
 
 # line 18: other data on resume is refused, with the difference

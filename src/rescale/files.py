@@ -1,5 +1,6 @@
-"""Files that are whole or absent: written beside, made durable, then renamed."""
+"""Files that are whole or absent: written beside, made durable, then renamed. Folders of one writer."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -37,6 +38,41 @@ def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
         raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
     if folder.is_dir() and any(entry.name not in allowed for entry in folder.iterdir()):
         raise UserError(f"{folder}: holds something else; give a folder that is empty or does not exist")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only process that writes in the folder; UserError where another one does.
+
+    The system lets go of the lock when this process ends, however it ends. Loading processes, which are
+    forked from it and may outlive it by seconds, do not hold it.
+    """
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is writing here; wait for it or stop it") from None
+        _LOCKS.add(lock)
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        _LOCKS.discard(lock)
+        os.close(lock)
+
+
+_LOCKS: set[int] = set()  # descriptors of those that this process holds
+
+
+def _let_go() -> None:
+    """In a forked process: close what was inherited, or the lock would last as long as that process."""
+    for lock in _LOCKS:
+        os.close(lock)
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def write_text(path: Path, text: str) -> None:

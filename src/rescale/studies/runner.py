@@ -14,6 +14,7 @@ from typing import Protocol
 from rescale import machine
 from rescale.bench import Ask, Timing, Workers, time_network
 from rescale.errors import JobError, UserError
+from rescale.files import locked
 from rescale.studies.display import Display
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, file_name
@@ -74,7 +75,7 @@ def run_study(
     settings = settings or Settings()
     StudyFolder(path).refuse(plan)
     path.mkdir(parents=True, exist_ok=True)
-    with Run(path).lock(), StopRequest() as stop, Display(plan, shown=progress) as display:
+    with locked(path), StopRequest() as stop, Display(plan, shown=progress) as display:
         StudyFolder(path).keep_plan(plan)
         study = StudyFolder(path)
         train_missing(study, settings, start or start_training, stop, display)

@@ -14,6 +14,7 @@ from rescale.data import Data, batches, open_data
 from rescale.data.augment import eval_transform
 from rescale.errors import UserError
 from rescale.fast import FastMode
+from rescale.files import locked
 from rescale.models import External
 from rescale.models.execute import check_mode
 from rescale.network import Network
@@ -145,7 +146,7 @@ def identity(model: Network | External, recipe: Recipe, data: Data, seed: int) -
 
 def _go_on(run: Run, data: Data, quiet: bool, processes: Processes) -> Run:
     with ExitStack() as held:
-        processes.from_first(lambda: held.enter_context(run.lock()))
+        processes.from_first(lambda: held.enter_context(locked(run.path)))
         stop = held.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
         job = Job(run, data, stop, quiet, processes)
         with job.display:

@@ -1,10 +1,7 @@
 """A run is a folder: everything it knows lies in it, in open formats, and only one process writes it."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,21 +140,6 @@ class Run:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise JobError(f"{self.path}: metrics cannot be written ({error.strerror})") from error
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only writer. The system lets go of the lock when the process ends, however it ends."""
-        with (self.path / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path}: another process is writing this run; wait for it or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
 
 
 def check_new(path: Path) -> None:
