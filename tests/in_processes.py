@@ -98,7 +98,7 @@ def main(folder: Path, images: str) -> None:
     attempt("raise", lambda: begin(folder / "raise", images, batch=16))
     attempt("batch", lambda: begin(folder / "batch", batch=255))
     attempt("taken", lambda: begin(folder / "own"))
-    with nan_at(4, rank=1):
+    with nan_at(5, rank=1):  # the first is the rehearsal
         attempt("nan", lambda: begin(folder / "nan"))
     with failing_log():
         attempt("log", lambda: begin(folder / "log"))

@@ -144,18 +144,12 @@ class Processes:
         return max(1, machine.cores() // self.local_count)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the processes in the backward pass.
-
-        On CPUs torch is told to look for unused parameters, because it then leaves the gradients in the order
-        in which they began, and three processes and more add them up in the same order after a resume.
-        """
+        """The module, its gradients averaged over the processes in the backward pass."""
         if not self.connected:
             return module
-        on_cpu = not any(p.is_cuda for p in module.parameters())
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         with warnings.catch_warnings():  # its newer name for this comes after torch 2.11
             warnings.simplefilter("ignore", FutureWarning)
-            return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=on_cpu)
+            return DistributedDataParallel(module, broadcast_buffers=False)
 
     def reducing(self, module: nn.Module, last: bool) -> AbstractContextManager:
         """Around a micro-batch's two passes: only a step's last one averages the gradients."""

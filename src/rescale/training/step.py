@@ -56,6 +56,7 @@ class Stepper:
         self.steps_per_epoch, self.seed, self.device = steps_per_epoch, seed, task.device
         self.processes = processes
         self.norms = own_norms(model) if processes.connected else []
+        self.rehearsed = not processes.connected
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         kind = task.device.split(":", maxsplit=1)[0]
         self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
@@ -66,6 +67,8 @@ class Stepper:
         Raises JobError before the update if the loss or a gradient is not finite.
         """
         self.model.train()
+        if not self.rehearsed:
+            self._rehearse(batches[-1])
         lr = learning_rate(self.recipe, step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -88,6 +91,23 @@ class Stepper:
         if self.average is not None:
             self.average.update(step + 1)
         return StepResult(loss, correct, images, lr, norm)
+
+    def _rehearse(self, batch: Any) -> None:
+        """Take a batch through both passes and forget it.
+
+        DistributedDataParallel lays the gradients out anew after the first backward pass it sees, and where
+        they lie decides in which order three processes and more add them up. So a resumed run would add its
+        first step's up in another order than the run that was not stopped.
+        """
+        kept = [buffer.clone() for buffer in self.model.buffers()]
+        with autocast(self.device, self.recipe.precision):
+            loss = self.task.losses(self.executed, batch, 0)["loss"]
+        loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, value in zip(self.model.buffers(), kept, strict=True):
+                buffer.copy_(value)
+        self.rehearsed = True
 
     def _totals(self, loss: float, correct: int, images: int) -> tuple[float, int, int]:
         """The step's figures over all processes, whose shares are equal."""
