@@ -48,10 +48,10 @@ def fastest(
 ) -> Choice:
     """Try precisions, layouts, compiling and CUDA graphs one after another, and keep each that gains.
 
-    What gains is compared with a second try of what it would replace: machines that are shared change
-    their speed for seconds. clock: times the model by a protocol. precisions: those that may be chosen, the usual one first. steps:
-    of the run that is to come; compiling is tried only where it can pay. Where the usual mode does not fit
-    into the memory, recomputing is. Raises JobError where nothing runs.
+    What gains is compared with a second try of what it would replace: machines that are shared change their
+    speed for seconds. clock: times the model by a protocol. precisions: those that may be chosen, the usual
+    one first. steps: of the run that is to come; compiling is tried only where it can pay. Where the usual
+    mode does not fit into the memory, recomputing is. Raises JobError where nothing runs.
     """
     trials: list[Trial] = []
 
