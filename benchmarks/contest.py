@@ -19,7 +19,6 @@ Mode = Literal["train", "infer"]
 
 NETWORKS = ("resnetrs50@160", "resnet50@224", "efficientnet_b0@224", "regnety_040@224")  # timm's names, too
 CLASSES = 1000
-PROCESSES = 2  # whose peaks of memory are compared
 TIMM = {  # flags of timm's scripts -> layout, bf16, compile
     "defaults": (False, False, False),
     "channels-last": (True, False, False),
@@ -161,7 +160,7 @@ class Contest:
         one.end()
         return round(statistics.median(seconds), 6)
 
-    def measure(self, rounds: int) -> list[dict[str, Any]]:
+    def measure(self, rounds: int, processes: int) -> list[dict[str, Any]]:
         """All comparisons, ours by default against timm's defaults first."""
         default, trials = chosen(self.mode, self.name, self.batch, quick=self.quick, eager=self.eager)
         flags = self.best_flags()
@@ -172,7 +171,7 @@ class Contest:
         memory = {how: [one.ask("memory") / 2**20] for how, one in contenders.items()}
         for one in contenders.values():
             one.end()
-        for _ in range(0 if self.quick else PROCESSES - 1):  # a peak moves from process to process
+        for _ in range(processes - 1):  # a peak moves from process to process
             for how in hows:
                 memory[how].append(self.peak(how))
         for how in hows:
@@ -204,6 +203,7 @@ def run(script: str, mode: Mode, description: str) -> None:
     parser.add_argument("--eager", action="store_true", help="compile nothing, neither ours nor timm's")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--processes", type=int, default=2, help="whose peaks of memory are compared")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     batch = asked.batch or (2 if asked.quick else 16)
@@ -216,5 +216,6 @@ def run(script: str, mode: Mode, description: str) -> None:
         Contest(script, mode, name, batch, quick=asked.quick, eager=asked.eager or asked.quick)
         for name in names
     ]
-    first, *more = [row for contest in contests for row in contest.measure(rounds)]
+    processes = 1 if asked.quick else asked.processes
+    first, *more = [row for contest in contests for row in contest.measure(rounds, processes)]
     finish(first, batch=batch, compiled=not (asked.eager or asked.quick), more=more)

@@ -187,6 +187,7 @@ def test_norms_of_their_own_making_are_not_synchronised() -> None:
 
 
 # lines 1, 7: one of the processes is sent the signal; both stop at one step, and go on bit for bit
+@pytest.mark.slow
 def test_stopped_by_a_signal_to_one_it_ends_the_same(together, tmp_path) -> None:
     out = tmp_path / "cut"
     with launched(*training(out)) as process:

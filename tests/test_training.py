@@ -326,12 +326,14 @@ def test_two_writers(tmp_path, monkeypatch) -> None:
 
 def test_what_was_forked_does_not_hold_the_lock(tmp_path) -> None:
     """Loading processes outlive a killed run by some seconds, in which it may be gone on with."""
-    begin, end = os.pipe()
+    (begin, end), (heard, lives) = os.pipe(), os.pipe()
     with locked(tmp_path):
         child = os.fork()
         if child == 0:
+            os.write(lives, b"1")
             os.read(begin, 1)
             os._exit(0)
+        os.read(heard, 1)
     with locked(tmp_path):  # the child still lives
         pass
     os.write(end, b"1")
