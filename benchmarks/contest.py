@@ -2,8 +2,7 @@
 
 Ours runs in the fast mode that `--fast auto` chooses; timm by its defaults (fp32, contiguous, eager) and by
 its best flags: --channels-last with or without --amp --amp-dtype bfloat16, the faster of them also with
---torchcompile.
-Each contender has a process of its own.
+--torchcompile. Each contender has a process of its own.
 """
 
 import argparse
@@ -117,7 +116,7 @@ def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tu
     if quick:
         return f"channels_last {precisions[0]}", []
     with Workers() as workers:
-        protocol = Protocol(mode=mode, batch=batch, warmup=2, repeats=5)
+        protocol = Protocol(mode=mode, batch=batch)
         steps = 1 if eager else math.inf  # compiling is tried only for a long run
         choice = fastest(
             lambda p: time_network(network(name), p, ask=workers), protocol, precisions, steps=steps

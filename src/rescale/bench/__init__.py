@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rescale import machine
 from rescale.bench.asking import Workers, ask_once, request
-from rescale.bench.choose import Choice, fastest
+from rescale.bench.choose import Choice, fastest, precisions_for
 from rescale.bench.measure import DidNotFit, halve_until_it_fits
 from rescale.bench.timing import Protocol, Timing, quartiles
 from rescale.errors import JobError
@@ -70,13 +71,9 @@ def time_network(
 
 
 def _fastest(model: "Network | External", protocol: Protocol, recipe: "Recipe | None", ask: Ask) -> Choice:
-    from rescale import machine
-
     usual = recipe.precision if recipe else machine.precisions(protocol.device)[0]
-    if protocol.precision == "auto":
-        others = [other for other in machine.precisions(protocol.device) if other != usual]
-        precisions = [usual, *others]
-    else:
-        precisions = [protocol.precision]
-    short = replace(protocol, warmup=2, repeats=5)
-    return fastest(lambda asked: time_network(model, asked, recipe, ask), short, precisions)
+
+    def clock(asked: Protocol) -> Timing:
+        return time_network(model, asked, recipe, ask)
+
+    return fastest(clock, protocol, precisions_for(protocol, usual))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from rescale import machine
 from rescale.bench.timing import Precision, Protocol, Timing
 from rescale.errors import JobError
 from rescale.fast import USUAL, FastMode
@@ -39,6 +40,13 @@ class Choice(NamedTuple):
         return "measured a step: " + ", ".join(map(str, self.trials))
 
 
+def precisions_for(protocol: Protocol, usual: Precision) -> list[Precision]:
+    """Those that may be chosen, the usual one first: the protocol's alone, unless it says auto."""
+    if protocol.precision != "auto":
+        return [protocol.precision]
+    return [usual, *(other for other in machine.precisions(protocol.device) if other != usual)]
+
+
 def fastest(
     clock: Callable[[Protocol], Timing],
     protocol: Protocol,
@@ -49,14 +57,16 @@ def fastest(
     """Try precisions, layouts, compiling and CUDA graphs one after another, and keep each that gains.
 
     What gains is compared with a second try of what it would replace: machines that are shared change their
-    speed for seconds. clock: times the model by a protocol. precisions: those that may be chosen, the usual
-    one first. steps: of the run that is to come; compiling is tried only where it can pay. Where the usual
-    mode does not fit into the memory, recomputing is. Raises JobError where nothing runs.
+    speed for seconds. clock: times the model by a protocol, of which a trial takes few steps. precisions:
+    those that may be chosen, the usual one first. steps: of the run that is to come; compiling is tried
+    only where it can pay. Where the usual mode does not fit into the memory, recomputing is. Raises
+    JobError where nothing runs.
     """
     trials: list[Trial] = []
+    short = replace(protocol, warmup=2, repeats=5)
 
     def attempt(mode: FastMode, precision: Precision) -> Trial:
-        trials.append(_tried(clock, replace(protocol, fast=str(mode), precision=precision)))
+        trials.append(_tried(clock, replace(short, fast=str(mode), precision=precision)))
         return trials[-1]
 
     best = attempt(USUAL, precisions[0])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rescale import machine
 from rescale.bench import Ask, time_network
 from rescale.bench.asking import ask_once
-from rescale.bench.choose import fastest
+from rescale.bench.choose import fastest, precisions_for
 from rescale.bench.timing import Precision, Protocol, Timing
 from rescale.memory import step_memory
 from rescale.models import External, cost_of
@@ -25,7 +25,7 @@ def choose_for_run(
     settings: Settings,
     processes: int = 1,
     *,
-    precision: str,
+    precision: Precision,
     ask: Ask = ask_once,
 ) -> tuple[Resolved, Settings]:
     """The recipe and settings of a run with the fast mode and, where precision is auto, the precision that a
@@ -38,23 +38,18 @@ def choose_for_run(
     protocol = Protocol(
         batch=recipe.batch // (recipe.accumulate * processes),
         device=settings.device,
-        precision=recipe.precision,
+        precision=precision,
         threads=settings.threads or None,
-        warmup=2,
-        repeats=5,
     )
     if not worth_measuring(model, recipe, images // processes, settings, protocol):
         return resolved, settings
-    precisions: list[Precision] = [recipe.precision]
-    if precision == "auto":
-        precisions += [other for other in machine.precisions(settings.device) if other != recipe.precision]
 
     def clock(asked: Protocol) -> Timing:
         print(f"measuring {asked.fast} {asked.precision} ...", file=sys.stderr, flush=True)
         return time_network(model, asked, recipe, ask)
 
     steps = recipe.epochs * (images // recipe.batch) * recipe.accumulate
-    choice = fastest(clock, protocol, precisions, steps=steps)
+    choice = fastest(clock, protocol, precisions_for(protocol, recipe.precision), steps=steps)
     print(f"{choice.mode} {choice.precision}: {choice.because()}", file=sys.stderr, flush=True)
     sources = resolved.sources | ({"precision": "measured here"} if precision == "auto" else {})
     chosen = recipe.model_copy(update={"precision": choice.precision})

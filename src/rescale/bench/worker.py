@@ -44,6 +44,8 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     on_gpu = protocol.device.startswith("cuda")
     if on_gpu and not torch.cuda.is_available():
         raise UserError(f"device {protocol.device}: torch finds no GPU here; use cpu")
+    if on_gpu:  # the allocator's peak is of all that this process has done
+        torch.cuda.reset_peak_memory_stats(protocol.device)
     before = peak_memory()
     step, used = steps.prepare(read_model(asked["model"]), protocol, asked["batch"], asked["recipe"])
     began, busy = time.perf_counter(), busy_seconds()

@@ -98,6 +98,16 @@ def read_device(path: Path | None) -> "RuntimeModel | None":
     return RuntimeModel.read(path)
 
 
+def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
+    """The device file that predicts the latency asked for; UserError for one of them without the other."""
+    from rescale.errors import UserError
+
+    runtime = read_device(path)
+    if (latency is None) != (runtime is None):
+        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
+    return runtime
+
+
 def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
     """Predicted seconds of a step by mode; None for a model that is not ours."""
     from rescale.families import OTHERS, network

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, priced, read_device
+from rescale.cli.models import DeviceFile, Json, device_for, priced
 
 if TYPE_CHECKING:
     from rescale.bench.runtime import RuntimeModel, Scaled
@@ -70,9 +70,7 @@ def scale(
     wanted = budgets(macs, params, activations)
     if len(wanted) + (factor is not None) + (latency is not None) != 1:
         raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
-    runtime = read_device(device)
-    if (latency is None) != (runtime is None):
-        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
+    runtime = device_for(latency, device)
     if strategy == "rs":
         if epochs is None:
             raise UserError("the strategy rs needs --epochs: depth for long training, width for short")

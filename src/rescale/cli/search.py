@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, read_device
+from rescale.cli.models import DeviceFile, Json, device_for
 
 
 def search(
@@ -55,9 +55,7 @@ def search(
     if family not in kinds:
         raise UserError(f"no design space {family!r} to search; {nearest(family, kinds)}")
     wanted = budgets(macs, params, activations)
-    runtime = read_device(device)
-    if (latency is None) != (runtime is None):
-        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
+    runtime = device_for(latency, device)
     predict = predicted(runtime, mode) if runtime else None  # type: ignore[arg-type]
     if latency is not None:
         wanted["latency"] = duration(latency, "--latency")

@@ -47,16 +47,16 @@ def executed(module: nn.Module, mode: FastMode, *, frozen: bool = False) -> nn.M
 def folded(module: nn.Module) -> nn.Module | None:
     """A copy for inference whose batch norms are folded into the convolutions before them.
 
-    The outputs are the same up to rounding. Of models that are not ours torch's tracer finds the pairs; None
-    where it cannot follow the model.
+    module: in evaluation mode. The outputs are the same up to rounding. Of models that are not ours torch's
+    tracer finds the pairs; None where it cannot follow the model.
     """
-    module = deepcopy(module).eval()
     if any(isinstance(m, ConvNorm) for m in module.modules()):
+        module = deepcopy(module)
         for part in [m for m in module.modules() if isinstance(m, ConvNorm)]:
             part.conv = fuse_conv_bn_eval(part.conv, part.norm)
             part.norm = nn.Identity()  # type: ignore[assignment]
         return module
     try:
-        return fuse(module)
+        return fuse(module)  # copies by itself
     except Exception:  # whatever a foreign model's code raises when it is given a tracer's proxies
         return None

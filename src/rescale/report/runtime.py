@@ -14,23 +14,17 @@ WHO = {
     "params": "parameters alone",
     "again": "a second measurement",
 }
-WHAT = {"networks": "networks", "families": "families"}
 
 
 def errors_table(model: "RuntimeModel") -> "Table":
     """A line for each mode, predictor and what the fit had not seen; the settings below."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rescale.report.tables import framed
 
     used = model.settings
-    found = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=f"Steps of {model.batch} images. {used['device']}, threads {used['threads']}, "
+    found = framed(
+        f"Steps of {model.batch} images. {used['device']}, threads {used['threads']}, "
         f"{used['precision']}, {used['fast']}, torch {used['torch']}, load {used['load_average']}, "
-        f"{used['date']}.",
-        caption_justify="left",
+        f"{used['date']}."
     )
     for title in ("", "predicted from", "not seen"):
         found.add_column(title)
@@ -41,7 +35,7 @@ def errors_table(model: "RuntimeModel") -> "Table":
             for what, each in by.items():
                 cells = (100 * each.median, 100 * each.p90, 100 * each.within_10)
                 found.add_row(
-                    mode, WHO[who], WHAT[what], *(f"{cell:.1f}" for cell in cells), f"{each.spearman:.3f}"
+                    mode, WHO[who], what, *(f"{cell:.1f}" for cell in cells), f"{each.spearman:.3f}"
                 )
     return found
 

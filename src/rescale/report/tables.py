@@ -25,13 +25,9 @@ def table(findings: Findings) -> Table:
         **_column("params", [row.params for row in rows], 1000, units.COUNTS),
         **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
     }
-    found = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=f"● on the front. Latency, images/s and memory: {findings.clock}. "
-        "MACs: multiply-adds an image; FLOPs = 2 × MACs.",
-        caption_justify="left",
+    found = framed(
+        f"● on the front. Latency, images/s and memory: {findings.clock}. "
+        "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
     found.add_column("", no_wrap=True)
     found.add_column("\nnetwork", overflow="fold", min_width=12)
@@ -57,14 +53,10 @@ def timing_table(timings: Sequence[Timing]) -> Table:
         "fitted\n": [str(timing.batch_fitted) for timing in timings],
         "\n": [timing.precision for timing in timings],
     }
-    found = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=f"{CLOCKED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
+    found = framed(
+        f"{CLOCKED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
-        f"torch {used['torch']}, load {used['load_average']}.",
-        caption_justify="left",
+        f"torch {used['torch']}, load {used['load_average']}."
     )
     found.add_column("\nnetwork", overflow="fold", min_width=12)
     for title in columns:
@@ -72,6 +64,13 @@ def timing_table(timings: Sequence[Timing]) -> Table:
     for timing, *cells in zip(timings, *columns.values(), strict=True):
         found.add_row(timing.model, *cells)
     return found
+
+
+def framed(caption: str) -> Table:
+    """A table without columns yet, in the one style of all of them; what it was made by stands below."""
+    return Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
+    )
 
 
 def _column(
