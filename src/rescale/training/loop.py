@@ -3,13 +3,11 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from rescale import machine
 from rescale.data import Batch, Data, Source, batches
@@ -17,64 +15,25 @@ from rescale.data.augment import eval_transform, train_transform
 from rescale.data.loading import bad_image_limit, check_limit
 from rescale.errors import JobError
 from rescale.fast import FastMode
-from rescale.files import atomic, write_json
-from rescale.models import cost_of
+from rescale.files import write_json
 from rescale.tasks import Classification
 from rescale.training import checkpoint
 from rescale.training.assemble import assemble
 from rescale.training.evaluate import evaluate
 from rescale.training.mirror import TensorBoard
+from rescale.training.outcome import outcome, reported
+from rescale.training.position import Position
 from rescale.training.processes import ALONE, Processes, Word
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
-from rescale.training.step import StepResult
 from rescale.training.stop import StopRequest
+from rescale.training.weights import save_both, save_reported, take_both
 
 BEST = "best.safetensors"
 
 
 class Stopped(JobError):
     """A signal asked the run to stop; it was saved."""
-
-
-@dataclass
-class Position:
-    """How far a run is, and the sums its next row of metrics will need; a checkpoint holds it as JSON."""
-
-    step: int = 0  # optimizer steps taken
-    evaluated: int = 0  # epochs whose evaluation is done
-    seconds: float = 0.0  # spent in all, stops left out
-    loss: float = 0.0  # from here: sums since the last row
-    correct: int = 0
-    images: int = 0
-    elapsed: float = 0.0
-    bad_images: list[str] = field(default_factory=list)  # damaged ones that were passed over, once each
-    train: dict[str, Any] = field(default_factory=dict)  # the last row of training metrics
-    final: dict[str, Any] = field(default_factory=dict)  # the last evaluation
-    best: dict[str, Any] = field(default_factory=dict)  # the best evaluation, where one is kept
-
-    def add(self, result: StepResult, seconds: float) -> None:
-        """Count one step."""
-        self.step += 1
-        self.loss += result.loss * result.images
-        self.correct += result.correct
-        self.images += result.images
-        self.elapsed += seconds
-
-    def row(self, result: StepResult, epoch: int) -> dict[str, Any]:
-        """The means since the last row; the sums begin anew."""
-        found = {
-            "kind": "train",
-            "step": self.step,
-            "epoch": epoch,
-            "loss": self.loss / self.images,
-            "top1": 100 * self.correct / self.images,
-            "lr": result.lr,
-            "grad_norm": result.grad_norm,
-            "images_per_s": self.images / self.elapsed,
-        }
-        self.loss, self.correct, self.images, self.elapsed = 0.0, 0, 0, 0.0
-        return found
 
 
 class Job:
@@ -164,7 +123,8 @@ class Job:
             row = {"kind": "eval", "step": self.at.step, "epoch": epoch, "on": on}
             row |= self.figures(self.data.minival or self.data.val)
             if self.recipe.keep_best and reported(row)["top1"] > reported(self.at.best)["top1"]:
-                self.save_best()
+                if self.processes.first:
+                    save_both(self.run.path / BEST, self.model, self.average)
                 self.at.best = row
             self.at.final = row
             self.log(row)
@@ -192,41 +152,16 @@ class Job:
         """Write the reported weights and result.json: the last epoch's, or the best on minival."""
         final = self.at.final
         if self.recipe.keep_best:
-            self.load_best()
+            best = self.processes.from_first(lambda: load_file(self.run.path / BEST))
+            take_both(best, self.model, self.average)
         if self.data.minival is not None:
             final = {"epoch": final["epoch"], "on": "val", **self.figures(self.data.val)}
         if self.processes.first:
-            self.save_weights()
+            save_reported(self.run.path / "model.safetensors", self.model, self.average)
             self.save()
-            write_json(self.run.path / "result.json", self.result(final))
-
-    def result(self, final: dict[str, Any]) -> dict[str, Any]:
-        """What the run came to."""
-        figures, facts = reported(final), self.run.facts
-        return {
-            "model": self.described.name,
-            "resolution": self.described.resolution,
-            **cost_of(self.described)._asdict(),
-            "top1": figures["top1"],
-            "top5": figures["top5"],
-            "loss": figures["loss"],
-            "top1_raw": final["raw"]["top1"],
-            "averaged": "averaged" in final,
-            "val_images": figures["images"],
-            "best_epoch": self.at.best.get("epoch"),
-            "epochs": self.recipe.epochs,
-            "steps": self.at.step,
-            "seconds": round(self.at.seconds, 2),
-            "images_per_s": self.at.train["images_per_s"],
-            "seed": self.seed,
-            "recipe": self.recipe.name,
-            "data": facts["data"],
-            "identity": facts["identity"],
-            "precision": self.recipe.precision,
-            "not_applied": [*facts["notes"], *self.not_applied],
-            "bad_images": len(self.at.bad_images),
-            "machine": facts["machine"],
-        }
+            facts, at = self.run.facts, self.at
+            found = outcome(self.described, self.recipe, facts, at, final, self.not_applied)
+            write_json(self.run.path / "result.json", found)
 
     def load(self, source: Source, epoch: int | None, skip: int = 0) -> Iterator[Batch]:
         """This process's share of the micro-batches: an epoch's augmented training images, or (None) all
@@ -285,35 +220,6 @@ class Job:
                 self.display.note(f"skipped: {line}")
         check_limit(self.bad, self.bad_limit)
 
-    def save_weights(self) -> None:
-        """Write the reported weights: the averaged ones where there are such."""
-        state = self.model.state_dict()
-        if self.average is not None:
-            with self.average.swapped_in(self.model):
-                state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        _write_tensors(self.run.path / "model.safetensors", state)
-
-    def save_best(self) -> None:
-        """Keep raw and averaged weights as they are now."""
-        if not self.processes.first:
-            return
-        parts = {"model": self.model.state_dict()}
-        if self.average is not None:
-            parts["average"] = self.average.state_dict()
-        flat = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
-        _write_tensors(self.run.path / BEST, flat)
-
-    def load_best(self) -> None:
-        """Go back to the weights that `save_best` kept."""
-        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
-        flat = self.processes.from_first(lambda: load_file(self.run.path / BEST))
-        for name, tensor in flat.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        self.model.load_state_dict(parts["model"])
-        if self.average is not None:
-            self.average.load_state_dict(parts["average"])
-
     def save_if_due(self) -> None:
         """Save where the last checkpoint is old enough."""
         if time.monotonic() - self.saved >= 60 * self.settings.save_minutes:
@@ -344,13 +250,3 @@ class Job:
         if self.mirror:  # in the first process
             self.run.log(row)
             self.mirror.log(row)
-
-
-def reported(row: dict[str, Any]) -> dict[str, Any]:
-    """The figures that count: the averaged weights' where there are such."""
-    return row.get("averaged") or row.get("raw") or {"top1": -1.0}
-
-
-def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    with atomic(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
