@@ -199,9 +199,10 @@ def draw(
         one.set_xlabel("measured, ms (grey: within 10 %)")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    counts = ", ".join(f"{mode} {len(times[mode][1][0])}" for mode in MODES)
     about = f"{used['device']}, {used['threads']} threads, {used['precision']}, torch {used['torch']}"
     figure.suptitle(
-        f"Step times of {len(times['train'][1][0])} networks that the fit has not seen\n{about}", fontsize=10
+        f"Step times of networks that the fit has not seen ({counts})\n{about}", fontsize=10
     )
     figure.savefig(path)
 

@@ -1,6 +1,5 @@
 """A built module made ready to be run in a mode: placed, compiled, recomputing, batch norm folded."""
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -45,13 +44,13 @@ def executed(module: nn.Module, mode: FastMode, *, frozen: bool = False) -> nn.M
 
 
 def folded(module: nn.Module) -> nn.Module | None:
-    """A copy for inference whose batch norms are folded into the convolutions before them.
+    """The module for inference, its batch norms folded into the convolutions before them.
 
-    module: in evaluation mode. The outputs are the same up to rounding. Of models that are not ours torch's
-    tracer finds the pairs; None where it cannot follow the model.
+    module: in evaluation mode; used up where it is ours, so that the weights are not held twice. The outputs
+    are the same up to rounding. Of models that are not ours torch's tracer finds the pairs; None where it
+    cannot follow the model.
     """
     if any(isinstance(m, ConvNorm) for m in module.modules()):
-        module = deepcopy(module)
         for part in [m for m in module.modules() if isinstance(m, ConvNorm)]:
             part.conv = fuse_conv_bn_eval(part.conv, part.norm)
             part.norm = nn.Identity()  # type: ignore[assignment]
