@@ -64,8 +64,7 @@ def solarize_add(pixels: np.ndarray, addition: int, threshold: int = 128) -> np.
 
 def color(pixels: np.ndarray, factor: float) -> np.ndarray:
     """Blend with the image in grey: 0 grey, 1 unchanged, above that more colour."""
-    grey = Image.fromarray(_grey(pixels)).convert("RGB")
-    return np.array(Image.blend(grey, Image.fromarray(pixels), factor))
+    return _blended(np.repeat(_grey(pixels), 3).reshape(pixels.shape), pixels, factor)
 
 
 def contrast(pixels: np.ndarray, factor: float, true_mean: bool = False) -> np.ndarray:
@@ -90,7 +89,7 @@ def sharpness(pixels: np.ndarray, factor: float) -> np.ndarray:
         return pixels
     smooth = pixels.copy()
     smooth[1:-1, 1:-1] = _smoothed(pixels)
-    return np.array(Image.blend(Image.fromarray(smooth), Image.fromarray(pixels), factor))
+    return _blended(smooth, pixels, factor)
 
 
 def _smoothed(pixels: np.ndarray) -> np.ndarray:
@@ -112,7 +111,7 @@ def _smoothed(pixels: np.ndarray) -> np.ndarray:
     neighbours = values.reshape(-1).take(corner + (np.arange(3)[:, None] * pitch + (0, 3, 6)).reshape(9, 1))
     sums = np.zeros(len(whole), dtype=np.float32)
     for product in neighbours * _SMOOTHING:  # multiply-add with one rounding, in the order of the kernel
-        sums = (sums + product).astype(np.float32)
+        np.add(sums, product, out=sums, casting="same_kind")
     found.reshape(-1)[whole] = sums.clip(0, 255)
     return found.astype(np.uint8).reshape(height - 2, -1, 3)
 
@@ -159,6 +158,16 @@ _LEVELS = np.arange(256, dtype=np.float32)
 _SMOOTHING = (np.array([[1], [1], [1], [1], [5], [1], [1], [1], [1]], np.float32) / np.float32(13)).astype(
     float
 )
+
+
+def _blended(base: np.ndarray, pixels: np.ndarray, factor: float) -> np.ndarray:
+    """base + factor x (pixels - base), cut to 0..255; a factor of 1 gives the pixels."""
+    start = base.astype(np.float32)
+    found = pixels.astype(np.float32)
+    found -= start
+    found *= np.float32(factor)
+    found += start
+    return _truncated(found)
 
 
 def _truncated(values: np.ndarray) -> np.ndarray:
