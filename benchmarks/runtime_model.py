@@ -201,9 +201,7 @@ def draw(
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
     counts = ", ".join(f"{mode} {len(times[mode][1][0])}" for mode in MODES)
     about = f"{used['device']}, {used['threads']} threads, {used['precision']}, torch {used['torch']}"
-    figure.suptitle(
-        f"Step times of networks that the fit has not seen ({counts})\n{about}", fontsize=10
-    )
+    figure.suptitle(f"Step times of networks that the fit has not seen ({counts})\n{about}", fontsize=10)
     figure.savefig(path)
 
 

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from rescale.errors import UserError
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt parameters
 
 
@@ -72,6 +74,23 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def chosen_device(asked: str) -> str:
+    """The device asked for (cpu, cuda or cuda:N), the default one for an empty text.
+
+    UserError where this machine has no such device.
+    """
+    import torch
+
+    kind, _, number = asked.partition(":")
+    if asked and (kind not in ("cpu", "cuda") or (number and not number.isdecimal())):
+        raise UserError(f"--device {asked}: use cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {asked}: this machine has no CUDA device; use --device cpu")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {asked}: there are {torch.cuda.device_count()}, counted from 0")
+    return asked or default_device()
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:

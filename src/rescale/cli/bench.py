@@ -45,7 +45,7 @@ def bench(
     protocol = Protocol(
         mode=cast(Any, mode),  # Protocol checks both
         batch=batch,
-        device=device or machine.default_device(),
+        device=machine.chosen_device(device),
         precision=cast(Any, precision),
         threads=threads or None,
         warmup=warmup,

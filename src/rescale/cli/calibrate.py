@@ -55,7 +55,7 @@ def calibrate(
     machine.keep_memory()
     protocol = Protocol(
         batch=batch,
-        device=device or machine.default_device(),
+        device=machine.chosen_device(device),
         precision=cast(Any, precision),  # Protocol checks it
         threads=threads or None,
         fast=fast,

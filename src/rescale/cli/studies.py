@@ -62,7 +62,7 @@ def pareto(
     from rescale.bench import Protocol
     from rescale.studies import Settings, check, pareto_plan
 
-    device = device or machine.default_device()
+    device = machine.chosen_device(device)
     plan = pareto_plan(
         _models([name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()]),
         recipe or ["resnet-rs"],
@@ -89,11 +89,13 @@ def run(
 
     Example: rescale study run studies/additive
     """
+    from rescale import machine
     from rescale.studies import Settings, StudyFolder, check
 
     plan = StudyFolder(folder).plan
     check(plan)
-    carry_out(folder, plan, Settings(jobs or None, device or None, on_bad_image, eval_epochs), as_json)
+    settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs)
+    carry_out(folder, plan, settings, as_json)
 
 
 def report(

@@ -53,6 +53,7 @@ def train(
     """
     from functools import partial
 
+    from rescale import machine
     from rescale.bench.for_run import choose_for_run
     from rescale.errors import UserError
     from rescale.fast import USUAL
@@ -78,7 +79,7 @@ def train(
                 f"{' and '.join(missing)} missing; as in: rescale train resnetrs50 --data images --out runs/a"
             )
         settings = Settings(
-            device=_device(device),
+            device=machine.chosen_device(device),
             threads=threads,
             workers=workers,
             save_minutes=save_minutes,
@@ -126,6 +127,7 @@ def evaluate(
 
     Example: rescale eval runs/rs50 --data path/to/other/images
     """
+    from rescale import machine
     from rescale.recipes import with_changes
     from rescale.training import Run, evaluate_run
 
@@ -135,7 +137,7 @@ def evaluate(
         data or None,
         recipe=with_changes(opened.recipe, changes or []),
         resolution=resolution or None,
-        device=_device(device),
+        device=machine.chosen_device(device),
         workers=workers,
         on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
     )
@@ -146,17 +148,6 @@ def evaluate(
             f"{run}: {figures['top1']:.2f} % top-1, {figures['top5']:.2f} % top-5, "
             f"loss {figures['loss']:.4f} on {figures['images']} images of {figures['data']}"
         )
-
-
-def _device(asked: str) -> str:
-    from rescale import machine
-    from rescale.errors import UserError
-
-    if asked.startswith("cuda") and machine.default_device() == "cpu":
-        raise UserError(f"--device {asked}: this machine has no CUDA device; use --device cpu")
-    if asked and not asked.startswith(("cpu", "cuda")):
-        raise UserError(f"--device {asked}: use cpu or cuda")
-    return asked or machine.default_device()
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
