@@ -184,7 +184,7 @@ def test_durations() -> None:
     [
         (["calibrate", "--mode", "both-of-them"], "did you mean 'both'"),
         (["calibrate", "--precision", "fp8", "--device", "cpu"], "precision 'fp8'"),
-        (["calibrate", "--device", "tpu"], "device 'tpu'"),
+        (["calibrate", "--device", "tpu"], "--device tpu"),
         (["calibrate", "--fast", "auto", "--device", "cpu"], "of one mode"),
         (["calibrate", "--out", "no/such/folder/device.json", "--device", "cpu"], "cannot be written"),
         (["cost", "resnet50", "--device", "none.json"], "rescale calibrate --out none.json"),

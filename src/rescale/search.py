@@ -110,9 +110,11 @@ def search(
             return Found(tuple(networks.values()), tuple(costs), drawn, valid, seconds)
         if drawn == most or (drawn == HOPELESS and not networks):
             break
+    first_budget = next(iter(budget))
+    what = "seconds" if first_budget == "latency" else first_budget
     raise UserError(
         f"{len(networks)} of {samples} networks found in {drawn:,} draws, which have {least:.3g} to "
-        f"{largest:.3g} {next(iter(budget))}; widen the band, change the budget or ask for fewer"
+        f"{largest:.3g} {what}; widen the band, change the budget or ask for fewer"
     )
 
 

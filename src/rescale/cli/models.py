@@ -166,11 +166,12 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         + "".join(f" {f'{mode} (ms)':>11s}" for mode in modes)
     )
     for row in rows:
-        seconds = row.get("step_seconds") or {}
+        peak, seconds = (row.get("step_memory") or {}).get("peak"), row.get("step_seconds") or {}
+        unknown = any(row.get(name, 0) is None for name in ("step_memory", "step_seconds"))
         print(
             f"{row['name']:{width}s} {row['resolution']:6d} {row['macs'] / 1e9:9.3f} "
             f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
-            + (f" {row['step_memory']['peak'] / 2**30:13.2f}" if row.get("step_memory") else "")
-            + "".join(f" {1e3 * seconds[mode]:11.1f}" for mode in modes if mode in seconds)
-            + ("  (by hooks)" if "counted" in row else "")
+            + memory * (f" {peak / 2**30:13.2f}" if peak else f" {'–':>13s}")
+            + "".join(f" {1e3 * seconds[mode]:11.1f}" if seconds else f" {'–':>11s}" for mode in modes)
+            + (f"  (by hooks{', nothing predicted' * unknown})" if "counted" in row else "")
         )
