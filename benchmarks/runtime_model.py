@@ -2,9 +2,10 @@
 
 Ours is what `rescale calibrate` fits on this device from its own list of networks. It then predicts other
 networks, in training and in inference: larger and smaller ones, other resolutions, scaled ones and RegNets
-that a search drew; and each family by a fit that saw none of it. The peers are powers of one total
-(multiply-adds, activations, parameters) fitted to the same measurements. Only the best of them is
-shown as the peer. What is measured is kept in --keep, so a run that was stopped goes on.
+that a search drew; and each family by a fit that saw none of it. All of them, seen by the fit or not, are
+visited in one order, drawn anew for each round, so that the machine's speed drifts alike for both. The peers
+are powers of one total (multiply-adds, activations, parameters) fitted to the same measurements; the best of
+them is shown. What is measured is kept in --keep, so a run that was stopped goes on.
 """
 
 import argparse
@@ -41,7 +42,6 @@ HELD_OUT = (
     "efficientnet_b0@192", "regnetx_d27w16a12.8m2.951g8@128", "efficientnet_b2@192",
     "regnety_d15w16a11.4m2.126g64@176", "resnet101@96", "regnety_d20w16a12.3m2.814g8@160",
 )  # fmt: skip
-"""In the order of a shuffle, so that the families take turns."""
 FAMILIES = ("resnet", "resnet-rs", "resnext", "efficientnet", "regnetx", "regnety", "regnetz")
 TITLES = {"macs": "multiply-adds", "activations": "activations", "params": "parameters"}
 
@@ -58,31 +58,34 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw predicted against measured, .png or .svg")
     asked = parser.parse_args()
     machine.keep_memory()
-    plan, others = plans(asked.batch, asked.quick)
+    seen, unseen, plan = plans(asked.batch, asked.quick)
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        seen = measure(plan, folder / "calibration.jsonl", told("calibration"))
-        unseen = measure(others, folder / "held-out.jsonl", told("held out"))
-    used = {**seen[0]["machine"], **seen[0]["used"], "date": seen[0]["date"]}
-    times = {mode: tables(plan, others, seen, unseen, mode) for mode in MODES}
+        measured_ = measure(plan, folder / "visits.jsonl", told)
+    used = {**measured_[0]["machine"], **measured_[0]["used"], "date": measured_[0]["date"]}
+    visits = levelled([Visit(**each) for one in measured_ for each in one["visits"]])
+    times = {mode: (table(seen, visits, mode), table(unseen, visits, mode)) for mode in MODES}
     found = {mode: by_predictor(*times[mode], asked.batch) for mode in MODES}
     if asked.plot:
         draw(times, found, asked.plot, used)
-    visits = {mode: visited((*seen, *unseen), mode) for mode in MODES}
-    finish(summary(found, {mode: times[mode][1] for mode in MODES}), visits=visits, **details(times, found))
+    finish(
+        summary(found, {mode: times[mode][1] for mode in MODES}),
+        visits=plan.visits,
+        second_visit_off={mode: second_visits(visits, mode) for mode in MODES},
+        **details(times, found),
+    )
 
 
-def plans(batch: int, quick: bool) -> tuple[Plan, Plan]:
-    """What the fit sees, and what it does not."""
+def plans(batch: int, quick: bool) -> tuple[tuple[Network, ...], tuple[Network, ...], Plan]:
+    """What the fit sees, what it does not, and the plan that visits them all."""
     plan = plan_of(Protocol(batch=batch, device=machine.default_device()), MODES)
-    others = [network(name) for name in HELD_OUT]
-    unseen = replace(plan, networks=tuple(others))
+    seen, unseen = plan.networks, tuple(map(network, HELD_OUT))
     if quick:
+        seen, unseen = cheapest(seen, 14), cheapest(unseen, 6)
         few = replace(plan.protocol, warmup=1, repeats=3)
-        plan = replace(plan, networks=cheapest(plan.networks, 14), visits=1, tries=1, protocol=few)
-        unseen = replace(unseen, networks=cheapest(unseen.networks, 6), visits=1, tries=1, protocol=few)
-    return plan, unseen
+        plan = replace(plan, visits=1, tries=1, protocol=few)
+    return seen, unseen, replace(plan, networks=(*seen, *unseen))
 
 
 def cheapest(networks: Sequence[Network], count: int) -> tuple[Network, ...]:
@@ -90,26 +93,19 @@ def cheapest(networks: Sequence[Network], count: int) -> tuple[Network, ...]:
     return tuple(sorted(networks, key=lambda one: cost(one).macs)[:count])
 
 
-def told(what: str) -> Any:
-    return lambda done, of: print(f"{what}: {done} of {of} visits", flush=True)
+def told(done: int, of: int) -> None:
+    print(f"{done} of {of} visits", flush=True)
 
 
-def tables(
-    plan: Plan, others: Plan, seen: Sequence[Any], unseen: Sequence[Any], mode: Mode
-) -> tuple[Times, Times]:
-    """Both sets of networks with their times, brought to one level of the machine's speed."""
-    visits = [Visit(**each) for one in (*seen, *unseen) for each in one["visits"]]
-    times = levelled(visits)
-    return tuple(
-        (list(each.networks), np.array([middle(times[one.name, mode]) for one in each.networks]))
-        for each in (plan, others)
-    )  # type: ignore[return-value]
+def table(networks: Sequence[Network], visits: Mapping[tuple[str, Mode], list[float]], mode: Mode) -> Times:
+    """Networks with their times, each the mean of its visits."""
+    return list(networks), np.array([middle(visits[one.name, mode]) for one in networks])
 
 
-def visited(measured_: Sequence[Any], mode: Mode) -> float:
-    """Visits to a network, on average."""
-    names = [each["network"] for one in measured_ for each in one["visits"] if each["mode"] == mode]
-    return round(len(names) / len(set(names)), 2)
+def second_visits(visits: Mapping[tuple[str, Mode], list[float]], mode: Mode) -> float | None:
+    """How far a second visit lies from the first, in the median."""
+    off = [abs(some[1] / some[0] - 1) for (_, of), some in visits.items() if of == mode and len(some) > 1]
+    return round(float(np.median(off)), 4) if off else None
 
 
 def by_predictor(seen: Times, unseen: Times, batch: int) -> dict[str, dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from fake_runtime import SOME, runtime
-from rescale.bench.runtime import RuntimeModel, scale_to_latency
+from rescale.bench.runtime import RuntimeModel, calibration, scale_to_latency
 from rescale.bench.runtime import fit as fitting
 from rescale.bench.runtime.measuring import Visit, levelled, visit
 from rescale.bench.runtime.work import FIXED, WORK, work
@@ -362,3 +362,16 @@ def test_a_search_by_latency() -> None:
         assert seconds == model.seconds(net) == pytest.approx(0.01, rel=0.05)
     with pytest.raises(UserError, match="predict"):
         search(Space("y"), {"latency": 0.01})
+
+
+def test_each_round_visits_every_network_in_another_order() -> None:
+    plan = calibration.plan_of(Protocol(batch=2), ("infer",))
+    order, n = calibration.in_rounds(plan), len(plan.networks)
+    rounds = [order[i : i + n] for i in range(0, len(order), n)]
+    assert len(rounds) == plan.visits and order == calibration.in_rounds(
+        plan
+    )  # so that it can be gone on with
+    assert all(
+        sorted(one.name for one in each) == sorted(one.name for one in plan.networks) for each in rounds
+    )
+    assert rounds[0] != rounds[1] != rounds[2] != rounds[0]

@@ -72,7 +72,6 @@ def plan_of(protocol: Protocol, modes: tuple[Mode, ...], *, quick: bool = False)
     once."""
     named = [network(name) for names in NETWORKS.values() for name in names]
     chosen = named[::3] if quick else named
-    random.Random(0).shuffle(chosen)  # the machine's moods meet all families
     steps = replace(protocol, warmup=2, repeats=STEPS)
     few = {"visits": 1, "tries": 1} if quick else {}
     return Plan(tuple(chosen), modes, steps, **few)
@@ -101,13 +100,21 @@ def measure(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> lis
     machine.set_threads(plan.protocol.threads)
     begun = {"plan": _identity(plan), "machine": machine.describe(plan.protocol.device)}
     done = _read(beside, begun)
-    to_visit = list(plan.networks) * plan.visits
+    to_visit = in_rounds(plan)
     told(len(done), len(to_visit))
     for one in to_visit[len(done) :]:
         done.append({**_undisturbed(partial(_visited, plan, one), plan.tries), "machine": begun["machine"]})
         _append(beside, done[-1])
         told(len(done), len(to_visit))
     return done
+
+
+def in_rounds(plan: Plan) -> list[Network]:
+    """The whole list again and again, each time in another order: the machine's moods meet all networks."""
+    rounds = []
+    for number in range(plan.visits):
+        rounds += random.Random(number).sample(plan.networks, len(plan.networks))
+    return rounds
 
 
 def fitted_model(plan: Plan, measured: Sequence[Mapping[str, Any]]) -> RuntimeModel:
