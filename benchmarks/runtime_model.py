@@ -203,7 +203,7 @@ def draw(
 
 def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predicted_ms: np.ndarray) -> None:
     """One cloud of points, a colour and a mark a family."""
-    from matplotlib.ticker import FormatStrFormatter
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     from rescale.report.plots import style
 
@@ -218,7 +218,9 @@ def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predi
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlim(low, high)
     axes.spines[["top", "right"]].set_visible(False)
 
