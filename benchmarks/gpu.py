@@ -64,6 +64,7 @@ SMALL_TABLE = {  # what a CPU can do in minutes: some of them at about a third o
 SMALL_PAIRS = (("resnetrs101@48", "efficientnet_b2@80"), ("resnetrs152@64", "efficientnet_b4@112"))
 SCALED = ("efficientnet_b0", "regnety_500mf")
 STRATEGIES = ("dWr", "dwr", "dw", "w")
+COMPILING_S = 90  # that compiling a training step may take, so that it is not begun shortly before the end
 
 
 class Clock:
@@ -74,11 +75,18 @@ class Clock:
         precision = machine.precisions(device)[0]
         self.protocol = Protocol(device=device, precision=precision, warmup=warmup, repeats=repeats)
 
+    def over(self, what: str, *, compiled: bool = False) -> bool:
+        """Is no time left for this? Then it is noted."""
+        found = time.monotonic() > self.end - compiled * COMPILING_S
+        if found:
+            self.left_out.append(f"{what}: no time left")
+        return found
+
     def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
         """A training step's figures, or None where no time is left or it does not run."""
-        what = f"{net.name} {net.resolution}px {changes.get('fast', '')}".strip()
-        if time.monotonic() > self.end:
-            self.left_out.append(f"{what}: no time left")
+        fast = changes.get("fast", "")
+        what = f"{net.name} {net.resolution}px {fast}".strip()
+        if self.over(what, compiled="compile" in fast or "graphs" in fast):
             return None
         _let_go(self.device)
         try:
@@ -231,8 +239,7 @@ def timm_steps(clock: Clock, name: str, batch: int, flags: Iterable[str]) -> Ite
     wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
     for what in flags:
         _let_go(device)
-        if time.monotonic() > clock.end:
-            clock.left_out.append(f"timm {name} {what}: no time left")
+        if clock.over(f"timm {name} {what}", compiled="torchcompile" in what):
             continue
         try:
             step = timms("train", name, what, batch, device)
