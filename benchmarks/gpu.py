@@ -29,7 +29,6 @@ from rescale.bench import Protocol, time_network, worker
 from rescale.bench.measure import time_steps
 from rescale.bench.timing import quartiles
 from rescale.cost import cost
-from rescale.errors import JobError
 from rescale.families import network
 from rescale.memory import step_memory
 from rescale.network import Network
@@ -82,20 +81,22 @@ class Clock:
             self.left_out.append(f"{what}: no time left")
         return found
 
+    def measured(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """In this process, which has done all imports, with the memory of what was measured before let go."""
+        _let_go(self.device)
+        return worker.answer(asked)
+
     def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
         """A training step's figures, or None where no time is left or it does not run."""
         fast = changes.get("fast", "")
         what = f"{net.name} {net.resolution}px {fast}".strip()
         if self.over(what, compiled="compile" in fast or "graphs" in fast):
             return None
-        _let_go(self.device)
         try:
-            timing = time_network(net, replace(self.protocol, **changes), ask=worker.answer)
-        except JobError as error:
-            self.left_out.append(f"{what}: {error}")
+            timing = time_network(net, replace(self.protocol, **changes), ask=self.measured)
+        except Exception as error:  # compiled code raises all kinds; the other networks are still to come
+            self.left_out.append(_in_a_line(what, error))
             return None
-        finally:
-            _let_go(self.device)
         priced = cost(net)._asdict()
         on_gpu = self.device.startswith("cuda")  # a process's peak never falls, so a CPU's is of all before
         row = {
@@ -238,18 +239,23 @@ def timm_steps(clock: Clock, name: str, batch: int, flags: Iterable[str]) -> Ite
     device = clock.device
     wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
     for what in flags:
-        _let_go(device)
         if clock.over(f"timm {name} {what}", compiled="torchcompile" in what):
             continue
+        step = None  # of the flags before: its memory goes as well
+        _let_go(device)
         try:
             step = timms("train", name, what, batch, device)
             seconds = time_steps(
                 step, warmup=clock.protocol.warmup, repeats=clock.protocol.repeats, wait=wait
             )
-        except RuntimeError as error:
-            clock.left_out.append(f"timm {name} {what}: {str(error).splitlines()[0]}")
+        except Exception as error:  # as in Clock.step
+            clock.left_out.append(_in_a_line(f"timm {name} {what}", error))
             continue
         yield what, quartiles(seconds)[1]
+
+
+def _in_a_line(what: str, error: Exception) -> str:
+    return f"{what}: {type(error).__name__}: {error}".splitlines()[0]
 
 
 def _let_go(device: str) -> None:
@@ -258,6 +264,15 @@ def _let_go(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
+
+
+def headline(ratios: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one answer: step times of the pairs of matched accuracy; all that is left out where none ran."""
+    question, seconds = str(__doc__).split("\n", maxsplit=1)[0], {row["name"]: row["seconds"] for row in rows}
+    if not ratios:
+        return {"question": question, "ours": None, "peer": None, "ratio": None, "unit": "s a step", "n": 0}
+    ours, peers = [seconds[one["ours"]] for one in ratios], [seconds[one["peer"]] for one in ratios]
+    return compare(question, ours, peers, "s a step")
 
 
 def main() -> None:
@@ -285,34 +300,22 @@ def main() -> None:
         table, pairs = {name: table[name] for name in SMALL_PAIRS[0]}, SMALL_PAIRS[:1]
         names, factors = names[:1], factors[1:2]
 
-    peak = peaks(device, str(clock.protocol.precision), small=small)
-    rows = pareto(clock, table, batch)
-    scaled = scaling(clock, strategies, factors, 4 if small else 64, 64 if small else None)
-    duel = against_timm(clock, names, batch, compiled=not small)
-
-    ratios = speed_ups(rows, pairs, table)
-    seconds = {row["name"]: row["seconds"] for row in rows}
-    result = compare(
-        str(__doc__).split("\n", maxsplit=1)[0],
-        [seconds[one["ours"]] for one in ratios],
-        [seconds[one["peer"]] for one in ratios],
-        "s a step",
-    )
-    found = finish(
-        result,
-        device,
-        small=small,
-        batch=batch,
-        speed_ups=ratios,
-        correlations=correlations(scaled),
-        peak=peak,
-        shares=shares(rows, peak, str(clock.protocol.precision)),
-        timm=duel,
-        pareto=rows,
-        scaling=scaled,
-        left_out=clock.left_out,
-    )
     asked.out.mkdir(parents=True, exist_ok=True)
+    precision = str(clock.protocol.precision)
+    parts: dict[str, Any] = {"small": small, "batch": batch, "peak": peaks(device, precision, small=small)}
+
+    def keep(**more: Any) -> None:
+        """So that what is measured is there whatever happens to the parts behind it."""
+        parts.update(more, left_out=clock.left_out)
+        (asked.out / "gpu.json").write_text(json.dumps(parts, indent=1))
+
+    rows = pareto(clock, table, batch)
+    ratios = speed_ups(rows, pairs, table)
+    keep(pareto=rows, speed_ups=ratios, shares=shares(rows, parts["peak"], precision))
+    scaled = scaling(clock, strategies, factors, 4 if small else 64, 64 if small else None)
+    keep(scaling=scaled, correlations=correlations(scaled))
+    keep(timm=against_timm(clock, names, batch, compiled=not small))
+    found = finish(headline(ratios, rows), device, **parts)
     (asked.out / "gpu.json").write_text(json.dumps(found, indent=1))
     write_page(found, asked.out / "gpu.html")
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import nn
 
 import rescale
 from rescale.errors import JobError, UserError
 from rescale.recipes import recipe
 from rescale.training import Run, Settings, train
+from rescale.training import assemble as assemble_module
 from rescale.training import loop as loop_module
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -42,6 +44,20 @@ def replaced(place: object, name: str, by: object) -> Iterator[None]:
 def frozen():
     """Batch norm keeps to its running statistics, in training too."""
     return replaced(nn.BatchNorm2d, "train", lambda self, mode=True: nn.Module.train(self, False))
+
+
+def drawn():
+    """Norms begin with scales of all sizes: a block whose last one begins at 0 hides its gradients."""
+    original = assemble_module.make
+
+    def make(*args, **options):
+        module, missed = original(*args, **options)
+        generator = torch.Generator().manual_seed(1)
+        for norm in [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]:
+            nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
+        return module, missed
+
+    return replaced(assemble_module, "make", make)
 
 
 def wrong_share():
@@ -90,7 +106,8 @@ def main(folder: Path, images: str) -> None:
             begin(folder / f"frozen-{parts}", accumulate=parts)
         with wrong_share():
             begin(folder / "wrong")
-    begin(folder / "synced", settings=Settings(threads=1, log_steps=1, sync_bn=True))
+    with drawn():
+        begin(folder / "synced", settings=Settings(threads=1, log_steps=1, sync_bn=True))
     begin(folder / "own", ema=0.9)
     begin(folder / "cut-whole", settings=Settings(threads=1), **CUT)
     skipping = Settings(threads=1, on_bad_image="skip")

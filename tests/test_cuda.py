@@ -10,8 +10,11 @@ import rescale
 from rescale.bench import Protocol
 from rescale.data import Batch
 from rescale.data.prefetch import ahead
-from rescale.recipes import recipe
+from rescale.fast import FastMode
+from rescale.recipes import recipe, resolve
+from rescale.tasks import Classification
 from rescale.training import Settings, train
+from rescale.training.assemble import assemble
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -44,10 +47,27 @@ def test_no_batch_is_no_batch() -> None:
 
 @cuda
 @pytest.mark.parametrize(
-    "fast", ["channels_last", "contiguous", "channels_last+compile", "channels_last+graphs"]
+    ("fast", "changes"),
+    [
+        ("channels_last", {}),
+        ("channels_last", {"precision": "fp16"}),
+        ("channels_last+recompute", {"precision": "fp32"}),
+        ("contiguous", {"accumulate": 2}),
+        ("channels_last+compile", {}),
+        ("channels_last+graphs", {}),
+        ("channels_last+graphs", {"accumulate": 2}),
+    ],
 )
-def test_a_run_learns_on_a_gpu(tmp_path, fast: str) -> None:
-    chosen = recipe("resnet-rs", epochs=2, batch=64, flip=0.0, minival=0.0, keep_best=False)
+def test_a_run_learns_on_a_gpu(tmp_path, fast: str, changes: dict) -> None:
+    easy = {
+        "lr": 0.2,
+        "augment": "none",
+        "crop_area_min": 0.6,
+        "flip": 0.0,
+        "minival": 0.0,
+        "keep_best": False,
+    }
+    chosen = recipe("resnet-rs", epochs=4, batch=64, **easy, **changes)
     settings = Settings(device="cuda", fast=fast, workers=2)
     net = rescale.network("resnetrs26x0.25+smallstem@8")
     run = train(net, chosen, "digits", tmp_path / "run", settings=settings, quiet=True)
@@ -61,3 +81,20 @@ def test_timing_on_a_gpu_reads_the_allocators_peak() -> None:
         rescale.network("resnetrs50@64"), Protocol(device="cuda", batch=8, repeats=3)
     )
     assert 2**26 < timing.memory_bytes < 2**34 and timing.latency_s > 0
+
+
+@cuda
+def test_graphs_take_the_steps_that_eager_code_takes() -> None:
+    """Two micro-batches a step: CUDA graphs hand their gradients out in memory that they use again."""
+    net = rescale.network("resnetrs26x0.25+smallstem@32")
+    chosen = resolve(recipe("resnet-rs", batch=8, accumulate=2, precision="fp32", ema=0.0), net).recipe
+    task = Classification((0.5,) * 3, (0.5,) * 3, device="cuda")
+    losses = []
+    for mode in ("channels_last", "channels_last+graphs"):
+        stepper, _ = assemble(net, chosen, task, 10, mode=FastMode.parse(mode))
+        given = numbered(12)
+        batches = [
+            batch._replace(images=batch.images.to("cuda"), labels=batch.labels.cuda()) for batch in given
+        ]
+        losses.append([stepper(batches[2 * i : 2 * i + 2], i).loss for i in range(6)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -8,11 +8,15 @@ import torch
 from torch import nn
 
 import rescale
+from rescale.data import Batch
 from rescale.errors import UserError
 from rescale.fast import USUAL, FastMode
 from rescale.models import Rates, build, model_named
 from rescale.models.blocks import ConvNorm, recompute_blocks
 from rescale.models.execute import check_mode, executed, folded
+from rescale.recipes import recipe, resolve
+from rescale.tasks import Classification
+from rescale.training.step import Stepper
 from test_models import randomise
 
 NAMES = (
@@ -160,3 +164,23 @@ def test_compiled_steps_follow_the_plain_ones() -> None:
         torch.testing.assert_close(
             right[1].grad, left.grad, rtol=1e-2, atol=1e-2 * float(left.grad.abs().max()), msg=key
         )
+
+
+def test_gradients_that_keep_their_memory_give_the_same_steps() -> None:
+    """CUDA graphs need them so, where micro-batches add up."""
+    net, ends, places = rescale.network("resnetrs1-1x0.125+smallstem@8"), [], []
+    chosen = resolve(recipe("resnet-rs", batch=8, accumulate=2, precision="fp32"), net).recipe
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (6, 4, 3, 8, 8), dtype=torch.uint8, generator=draw)
+    batches = [Batch(each, torch.arange(4), torch.arange(4)) for each in images]
+    for keep in (False, True):
+        torch.manual_seed(0)
+        model = build(net)
+        task = Classification((0.5,) * 3, (0.5,) * 3, layout=torch.contiguous_format)
+        stepper = Stepper(model, model, task, chosen, 10, keep_gradients=keep)
+        for step in range(3):
+            stepper(batches[2 * step : 2 * step + 2], step)
+            places.append([None if p.grad is None else p.grad.data_ptr() for p in model.parameters()])
+        ends.append(model.state_dict())
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert set(places[0]) == {None} and places[3] == places[4] == places[5] and None not in places[3]

@@ -56,6 +56,27 @@ def test_sgd_is_torchs(nesterov: bool) -> None:
     assert torch.allclose(walk(ours, make_optimizer(ours, recipe)), walk(theirs, peer), rtol=1e-5, atol=1e-6)
 
 
+def test_a_first_step_that_overflows_leaves_nothing_behind() -> None:
+    """fp16: the scaler skips it; torch's fused SGD would go on with momentum that nobody has written."""
+
+    def walked(overflows: int) -> torch.Tensor:
+        model, scaler = small(), torch.amp.GradScaler("cpu", init_scale=4.0)
+        optimizer = make_optimizer(model, Recipe(lr=0.1, precision="fp16"))
+        for step in range(overflows + 1):
+            junk = [torch.full_like(p, 1e9) for p in model.parameters()]
+            del junk  # where uninitialised memory comes from
+            loss = model(torch.ones(4, 3, 8, 8)).square().mean()
+            scaler.scale(loss).backward()
+            if step < overflows:
+                next(model.parameters()).grad.fill_(torch.inf)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    torch.testing.assert_close(walked(overflows=2), walked(overflows=0), rtol=1e-5, atol=1e-6)
+
+
 def test_what_decays() -> None:
     model = build(network("resnetrs26x0.25"))
     sizes = {

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from in_processes import CUT, NET, begin, frozen
+from in_processes import CUT, NET, begin, drawn, frozen
 from rescale.errors import UserError
 from rescale.training import Run, Settings, resume
 from rescale.training.norms import synchronise
@@ -137,7 +137,9 @@ def test_two_processes_follow_one(together, tmp_path, parts: int) -> None:
 
 
 def test_synchronised_batch_norm_follows_one_process(together, tmp_path) -> None:
-    one, two = begin(tmp_path / "one"), Run.open(together / "synced")
+    with drawn():
+        one = begin(tmp_path / "one")
+    two = Run.open(together / "synced")
     assert two.facts["settings"]["sync_bn"] is True
     assert close(one.metrics(), two.metrics(), rel=1e-3)
     left, right = load_file(one.path / "model.safetensors"), load_file(two.path / "model.safetensors")

@@ -399,6 +399,26 @@ def test_weights_reported_are_the_averaged_ones(tmp_path) -> None:
     assert any(not torch.equal(raw[name], reported[name]) for name in raw)
 
 
+def test_a_full_gpu_gets_one_line_that_helps(tmp_path, monkeypatch) -> None:
+    def full(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Job, "train_epoch", full)
+    with pytest.raises(JobError, match="memory is full; start anew with --set accumulate=4, or"):
+        begin(tmp_path / "run", accumulate=2)
+
+
+def test_a_gpus_run_is_not_gone_on_with_where_there_is_none(tmp_path, monkeypatch) -> None:
+    run = begin(tmp_path / "run", epochs=1)
+    (run.path / "result.json").unlink()
+    facts = run.facts
+    facts["settings"]["device"] = "cuda"
+    (run.path / "run.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="was begun on cuda, which this machine does not have"):
+        resume(run.path, quiet=True)
+
+
 def test_accumulation_is_one_large_batch(tmp_path) -> None:
     """Frozen batch norm aside, two halves give the gradient of the whole; so the losses are close."""
     rows = {}

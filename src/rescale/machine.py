@@ -93,6 +93,14 @@ def chosen_device(asked: str) -> str:
     return asked or default_device()
 
 
+def use_device(device: str) -> None:
+    """Make a GPU the current one, whose random numbers, streams and memory torch means by default."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(device).index or 0)
+
+
 def describe(device: str = "cpu") -> dict[str, Any]:
     """What a figure measured here depends on: processor, cores, threads, versions."""
     import torch

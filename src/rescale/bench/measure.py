@@ -11,7 +11,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_FULL = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc", re.IGNORECASE)
+_FULL = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|bad_alloc"
+    r"|ALLOC(ATION)?_FAILED|unable to find an engine",  # cuDNN and cuBLAS near the limit
+    re.IGNORECASE,
+)
 
 
 class DidNotFit(Exception):

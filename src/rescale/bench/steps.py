@@ -10,7 +10,7 @@ from rescale.bench.timing import Protocol
 from rescale.data import Batch
 from rescale.fast import FastMode
 from rescale.models import External, make
-from rescale.models.execute import LAYOUTS, check_mode, executed, folded, place
+from rescale.models.execute import LAYOUTS, check_mode, folded, frozen, place
 from rescale.network import Network
 from rescale.recipes import Recipe, recipe, resolve
 from rescale.tasks import Classification
@@ -47,7 +47,8 @@ def prepare(
         step, is_folded = _infer(model, mode, task, images, str(chosen.precision))
         return step, used | {"folded": is_folded}
     stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode)
-    batches = [Batch(images, labels, torch.arange(batch))]
+    ready = images.to(protocol.device, memory_format=torch.channels_last)  # as a run's loader has them there
+    batches = [Batch(ready, labels.to(protocol.device), torch.arange(batch))]
     return lambda: stepper(batches, 0), used
 
 
@@ -60,7 +61,8 @@ def _infer(
     simpler = folded(module.eval())
     module = place(simpler if simpler is not None else module, mode, task.device)
     dtype = DTYPES.get(precision, torch.float32)  # cast once: autocast would cast the weights in every pass
-    call, ready = executed(module.to(dtype), mode, frozen=True), task.inputs(images).to(dtype)
+    ready = task.inputs(images).to(dtype)
+    call = frozen(module.to(dtype), mode, ready)
 
     def infer() -> object:
         with torch.no_grad():

@@ -45,6 +45,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     if on_gpu and not torch.cuda.is_available():
         raise UserError(f"device {protocol.device}: torch finds no GPU here; use cpu")
     if on_gpu:  # the allocator's peak is of all that this process has done
+        machine.use_device(protocol.device)
         torch.cuda.reset_peak_memory_stats(protocol.device)
     before = peak_memory()
     step, used = steps.prepare(read_model(asked["model"]), protocol, asked["batch"], asked["recipe"])

@@ -187,10 +187,11 @@ class ResidualBlock(nn.Module):
 
         The normed map, the block's widest, is kept by the product alone. Norming the convolution's output a
         second time in the backward pass gives the same bits and spares a quarter of ResNet-RS's activations.
+        Norms of another class, which may take their statistics from elsewhere (other processes), keep it.
         """
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
-        trained = norm.training and torch.is_grad_enabled()
+        trained = norm.training and torch.is_grad_enabled() and type(norm) is nn.BatchNorm2d
         if not trained or self.recompute or torch.compiler.is_compiling():
             return self.se(norm(raw))
         bare = raw.detach()

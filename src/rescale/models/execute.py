@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -31,16 +31,26 @@ def place(module: nn.Module, mode: FastMode, device: str) -> nn.Module:
     return module.to(device).to(memory_format=LAYOUTS[mode.layout])
 
 
-def executed(module: nn.Module, mode: FastMode, *, frozen: bool = False) -> nn.Module:
-    """What is called in the module's place: itself, or a compiled form of it on the same weights.
-
-    frozen: the weights will not change any more, so that compiling may lay them out anew (inference).
-    """
+def executed(module: nn.Module, mode: FastMode) -> nn.Module:
+    """What is called in the module's place: itself, or a compiled form of it on the same weights."""
     if not mode.compile:
         return module
-    options: dict[str, Any] = {"freezing": frozen, "triton.cudagraphs": mode.graphs}
+    options: dict[str, Any] = {"triton.cudagraphs": mode.graphs}
     compiled: nn.Module = torch.compile(module, dynamic=False, options=options)  # type: ignore[assignment]
     return compiled
+
+
+def frozen(module: nn.Module, mode: FastMode, example: Tensor) -> nn.Module:
+    """As `executed`, of a module whose weights will not change, for inputs like the example under no_grad.
+
+    It is compiled here: the compiler asks while it traces, in the first call, whether it may take the weights
+    for constants and lay them out anew, and it asks a setting of the whole process.
+    """
+    call = executed(module, mode)
+    if mode.compile:
+        with torch.no_grad(), torch._inductor.config.patch(freezing=True):
+            call(example)
+    return call
 
 
 def folded(module: nn.Module) -> nn.Module | None:

@@ -22,7 +22,8 @@ class Average:
         floats = [name for name, tensor in live.items() if tensor.is_floating_point()]
         self._averaged = [self._average[name] for name in floats]
         self._live = [live[name] for name in floats]
-        self._counters = [(self._average[name], live[name]) for name in live if name not in set(floats)]
+        counters = [name for name in live if name not in set(floats)]
+        self._copied = [self._average[name] for name in counters], [live[name] for name in counters]
 
     def decay_at(self, t: int) -> float:
         """Decay of update t, counted from 1."""
@@ -32,8 +33,8 @@ class Average:
     def update(self, t: int) -> None:
         """Take the model's present state in, after optimizer step t (from 1)."""
         torch._foreach_lerp_(self._averaged, self._live, 1 - self.decay_at(t))
-        for average, counter in self._counters:
-            average.copy_(counter)
+        if self._copied[0]:
+            torch._foreach_copy_(*self._copied)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:

@@ -16,7 +16,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = decay_groups(model, recipe.weight_decay, recipe.weight_decay_on)
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, float(recipe.lr), recipe.rmsprop_decay, recipe.momentum, recipe.rmsprop_eps)
-    fused = all(p.device.type in ("cpu", "cuda") for p in model.parameters())
+    # under fp16 torch's fused SGD would keep uninitialised momentum if the scaler skipped the first step
+    fused = recipe.precision != "fp16" and all(p.device.type in ("cpu", "cuda") for p in model.parameters())
     nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(groups, float(recipe.lr), recipe.momentum, nesterov=nesterov, fused=fused)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,8 +29,7 @@ class Classification:
     def inputs(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, R, R] -> normalised floats on the device, in the layout."""
         images = images.to(self.device, non_blocking=True)
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=self.device)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=self.device)
+        scale, shift = self._normalising
         if self.layout == torch.contiguous_format:
             shape = (1, 3, 1, 1)
             return torch.addcmul(shift.view(shape), images.float().contiguous(), scale.view(shape))
@@ -37,6 +37,13 @@ class Classification:
         rows, width = images.permute(0, 2, 3, 1).flatten(2), images.shape[3]
         found = torch.addcmul(shift.repeat(width), rows.float(), scale.repeat(width))
         return found.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+
+    @cached_property
+    def _normalising(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of each channel of 0..255; made once: a copy to a GPU waits for what it does."""
+        scale = [1 / (255 * std) for std in self.std]
+        shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return torch.tensor(scale, device=self.device), torch.tensor(shift, device=self.device)
 
     def losses(self, model: nn.Module, batch: Batch, seed: int) -> dict[str, Tensor]:
         """Cross-entropy against smoothed labels; with mixup, of two images mixed by one share a batch."""

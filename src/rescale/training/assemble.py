@@ -40,4 +40,5 @@ def assemble(
         module = synchronise(module)
     task = replace(task, layout=LAYOUTS[mode.layout])
     called = processes.parallel(executed(module, mode))
-    return Stepper(module, called, task, recipe, steps_per_epoch, seed, processes), missed
+    keep = mode.graphs and recipe.accumulate > 1
+    return Stepper(module, called, task, recipe, steps_per_epoch, seed, processes, keep), missed

@@ -12,7 +12,7 @@ import torch
 from rescale import machine
 from rescale.data import Data, batches, open_data
 from rescale.data.augment import eval_transform
-from rescale.errors import UserError
+from rescale.errors import JobError, UserError
 from rescale.fast import FastMode
 from rescale.files import locked
 from rescale.models import External
@@ -67,6 +67,7 @@ def _begin(
     processes: Processes,
 ) -> Run:
     processes.from_first(lambda: check_new(out))
+    machine.chosen_device(settings.device)
     check_mode(model, FastMode.parse(settings.fast), settings.device)
     settings = replace(settings, threads=settings.threads or processes.share_of_cores())
     device = processes.take_device(settings.device)
@@ -108,6 +109,13 @@ def _reopen(path: Path, quiet: bool, processes: Processes) -> Run:
     if facts["format"] != FORMAT:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads {FORMAT}")
     settings = facts["settings"]
+    try:
+        machine.chosen_device(settings["device"])
+    except UserError:
+        raise UserError(
+            f"{path}: was begun on {settings['device']}, which this machine does not have; "
+            f"go on with it on one that has"
+        ) from None
     data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
@@ -157,9 +165,23 @@ def _go_on(run: Run, data: Data, quiet: bool, processes: Processes) -> Run:
             except Stopped:
                 job.save()
                 raise
+            except torch.OutOfMemoryError:
+                raise _full(run) from None
             finally:
                 job.close()
     return run
+
+
+def _full(run: Run) -> JobError:
+    """A GPU's memory is full. Other processes are not told: they wait for this one's gradients, until
+    torchrun sees it end."""
+    parts = 2 * run.recipe.accumulate
+    error = JobError(
+        f"{run.path}: the GPU's memory is full; start anew with --set accumulate={parts}, "
+        f"or with --fast channels_last+recompute"
+    )
+    error.told = True
+    return error
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -193,6 +215,7 @@ def evaluate_run(
         strange = sorted(set(opened.classes) ^ set(classes))
         raise UserError(f"{source}: its classes are not the run's; not in both: {', '.join(strange[:5])}")
     described = run.model if resolution is None else run.model.at(resolution)
+    machine.use_device(machine.chosen_device(device))
     mean, std = run.data["mean"], run.data["std"]  # what the weights were trained with
     task = Classification(tuple(mean), tuple(std), device=device)
     stream = batches(

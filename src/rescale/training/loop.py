@@ -53,6 +53,7 @@ class Job:
         as_before = self.began_with == processes.count
         machine.set_threads(self.settings.threads if as_before else processes.share_of_cores())
         self.device = processes.take_device(self.settings.device)
+        machine.use_device(self.device)
         task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, self.device)
         self.steps = len(data.train) // recipe.batch
         mode = FastMode.parse(self.settings.fast)

@@ -136,7 +136,6 @@ class Processes:
                 f"{self.local_count} processes on a machine with {gpus} GPUs; "
                 f"use torchrun --nproc-per-node {gpus}, or --device cpu"
             )
-        torch.cuda.set_device(self.local_rank)
         return f"cuda:{self.local_rank}"
 
     def share_of_cores(self) -> int:

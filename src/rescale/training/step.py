@@ -38,6 +38,8 @@ class Stepper:
     all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step, micro-batch,
     process). executed: what is called for the model's outputs: the model, or a compiled or parallel form of
     the same weights. After a step the model is the same in all processes, batch norm's statistics too.
+    keep_gradients: their memory stays between the steps; CUDA graphs, which reuse the memory of what they
+    return, need it where several micro-batches add up.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Stepper:
         steps_per_epoch: int,
         seed: int = 0,
         processes: Processes = ALONE,
+        keep_gradients: bool = False,
     ) -> None:
         self.model, self.executed, self.task, self.recipe = model, executed, task, recipe
         self.optimizer = make_optimizer(model, recipe)
@@ -58,6 +61,10 @@ class Stepper:
         self.norms = own_norms(model) if processes.connected else []
         self.rehearsed = not processes.connected
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.keep_gradients = keep_gradients
+        if keep_gradients:
+            for parameter in self.parameters:
+                parameter.grad = torch.zeros_like(parameter)
         kind = task.device.split(":", maxsplit=1)[0]
         self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
 
@@ -103,7 +110,7 @@ class Stepper:
         with autocast(self.device, self.recipe.precision):
             loss = self.task.losses(self.executed, batch, 0)["loss"]
         loss.backward()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.keep_gradients)
         with torch.no_grad():
             for buffer, value in zip(self.model.buffers(), kept, strict=True):
                 buffer.copy_(value)
@@ -131,7 +138,7 @@ class Stepper:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip_grad, total)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.keep_gradients)
         return norm
 
 

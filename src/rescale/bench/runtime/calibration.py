@@ -98,6 +98,7 @@ def calibrate(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> R
 def measure(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> list[dict[str, Any]]:
     """Visit what is missing in the file `beside`; all that it holds then, a mapping a visited network."""
     machine.set_threads(plan.protocol.threads)
+    machine.use_device(plan.protocol.device)
     begun = {"plan": _identity(plan), "machine": machine.describe(plan.protocol.device)}
     done = _read(beside, begun)
     to_visit = in_rounds(plan)
