@@ -113,6 +113,8 @@ def test_which_errors_tell_of_full_memory():
     assert ran_out_of_memory(caught.value)
     assert ran_out_of_memory(MemoryError())
     assert ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    for words in ("CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine to execute this computation"):
+        assert ran_out_of_memory(RuntimeError(f"cuDNN error: {words}"))
     assert not ran_out_of_memory(RuntimeError("Expected more than 1 value per channel"))
 
 

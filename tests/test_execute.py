@@ -13,7 +13,7 @@ from rescale.errors import UserError
 from rescale.fast import USUAL, FastMode
 from rescale.models import Rates, build, model_named
 from rescale.models.blocks import ConvNorm, recompute_blocks
-from rescale.models.execute import check_mode, executed, folded
+from rescale.models.execute import check_mode, executed, folded, frozen
 from rescale.recipes import recipe, resolve
 from rescale.tasks import Classification
 from rescale.training.step import Stepper
@@ -164,6 +164,20 @@ def test_compiled_steps_follow_the_plain_ones() -> None:
         torch.testing.assert_close(
             right[1].grad, left.grad, rtol=1e-2, atol=1e-2 * float(left.grad.abs().max()), msg=key
         )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_frozen_weights_are_constants() -> None:
+    model = drawn_anew("resnetrs26x0.125@32").eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        wanted = model(images)
+        call = frozen(model, FastMode(compile=True), images)
+        torch.testing.assert_close(call(images), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+        model.head.linear.bias.add_(1e3)
+        torch.testing.assert_close(call(images), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    assert frozen(model, USUAL, images) is model
 
 
 def test_gradients_that_keep_their_memory_give_the_same_steps() -> None:

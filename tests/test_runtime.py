@@ -319,6 +319,20 @@ def test_an_error_that_depends_on_the_network_takes_more_rounds() -> None:
     assert off == sorted(off, reverse=True)
 
 
+def test_between_two_measured_networks_the_third_is_sought() -> None:
+    """Small networks are faster than predicted, large ones slower: each correction alone leads to the other."""
+    net, model = network("regnety_500mf"), runtime()
+
+    def measure(one: Network) -> float:
+        alone = model.seconds(one)
+        return alone * (0.9 + 0.3 / (1 + (0.105 / alone) ** 40))
+
+    found = scale_to_latency(net, "dWr", 0.1, model, measure=measure)
+    first, second, *others = (one.measured_s for one in found.rounds)
+    assert first < 0.095 and second > 0.105 and len(others) == 1
+    assert found.met and found.best.measured_s == others[0]
+
+
 def test_the_closest_measured_network_is_taken_where_none_is_close() -> None:
     net, model = network("resnet26@64"), runtime()
     found = scale_to_latency(net, "d", 0.0172, model, measure=lambda one: 1.3 * model.seconds(one))

@@ -1,5 +1,7 @@
 """Scale to a latency: solve by the prediction, measure what it proposes, correct it, solve again."""
 
+import math
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -54,14 +56,16 @@ def scale_to_latency(
     """Scale a network until a step of it takes `latency_s` seconds.
 
     batch: images a step, the calibration's if None. measure: seconds of a step on the device; after each
-    proposal the prediction is multiplied by measured / predicted and solved again, until the measured time is
-    within `tolerance` of the latency, no other network is closer, or `rounds` are over. Without it the
-    first proposal is the answer. Raises UserError where the latency is out of reach.
+    proposal the prediction is multiplied by measured / predicted, between two measured networks by what lies
+    between their ratios, and solved again, until the measured time is within `tolerance` of the latency, no
+    other network is closer, or `rounds` are over. Without it the first proposal is the answer. Raises
+    UserError where the latency is out of reach.
     """
     if not 0 < tolerance < 1 or rounds < 1:
         raise UserError(f"tolerance {tolerance:g}, rounds {rounds}: a share between 0 and 1, and at least 1")
     plain, correction = predicted(runtime, mode, batch), 1.0
     solved, done = meet(network, strategy, plain, latency_s, "s", alpha), list[tuple[Solved, Round]]()
+    known: dict[float, float] = {}  # seconds by the calibration alone -> as measured
     for _ in range(rounds):
         if any(solved.network.identity == earlier.network.identity for earlier, _ in done):
             break  # it is known how long this one takes, and nothing is closer
@@ -69,10 +73,11 @@ def scale_to_latency(
         done.append((solved, Round(solved.network, solved.factor, solved.reached, found)))
         if found is None:
             break
-        correction = found / plain(solved.network)
+        alone = plain(solved.network)
+        known[alone], correction = found, found / alone
         if _off(found, latency_s) <= tolerance:
             break
-        solved = solve(network, strategy_of(strategy, alpha), _times(plain, correction), latency_s)
+        solved = solve(network, strategy_of(strategy, alpha), _corrected(plain, known), latency_s)
     solved, best = min(done, key=lambda pair: _off(_known(pair[1]), latency_s))
     met = _off(_known(best), latency_s) <= tolerance
     return Scaled(solved, tuple(each for _, each in done), best, met, correction)
@@ -113,8 +118,20 @@ def differences(runtime: RuntimeModel) -> str:
     )
 
 
-def _times(plain: Measure, correction: float) -> Measure:
-    return lambda network: correction * plain(network)
+def _corrected(plain: Measure, known: Mapping[float, float]) -> Measure:
+    """The prediction led through what was measured: on a line between two neighbours, both in logarithms."""
+    at = [math.log(alone) for alone in sorted(known)]
+    off = [math.log(known[alone] / alone) for alone in sorted(known)]
+
+    def seconds(network: Network) -> float:
+        alone = plain(network)
+        place = min(max(math.log(alone), at[0]), at[-1])  # beyond the outermost as at the outermost
+        right = max(1, bisect(at, place, hi=len(at) - 1)) if len(at) > 1 else 0
+        left = max(0, right - 1)
+        share = (place - at[left]) / (at[right] - at[left]) if right else 0.0
+        return alone * math.exp(off[left] + share * (off[right] - off[left]))
+
+    return seconds
 
 
 def _known(one: Round) -> float:
