@@ -164,7 +164,8 @@ class Contest:
         default, trials = chosen(self.mode, self.name, self.batch, quick=self.quick, eager=self.eager)
         flags = self.best_flags()
         best = next(iter(flags))
-        hows = [default, *([PLAIN] if self.mode == "train" else []), "defaults", best]
+        plain = [PLAIN] if self.mode == "train" and not self.quick else []
+        hows = [default, *plain, "defaults", best]
         contenders = {how: self.contender(how) for how in hows}
         seconds = alternate(contenders, warmup=self.warmup, rounds=rounds)
         memory = {how: [one.ask("memory") / 2**20] for how, one in contenders.items()}
@@ -188,7 +189,7 @@ class Contest:
 
         found = against(default, "defaults", "ours by default, timm by its defaults")
         found += against(default, best, "ours by default, timm with its best flags")
-        if self.mode == "train":
+        if plain:
             found += against(PLAIN, "defaults", "ours in fp32 without the average, timm by its defaults")
         found[0] |= {"chosen_from": trials, "timm_flags": flags}
         return found

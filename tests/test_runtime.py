@@ -320,7 +320,7 @@ def test_an_error_that_depends_on_the_network_takes_more_rounds() -> None:
 
 
 def test_between_two_measured_networks_the_third_is_sought() -> None:
-    """Small networks are faster than predicted, large ones slower: each correction alone leads to the other."""
+    """Small ones are faster than predicted, large ones slower: each correction alone leads to the other."""
     net, model = network("regnety_500mf"), runtime()
 
     def measure(one: Network) -> float:
