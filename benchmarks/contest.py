@@ -146,8 +146,7 @@ class Contest:
 
     def best_flags(self) -> dict[str, float]:
         """Seconds of timm's step by its flags, the fastest first; compiled, the better of the eager ones."""
-        eager = ("channels-last amp",) if self.quick else ("channels-last", "channels-last amp")
-        found = {flags: self.tried(flags) for flags in eager}
+        found = {flags: self.tried(flags) for flags in ("channels-last", "channels-last amp")}
         if not self.eager:
             compiled = min(found, key=lambda flags: found[flags]) + " torchcompile"
             found[compiled] = self.tried(compiled)
@@ -163,8 +162,8 @@ class Contest:
     def measure(self, rounds: int, processes: int) -> list[dict[str, Any]]:
         """All comparisons, ours by default against timm's defaults first."""
         default, trials = chosen(self.mode, self.name, self.batch, quick=self.quick, eager=self.eager)
-        flags = self.best_flags()
-        best = next(iter(flags))
+        flags = {} if self.quick else self.best_flags()
+        best = next(iter(flags), "channels-last amp")
         plain = [PLAIN] if self.mode == "train" and not self.quick else []
         hows = [default, *plain, "defaults", best]
         contenders = {how: self.contender(how) for how in hows}
