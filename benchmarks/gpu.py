@@ -30,6 +30,7 @@ from rescale.bench.measure import time_steps
 from rescale.bench.timing import quartiles
 from rescale.cost import cost
 from rescale.families import network
+from rescale.fast import FastMode
 from rescale.memory import step_memory
 from rescale.network import Network
 from rescale.scaling import scale
@@ -88,9 +89,8 @@ class Clock:
 
     def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
         """A training step's figures, or None where no time is left or it does not run."""
-        fast = changes.get("fast", "")
-        what = f"{net.name} {net.resolution}px {fast}".strip()
-        if self.over(what, compiled="compile" in fast or "graphs" in fast):
+        what = f"{net.name} {net.resolution}px {changes.get('fast', '')}".strip()
+        if self.over(what, compiled=FastMode.parse(changes.get("fast", self.protocol.fast)).compile):
             return None
         try:
             timing = time_network(net, replace(self.protocol, **changes), ask=self.measured)

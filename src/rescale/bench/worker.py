@@ -42,8 +42,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     load = os.getloadavg()[0]
     threads = machine.set_threads(protocol.threads)
     on_gpu = protocol.device.startswith("cuda")
-    if on_gpu and not torch.cuda.is_available():
-        raise UserError(f"device {protocol.device}: torch finds no GPU here; use cpu")
+    machine.chosen_device(protocol.device)
     if on_gpu:  # the allocator's peak is of all that this process has done
         machine.use_device(protocol.device)
         torch.cuda.reset_peak_memory_stats(protocol.device)
