@@ -1,6 +1,6 @@
 """Our step against timm's, network by network: what `train_step.py` and `inference.py` have in common.
 
-Ours runs in the fast mode that `--fast auto` chooses; timm by its defaults (fp32, contiguous, eager) and by
+Ours runs in the mode that `--fast auto` chooses; timm by its defaults (fp32, contiguous, eager) and by
 its best flags: --channels-last with or without --amp --amp-dtype bfloat16, the faster of them also with
 --torchcompile. Each contender has a process of its own.
 """
@@ -31,7 +31,7 @@ PLAIN = "channels_last fp32 plain"  # ours, doing what timm's defaults do: no av
 def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
     """how: `FAST PRECISION`, with ` plain` for no average."""
     from rescale import machine
-    from rescale.bench import Protocol, steps
+    from rescale.bench import TimingProtocol, steps
     from rescale.families import network
     from rescale.recipes import recipe, resolve
 
@@ -39,7 +39,7 @@ def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
     machine.set_threads(None)
     net, (fast, precision, *plain) = network(name), how.split()
     asked = resolve(recipe("resnet-rs", **({"ema": 0.0} if plain else {})), net).recipe.model_dump_json()
-    protocol = Protocol(mode=mode, precision=precision, fast=fast)  # type: ignore[arg-type]
+    protocol = TimingProtocol(mode=mode, precision=precision, fast=fast)  # type: ignore[arg-type]
     step, _ = steps.prepare(net, protocol, batch, asked)
     return step
 
@@ -108,7 +108,7 @@ def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
 def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tuple[str, list[str]]:
     """The mode and precision that `--fast auto` takes, and what it measured."""
     from rescale import machine
-    from rescale.bench import Protocol, Workers, time_network
+    from rescale.bench import TimingProtocol, Workers, time_network
     from rescale.bench.choose import fastest
     from rescale.families import network
 
@@ -116,7 +116,7 @@ def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tu
     if quick:
         return f"channels_last {precisions[0]}", []
     with Workers() as workers:
-        protocol = Protocol(mode=mode, batch=batch)
+        protocol = TimingProtocol(mode=mode, batch=batch)
         steps = 1 if eager else math.inf  # compiling is tried only for a long run
         choice = fastest(
             lambda p: time_network(network(name), p, ask=workers), protocol, precisions, steps=steps

@@ -25,12 +25,12 @@ from contest import NETWORKS, timms
 from gpu_page import write_page
 from harness import compare, finish
 from rescale import machine
-from rescale.bench import Protocol, time_network, worker
+from rescale.bench import TimingProtocol, time_network, worker
 from rescale.bench.measure import time_steps
 from rescale.bench.timing import quartiles
 from rescale.cost import cost
+from rescale.execution import ExecutionMode
 from rescale.families import network
-from rescale.fast import FastMode
 from rescale.memory import step_memory
 from rescale.network import Network
 from rescale.scaling import scale
@@ -73,7 +73,7 @@ class Clock:
     def __init__(self, device: str, seconds: float, *, warmup: int, repeats: int) -> None:
         self.device, self.end, self.left_out = device, time.monotonic() + seconds, list[str]()
         precision = machine.precisions(device)[0]
-        self.protocol = Protocol(device=device, precision=precision, warmup=warmup, repeats=repeats)
+        self.protocol = TimingProtocol(device=device, precision=precision, warmup=warmup, repeats=repeats)
 
     def over(self, what: str, *, compiled: bool = False) -> bool:
         """Is no time left for this? Then it is noted."""
@@ -90,7 +90,7 @@ class Clock:
     def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
         """A training step's figures, or None where no time is left or it does not run."""
         what = f"{net.name} {net.resolution}px {changes.get('fast', '')}".strip()
-        if self.over(what, compiled=FastMode.parse(changes.get("fast", self.protocol.fast)).compile):
+        if self.over(what, compiled=ExecutionMode.parse(changes.get("fast", self.protocol.fast)).compile):
             return None
         try:
             timing = time_network(net, replace(self.protocol, **changes), ask=self.measured)

@@ -21,8 +21,8 @@ from rescale import machine
 from rescale.data import Batch, open_data
 from rescale.families import network
 from rescale.models import Rates, make
+from rescale.optim.optimizers import make_optimizer
 from rescale.recipes import Recipe, recipe, resolve
-from rescale.recipes.optimizers import make_optimizer
 from rescale.training import Run, Settings
 from rescale.training.loop import Job
 from rescale.training.stop import StopRequest

@@ -82,7 +82,7 @@ def ours(folder: Path, images: int, batch: int, pixels: int, small: bool) -> Ste
     from rescale import machine
     from rescale.data import batches, open_data
     from rescale.data.augment import levels, randaugment, train_transform
-    from rescale.data.parts import Arrays
+    from rescale.data.raw import Arrays
     from rescale.recipes import Recipe
     from rescale.tasks import Classification
 

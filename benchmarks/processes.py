@@ -66,7 +66,7 @@ def serve(folder: Path, case: str) -> None:
     from rescale.recipes import recipe, resolve
     from rescale.training import Run, Settings
     from rescale.training.loop import Job
-    from rescale.training.processes import Word, join
+    from rescale.training.processes import Status, join
     from rescale.training.stop import StopRequest
 
     class Fed(Job):
@@ -104,10 +104,10 @@ def serve(folder: Path, case: str) -> None:
             time.sleep(0.005)
         if not go:
             return
-        processes.news(Word())
+        processes.synchronize(Status())
         began = time.perf_counter()
         job.train_epoch(job.at.step // job.steps, 0)
-        processes.news(Word())
+        processes.synchronize(Status())
         if processes.first:
             answer = folder / f"took{asked}"
             answer.with_suffix(".part").write_text(json.dumps(time.perf_counter() - began))

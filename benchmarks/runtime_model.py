@@ -19,13 +19,13 @@ import numpy as np
 
 from harness import finish
 from rescale import machine
-from rescale.bench import Protocol
-from rescale.bench.runtime import fit
-from rescale.bench.runtime.calibration import TOTALS, family_of, measure, plan_of
-from rescale.bench.runtime.measuring import Plan, Visit, levelled, middle
+from rescale.bench import TimingProtocol
 from rescale.bench.timing import Mode
 from rescale.cost import cost
 from rescale.families import network
+from rescale.latency import fit
+from rescale.latency.calibration import TOTALS, family_of, measure, plan_of
+from rescale.latency.measuring import Plan, Visit, levelled, middle
 from rescale.network import Network
 
 MODES: tuple[Mode, ...] = ("train", "infer")
@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        measured_ = measure(plan, folder / "visits.jsonl", told)
+        measured_ = measure(plan, folder / "visits.jsonl", progress)
     used = {**measured_[0]["machine"], **measured_[0]["used"], "date": measured_[0]["date"]}
     visits = levelled([Visit(**each) for one in measured_ for each in one["visits"]])
     times = {mode: (table(seen, visits, mode), table(unseen, visits, mode)) for mode in MODES}
@@ -79,7 +79,7 @@ def main() -> None:
 
 def plans(batch: int, quick: bool) -> tuple[tuple[Network, ...], tuple[Network, ...], Plan]:
     """What the fit sees, what it does not, and the plan that visits them all."""
-    plan = plan_of(Protocol(batch=batch, device=machine.default_device()), MODES)
+    plan = plan_of(TimingProtocol(batch=batch, device=machine.default_device()), MODES)
     seen, unseen = plan.networks, tuple(map(network, HELD_OUT))
     if quick:
         seen, unseen = cheapest(seen, 14), cheapest(unseen, 6)
@@ -93,7 +93,7 @@ def cheapest(networks: Sequence[Network], count: int) -> tuple[Network, ...]:
     return tuple(sorted(networks, key=lambda one: cost(one).macs)[:count])
 
 
-def told(done: int, of: int) -> None:
+def progress(done: int, of: int) -> None:
     print(f"{done} of {of} visits", flush=True)
 
 
@@ -182,10 +182,10 @@ def draw(
             row, ("work", peer), ("the list of layers", f"{TITLES[peer]} alone"), strict=True
         ):
             panel(one, networks, 1e3 * seconds, 1e3 * found[mode][who]["networks"])
-            told = (
+            progress = (
                 f"{mode}: {title}\nmedian error {100 * off[who].median:.1f} %, rank {off[who].spearman:.2f}"
             )
-            one.set_title(told, fontsize=10, loc="left")
+            one.set_title(progress, fontsize=10, loc="left")
         row[0].set_ylabel(
             f"predicted: ms a step of {mode}ing" if mode == "train" else "predicted: ms a forward pass"
         )

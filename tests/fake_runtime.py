@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rescale.bench.runtime import Errors, Point, RuntimeModel
-from rescale.bench.runtime.work import WORK
+from rescale.latency import Errors, Point, RuntimeModel
+from rescale.latency.work import WORK
 
 SOME = {
     "pointwise macs": 2e-12,

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from rescale.bench.timing import Protocol, Timing
+from rescale.bench.timing import Timing, TimingProtocol
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, family
 
@@ -30,7 +30,9 @@ def plan(networks: dict[str, tuple[float, float]] = NETWORKS, seeds: int = 3, **
         for seed in range(seeds)
         for model in networks
     )
-    made = Plan("MADE-UP FIGURES: digits", items, Protocol(batch=32), "rescale study pareto --models ...")
+    made = Plan(
+        "MADE-UP FIGURES: digits", items, TimingProtocol(batch=32), "rescale study pareto --models ..."
+    )
     return replace(made, **changes)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from fake_study import timing
-from rescale.bench import Protocol, Timing, Workers, time_network
+from rescale.bench import Timing, TimingProtocol, Workers, time_network
 from rescale.bench.asking import request
 from rescale.bench.measure import (
     DidNotFit,
@@ -33,7 +33,7 @@ def test_a_timing_survives_json():
 
 def test_a_protocol_names_all_its_mistakes():
     with pytest.raises(UserError) as caught:
-        Protocol(mode="training", batch=0, device="gpu", precision="fp8", repeats=0)
+        TimingProtocol(mode="training", batch=0, device="gpu", precision="fp8", repeats=0)
     assert len(caught.value.lines) == 5
     assert "'train'" in caught.value.lines[0]
 
@@ -73,7 +73,7 @@ def fake_worker(capacity, seconds=(0.1, 0.2, 0.3)):
 
 def test_seconds_are_scaled_to_the_batch_asked_for():
     ask, asked = fake_worker(capacity=40)
-    found = time_network(NET, Protocol(batch=128), ask=ask)
+    found = time_network(NET, TimingProtocol(batch=128), ask=ask)
     assert [request["batch"] for request in asked] == [128, 64, 32]
     assert (found.batch, found.batch_fitted) == (128, 32)
     assert found.latency_s == pytest.approx(4 * 0.2)
@@ -85,7 +85,7 @@ def test_seconds_are_scaled_to_the_batch_asked_for():
 
 def test_not_one_image_and_a_failing_model_are_errors():
     with pytest.raises(JobError, match="not even one image"):
-        time_network(NET, Protocol(batch=4), ask=fake_worker(capacity=0)[0])
+        time_network(NET, TimingProtocol(batch=4), ask=fake_worker(capacity=0)[0])
     with pytest.raises(JobError, match="RuntimeError: broken"):
         time_network(NET, ask=lambda _: {"error": "RuntimeError: broken"})
 
@@ -142,7 +142,7 @@ def test_what_others_keep_busy():
 def test_real_networks_are_timed():
     with Workers(2) as workers:
         for mode in ("train", "infer"):
-            protocol = Protocol(mode=mode, batch=4, precision="fp32", threads=1, warmup=1, repeats=3)
+            protocol = TimingProtocol(mode=mode, batch=4, precision="fp32", threads=1, warmup=1, repeats=3)
             found = time_network(NET, protocol, ask=workers)
             assert (found.model, found.resolution, found.batch_fitted) == (NET.name, 32, 4)
             assert found.quartiles_s[0] <= found.latency_s <= found.quartiles_s[1]
@@ -157,7 +157,7 @@ def test_real_networks_are_timed():
 def test_a_step_too_large_for_the_memory_is_halved(monkeypatch):
     from rescale.bench import worker
 
-    asked = request(NET, Protocol(batch=8), 8, None)
+    asked = request(NET, TimingProtocol(batch=8), 8, None)
 
     def full(_):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
@@ -171,7 +171,7 @@ def test_requests_hold_the_whole_network():
     from rescale.models import External
 
     for model in (NET, External("timm:resnet10t@64", 64, 7)):
-        assert worker.read_model(request(model, Protocol(), 2, None)["model"]) == model
+        assert worker.read_model(request(model, TimingProtocol(), 2, None)["model"]) == model
 
 
 def test_changes_of_a_timing_are_seen():

@@ -5,22 +5,22 @@ from dataclasses import replace
 import pytest
 
 import rescale
-from rescale.bench import Protocol, Timing
+from rescale.bench import Timing, TimingProtocol
 from rescale.bench.choose import fastest
 from rescale.bench.for_run import choose_for_run, worth_measuring
 from rescale.errors import JobError
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 from rescale.recipes import recipe, resolve
 from rescale.training import Settings
 
-CPU = Protocol(batch=64)
+CPU = TimingProtocol(batch=64)
 GPU = replace(CPU, device="cuda")
 
 
 def clock(seconds: dict[tuple[str, str], float | str], asked: list[tuple[str, str]]):
     """Answers with the seconds of a mode and precision; 1 where none are given; words are failures."""
 
-    def answer(protocol: Protocol) -> Timing:
+    def answer(protocol: TimingProtocol) -> Timing:
         asked.append((protocol.fast, protocol.precision))
         found = seconds.get(asked[-1], 1.0)
         if found == "full":
@@ -85,7 +85,7 @@ def test_a_gpu_tries_layouts_and_graphs() -> None:
 def test_a_moment_of_disturbance_changes_nothing() -> None:
     times = iter([1.0, 0.6, 0.5])  # the usual mode in a slow moment, the other, the usual mode again
 
-    def answer(protocol: Protocol) -> Timing:
+    def answer(protocol: TimingProtocol) -> Timing:
         return clock({(protocol.fast, protocol.precision): next(times)}, [])(protocol)
 
     assert fastest(answer, CPU, ["bf16", "fp32"], steps=1).precision == "bf16"
@@ -99,12 +99,14 @@ def test_what_fails_is_passed_over_and_named() -> None:
 def test_what_does_not_fit_is_recomputed() -> None:
     asked: list[tuple[str, str]] = []
     choice = fastest(clock({("channels_last", "bf16"): "full"}, asked), CPU, ["bf16"])
-    assert choice.mode == FastMode(recompute=True)
+    assert choice.mode == ExecutionMode(checkpointing=True)
     assert all("compile" not in mode for mode, _ in asked)
 
 
 def test_nothing_runs() -> None:
-    broken = clock({("channels_last", "bf16"): "broken", ("channels_last+recompute", "bf16"): "broken"}, [])
+    broken = clock(
+        {("channels_last", "bf16"): "broken", ("channels_last+checkpointing", "bf16"): "broken"}, []
+    )
     with pytest.raises(JobError, match="broken"):
         fastest(broken, CPU, ["bf16"])
 
@@ -113,7 +115,7 @@ def test_short_runs_are_not_measured_and_long_or_large_ones_are(monkeypatch) -> 
     net = rescale.network("resnetrs50@160")
     plain = resolve(recipe("resnet-rs", epochs=1, batch=16), net).recipe
     settings = Settings(threads=1)
-    asked = Protocol(batch=16)
+    asked = TimingProtocol(batch=16)
     assert not worth_measuring(net, plain, 16, settings, asked)
     assert worth_measuring(net, plain, 1_000_000, settings, asked)
     monkeypatch.setattr("rescale.machine.free_memory", lambda device: 2**30)
@@ -148,7 +150,7 @@ def test_timing_by_auto_chooses_first(monkeypatch) -> None:
         found = {"fits": True, "seconds": [seconds], "memory_bytes": 1, "settings": {}}
         return found | {"precision": protocol["precision"], "fast": protocol["fast"]}
 
-    protocol = Protocol(batch=4, fast="auto", precision="fp32", repeats=33)
+    protocol = TimingProtocol(batch=4, fast="auto", precision="fp32", repeats=33)
     timing = rescale.time_network(rescale.network("resnetrs50"), protocol, ask=answer)
     assert timing.fast == "channels_last+compile"
     assert asked[-1] == ("channels_last+compile", "fp32", 33) and len(asked) == 4

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import rescale
-from rescale.bench import Protocol
+from rescale.bench import TimingProtocol
 from rescale.data import Batch
 from rescale.data.prefetch import ahead
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 from rescale.recipes import recipe, resolve
 from rescale.tasks import Classification
 from rescale.training import Settings, train
@@ -51,7 +51,7 @@ def test_no_batch_is_no_batch() -> None:
     [
         ("channels_last", {}),
         ("channels_last", {"precision": "fp16"}),
-        ("channels_last+recompute", {"precision": "fp32"}),
+        ("channels_last+checkpointing", {"precision": "fp32"}),
         ("contiguous", {"accumulate": 2}),
         ("channels_last+compile", {}),
         ("channels_last+graphs", {}),
@@ -78,7 +78,7 @@ def test_a_run_learns_on_a_gpu(tmp_path, fast: str, changes: dict) -> None:
 @cuda
 def test_timing_on_a_gpu_reads_the_allocators_peak() -> None:
     timing = rescale.time_network(
-        rescale.network("resnetrs50@64"), Protocol(device="cuda", batch=8, repeats=3)
+        rescale.network("resnetrs50@64"), TimingProtocol(device="cuda", batch=8, repeats=3)
     )
     assert 2**26 < timing.memory_bytes < 2**34 and timing.latency_s > 0
 
@@ -91,7 +91,7 @@ def test_graphs_take_the_steps_that_eager_code_takes() -> None:
     task = Classification((0.5,) * 3, (0.5,) * 3, device="cuda")
     losses = []
     for mode in ("channels_last", "channels_last+graphs"):
-        stepper, _ = assemble(net, chosen, task, 10, mode=FastMode.parse(mode))
+        stepper, _ = assemble(net, chosen, task, 10, mode=ExecutionMode.parse(mode))
         given = numbered(12)
         batches = [
             batch._replace(images=batch.images.to("cuda"), labels=batch.labels.cuda()) for batch in given

@@ -10,9 +10,9 @@ from torch import nn
 import rescale
 from rescale.data import Batch
 from rescale.errors import UserError
-from rescale.fast import USUAL, FastMode
+from rescale.execution import USUAL, ExecutionMode
 from rescale.models import Rates, build, model_named
-from rescale.models.blocks import ConvNorm, recompute_blocks
+from rescale.models.blocks import ConvNorm, checkpoint_blocks
 from rescale.models.execute import check_mode, executed, folded, frozen
 from rescale.recipes import recipe, resolve
 from rescale.tasks import Classification
@@ -44,7 +44,7 @@ def step(model: nn.Module) -> torch.Tensor:
 def test_recomputing_changes_no_bit(name: str) -> None:
     plain = drawn_anew(name).train()
     again = copy.deepcopy(plain)
-    recompute_blocks(again)
+    checkpoint_blocks(again)
     assert torch.equal(step(plain), step(again))
     for (key, left), right in zip(plain.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(left.grad, right.grad), key
@@ -67,7 +67,7 @@ def test_recomputing_keeps_less() -> None:
 
     plain = drawn_anew("resnetrs50x0.25@64").train()
     again = copy.deepcopy(plain)
-    recompute_blocks(again)
+    checkpoint_blocks(again)
     assert kept(again) < kept(plain) / 2
 
 
@@ -110,15 +110,21 @@ def test_what_cannot_be_traced_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["channels_last", "contiguous", "channels_last+compile", "contiguous+graphs", "channels_last+recompute"],
+    [
+        "channels_last",
+        "contiguous",
+        "channels_last+compile",
+        "contiguous+graphs",
+        "channels_last+checkpointing",
+    ],
 )
 def test_modes_read_as_they_are_written(text: str) -> None:
-    assert str(FastMode.parse(text)) == text
+    assert str(ExecutionMode.parse(text)) == text
 
 
 def test_words_alone_mean_channels_last() -> None:
-    assert FastMode.parse("compile") == FastMode(compile=True)
-    assert FastMode.parse("channels_last") == USUAL
+    assert ExecutionMode.parse("compile") == ExecutionMode(compile=True)
+    assert ExecutionMode.parse("channels_last") == USUAL
 
 
 @pytest.mark.parametrize(
@@ -126,22 +132,22 @@ def test_words_alone_mean_channels_last() -> None:
     [
         ("channel_last", "did you mean 'channels_last'"),
         ("", "known: auto"),
-        ("channels_last+contiguous", "either"),
-        ("compile+recompute", "drop one"),
+        ("channels_last+contiguous", "choose one"),
+        ("compile+checkpointing", "drop checkpointing"),
     ],
 )
 def test_modes_that_cannot_be_meant(text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        FastMode.parse(text)
+        ExecutionMode.parse(text)
 
 
 def test_modes_that_cannot_be_had() -> None:
     net = rescale.network("resnetrs50")
     with pytest.raises(UserError, match="GPU"):
-        check_mode(net, FastMode(compile=True, graphs=True), "cpu")
+        check_mode(net, ExecutionMode(compile=True, graphs=True), "cpu")
     with pytest.raises(UserError, match="no blocks of ours"):
-        check_mode(model_named("python:torch.nn:Identity@8"), FastMode(recompute=True), "cpu")
-    check_mode(net, FastMode(recompute=True), "cpu")
+        check_mode(model_named("python:torch.nn:Identity@8"), ExecutionMode(checkpointing=True), "cpu")
+    check_mode(net, ExecutionMode(checkpointing=True), "cpu")
 
 
 @pytest.mark.slow
@@ -149,7 +155,7 @@ def test_modes_that_cannot_be_had() -> None:
 def test_compiled_steps_follow_the_plain_ones() -> None:
     plain = drawn_anew("resnetrs26x0.125@32").train()
     again = copy.deepcopy(plain)
-    call = executed(again, FastMode(compile=True))
+    call = executed(again, ExecutionMode(compile=True))
     for module in (plain, again):  # torch draws other random numbers in compiled code
         for part in module.modules():
             if hasattr(part, "drop_path"):
@@ -183,7 +189,7 @@ def test_frozen_weights_are_constants(monkeypatch) -> None:
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         wanted = model(images)
-        call = frozen(model, FastMode(compile=True), images)
+        call = frozen(model, ExecutionMode(compile=True), images)
         torch.testing.assert_close(call(images), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
     assert inputs == [1]  # the images alone; the weights have become constants
     assert frozen(model, USUAL, images) is model

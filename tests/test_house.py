@@ -12,8 +12,9 @@ import rescale
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "files", "fast", "network", "geometry", "cost", "memory", "scaling", "families", "search",
-    "machine", "models", "recipes", "data", "tasks", "training", "bench", "studies", "report", "cli",
+    "errors", "files", "execution", "network", "geometry", "cost", "memory", "scaling", "families", "search",
+    "machine", "models", "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies",
+    "report", "cli",
 )  # fmt: skip
 
 

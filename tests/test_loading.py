@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rescale.data import BadImage, Batch, Picture, batches, open_data
+from rescale.data import BadImage, Batch, LazyImage, batches, open_data
 from rescale.data.augment import train_transform
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit, order
@@ -37,16 +37,16 @@ class Numbers:
     def __len__(self) -> int:
         return self.images
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         if index in self.damaged:
             raise BadImage(f"image {index}: damaged")
-        return Picture.of(np.full((4, 4, 3), index % 256, dtype=np.uint8))
+        return LazyImage.of(np.full((4, 4, 3), index % 256, dtype=np.uint8))
 
     def describe(self, index: int) -> str:
         return f"image {index}"
 
 
-def noisy(image: Picture, rng: np.random.Generator) -> torch.Tensor:
+def noisy(image: LazyImage, rng: np.random.Generator) -> torch.Tensor:
     """The index in the first channel, a draw in the others."""
     pixels = image.pixels().copy()
     pixels[..., 1:] = rng.integers(0, 256, (4, 4, 2))
@@ -210,7 +210,7 @@ class Slow(Numbers):
 
     folder: str = ""
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         (Path(self.folder) / str(os.getpid())).touch()
         time.sleep(0.01)
         return super().image(index)

@@ -12,7 +12,7 @@ from rescale.families import network
 from rescale.memory import step_memory
 from rescale.models import build
 from rescale.network import Network
-from rescale.recipes.averaging import Average
+from rescale.optim.averaging import Average
 from test_network import any_networks, resnet_names
 
 NAMES = (

@@ -9,9 +9,9 @@ from torch import nn
 
 from rescale.families import network
 from rescale.models import build
+from rescale.optim.averaging import Average
+from rescale.optim.optimizers import RMSpropTF, decay_groups, make_optimizer
 from rescale.recipes import Recipe
-from rescale.recipes.averaging import Average
-from rescale.recipes.optimizers import RMSpropTF, decay_groups, make_optimizer
 
 
 def small() -> nn.Module:

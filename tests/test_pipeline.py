@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rescale.data import Picture
+from rescale.data import LazyImage
 from rescale.data.augment import eval_transform, train_transform
 from rescale.data.augment.autoaugment import AutoAugment
 from rescale.data.augment.crops import Box
@@ -20,11 +20,11 @@ from rescale.recipes import Recipe
 POLICIES = ["none", "randaugment", "randaugment-torchvision", "autoaugment"]
 
 
-def picture(size: tuple[int, int]) -> Picture:
-    return Picture.of(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+def picture(size: tuple[int, int]) -> LazyImage:
+    return LazyImage.of(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
-def as_tensor(image: Picture) -> torch.Tensor:
+def as_tensor(image: LazyImage) -> torch.Tensor:
     return torch.from_numpy(image.pixels()).permute(2, 0, 1)
 
 
@@ -70,12 +70,12 @@ def test_nothing_random_is_what_evaluation_sees() -> None:
     trained = train_transform(recipe, 20)(image, np.random.default_rng(0))
     assert torch.equal(trained, eval_transform(recipe, 20)(image, np.random.default_rng(1)))
     centre = resized(image.pixels(), Box(12, 2, 26, 26), 20, "bicubic")  # 30 x 20 / 23
-    assert torch.equal(trained, as_tensor(Picture.of(centre)))
+    assert torch.equal(trained, as_tensor(LazyImage.of(centre)))
 
 
 def test_the_recipes_areas_and_ratio_are_used() -> None:
     y, x = np.mgrid[0:200, 0:200].astype(np.uint8)
-    image = Picture.of(np.stack([x, y, x], -1))  # colours tell places
+    image = LazyImage.of(np.stack([x, y, x], -1))  # colours tell places
     recipe = Recipe(
         crop_area_min=0.24, crop_area_max=0.26, crop_ratio=1.0, flip=0.0, interpolation="bilinear"
     )

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 
 from fake_runtime import SOME, runtime
-from rescale.bench.runtime import RuntimeModel, calibration, scale_to_latency
-from rescale.bench.runtime import fit as fitting
-from rescale.bench.runtime.measuring import Visit, levelled, visit
-from rescale.bench.runtime.work import FIXED, WORK, work
-from rescale.bench.timing import Protocol
+from rescale.bench.timing import TimingProtocol
 from rescale.cost import cost
 from rescale.errors import UserError
 from rescale.families import names, network
 from rescale.geometry import layers
+from rescale.latency import RuntimeModel, calibration, scale_to_latency
+from rescale.latency import fit as fitting
+from rescale.latency.measuring import Visit, levelled, visit
+from rescale.latency.work import FIXED, WORK, work
 from rescale.network import Network
 from rescale.scaling import scale, scaled, solve, strategy_of
 from rescale.scaling.factor import jumps
@@ -201,7 +201,7 @@ def test_errors_in_words() -> None:
 
 def test_a_visit_keeps_steps_and_what_lies_between() -> None:
     done: list[str] = []
-    protocol = Protocol(warmup=2, repeats=4)
+    protocol = TimingProtocol(warmup=2, repeats=4)
     found = visit(
         network("resnet26@64"),
         protocol,
@@ -379,7 +379,7 @@ def test_a_search_by_latency() -> None:
 
 
 def test_each_round_visits_every_network_in_another_order() -> None:
-    plan = calibration.plan_of(Protocol(batch=2), ("infer",))
+    plan = calibration.plan_of(TimingProtocol(batch=2), ("infer",))
     order, n = calibration.in_rounds(plan), len(plan.networks)
     rounds = [order[i : i + n] for i in range(0, len(order), n)]
     assert len(rounds) == plan.visits and order == calibration.in_rounds(

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 import fake_study
 from fake_runtime import SETTINGS, runtime
-from rescale.bench.runtime import RuntimeModel, calibration
 from rescale.cli.app import app
 from rescale.cli.quantities import duration
 from rescale.errors import JobError, UserError
 from rescale.families import network
+from rescale.latency import RuntimeModel, calibration
 
 
 def run(*words: str) -> str:
@@ -140,7 +140,7 @@ def test_scale_to_a_latency_of_another_machine_is_not_measured(device, tmp_path)
 
 def test_scale_measures_what_it_proposes_on_this_machine(tmp_path, monkeypatch) -> None:
     from rescale import machine
-    from rescale.bench.runtime import latency
+    from rescale.latency import scale
 
     machine.set_threads(1)
     model, asked = runtime(**(machine.describe() | {"precision": "fp32"})), []
@@ -150,7 +150,7 @@ def test_scale_measures_what_it_proposes_on_this_machine(tmp_path, monkeypatch) 
         asked.append(protocol)
         return fake_study.timing(net.name, 1.4 * model.seconds(net))
 
-    monkeypatch.setattr(latency, "time_network", timed)
+    monkeypatch.setattr(scale, "time_network", timed)
     words = ("scale", "regnety_500mf", "--latency", "20ms", "--device", str(tmp_path / "device.json"))
     (row,) = json.loads(run(*words, "--json"))
     assert len(row["rounds"]) == 2 == len(asked) and row["met"]

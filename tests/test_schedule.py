@@ -8,8 +8,8 @@ import torch.optim.lr_scheduler as peers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rescale.optim.schedule import learning_rate
 from rescale.recipes import Recipe
-from rescale.recipes.schedule import learning_rate
 
 
 def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:

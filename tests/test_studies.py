@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fake_study import NETWORKS, finish, plan, timing
-from rescale.bench import Protocol
+from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, check, pareto_plan, run_study
 from rescale.studies.plan import family, from_file, to_yaml
@@ -215,7 +215,7 @@ def test_a_study_may_grow_and_nothing_else(tmp_path):
     with pytest.raises(UserError, match=r"resnetrs26x0.125@32-s0, which is not asked for"):
         run(tmp_path / "s", plan(dict(list(FEW.items())[1:]), seeds=2))
     with pytest.raises(UserError, match=r"batch 32, not 64"):
-        run(tmp_path / "s", replace(plan(FEW, seeds=2), timing=Protocol(batch=64)))
+        run(tmp_path / "s", replace(plan(FEW, seeds=2), timing=TimingProtocol(batch=64)))
 
 
 def test_a_folder_that_is_no_study_is_left_alone(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rescale.bench import Protocol
+from rescale.bench import TimingProtocol
 from rescale.studies import Settings, pareto_plan, run_study
 from rescale.studies.folder import StudyFolder
 from rescale.training import Run
@@ -48,7 +48,7 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(tmp_path):
         ["resnet-rs"],
         "digits",
         changes=["epochs=4", "batch=128", "flip=0"],
-        timing=Protocol(batch=8, threads=1, repeats=2),
+        timing=TimingProtocol(batch=8, threads=1, repeats=2),
     )
     path = tmp_path / "study"
     StudyFolder(path).keep_plan(plan)

@@ -16,15 +16,15 @@ from rescale.scaling import scale
 
 if TYPE_CHECKING:
     from rescale.bench import time_network
-    from rescale.bench.runtime import RuntimeModel, scale_to_latency
     from rescale.data import open_data
+    from rescale.latency import RuntimeModel, scale_to_latency
     from rescale.models import External, Rates, build, load_weights
     from rescale.recipes import Recipe, recipe, resolve
     from rescale.training import Run, resume, train
 
 _HOMES = {
     "rescale.bench": ("time_network",),
-    "rescale.bench.runtime": ("RuntimeModel", "scale_to_latency"),
+    "rescale.latency": ("RuntimeModel", "scale_to_latency"),
     "rescale.data": ("open_data",),
     "rescale.models": ("External", "Rates", "build", "load_weights"),
     "rescale.recipes": ("Recipe", "recipe", "resolve"),

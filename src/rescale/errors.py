@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """A mistake of the user's, known before work begins: one clear line each, exit code 2.
 
-    told: do all processes of a run raise it, so that one of them is enough to say it?
+    already_reported: all processes of a run raise it, so that one of them prints it.
     """
 
-    told = False
+    already_reported = False
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -25,9 +25,12 @@ class UserError(Exception):
 
 
 class JobError(Exception):
-    """A job that failed on its way (disk full, NaN): one line, exit code 1. told: as of a UserError."""
+    """A job that failed on its way (disk full, NaN): one line, exit code 1.
 
-    told = False
+    already_reported: as of a UserError.
+    """
+
+    already_reported = False
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:

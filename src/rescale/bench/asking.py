@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rescale import machine
-from rescale.bench.timing import Protocol
+from rescale.bench.timing import TimingProtocol
 
 if TYPE_CHECKING:
     from rescale.models import External
@@ -20,7 +20,7 @@ AT_ONCE = 8  # workers that wait, at most: each holds some 400 MB
 
 
 def request(
-    model: "Network | External", protocol: Protocol, batch: int, recipe: str | None
+    model: "Network | External", protocol: TimingProtocol, batch: int, recipe: str | None
 ) -> dict[str, Any]:
     """What a worker is asked, as plain data. recipe: resolved, as JSON; None for resnet-rs."""
     return {"model": asdict(model), "protocol": asdict(protocol), "batch": batch, "recipe": recipe}

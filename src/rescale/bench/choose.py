@@ -1,4 +1,4 @@
-"""The fast mode and precision of a model on a device, chosen by a few short measurements."""
+"""The execution mode and precision of a model on a device, chosen by a few short measurements."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from functools import partial
 from typing import NamedTuple
 
 from rescale import machine
-from rescale.bench.timing import Precision, Protocol, Timing
+from rescale.bench.timing import Precision, Timing, TimingProtocol
 from rescale.errors import JobError
-from rescale.fast import USUAL, FastMode
+from rescale.execution import USUAL, ExecutionMode
 
 GAIN = 0.97  # a mode is taken where it needs this share of the time or less: what is closer is noise
 COMPILE_PAYS = 3600.0  # seconds of a run from which on compiling, which costs up to minutes, is tried
@@ -18,7 +18,7 @@ COMPILE_PAYS = 3600.0  # seconds of a run from which on compiling, which costs u
 class Trial(NamedTuple):
     """What one mode took: seconds a step, or None and why."""
 
-    mode: FastMode
+    mode: ExecutionMode
     precision: Precision
     seconds: float | None
     why_not: str = ""
@@ -31,7 +31,7 @@ class Trial(NamedTuple):
 class Choice(NamedTuple):
     """The fastest of the modes and precisions that were tried."""
 
-    mode: FastMode
+    mode: ExecutionMode
     precision: Precision
     trials: tuple[Trial, ...]
 
@@ -40,7 +40,7 @@ class Choice(NamedTuple):
         return "measured a step: " + ", ".join(map(str, self.trials))
 
 
-def precisions_for(protocol: Protocol, usual: Precision) -> list[Precision]:
+def precisions_for(protocol: TimingProtocol, usual: Precision) -> list[Precision]:
     """Those that may be chosen, the usual one first: the protocol's alone, unless it says auto."""
     if protocol.precision != "auto":
         return [protocol.precision]
@@ -48,8 +48,8 @@ def precisions_for(protocol: Protocol, usual: Precision) -> list[Precision]:
 
 
 def fastest(
-    clock: Callable[[Protocol], Timing],
-    protocol: Protocol,
+    clock: Callable[[TimingProtocol], Timing],
+    protocol: TimingProtocol,
     precisions: Sequence[Precision],
     *,
     steps: float = math.inf,
@@ -65,15 +65,15 @@ def fastest(
     trials: list[Trial] = []
     short = replace(protocol, warmup=2, repeats=5)
 
-    def attempt(mode: FastMode, precision: Precision) -> Trial:
+    def attempt(mode: ExecutionMode, precision: Precision) -> Trial:
         trials.append(_tried(clock, replace(short, fast=str(mode), precision=precision)))
         return trials[-1]
 
     best = attempt(USUAL, precisions[0])
     if best.seconds is None and protocol.mode == "train":
-        best = attempt(replace(USUAL, recompute=True), precisions[0])
+        best = attempt(replace(USUAL, checkpointing=True), precisions[0])
     if best.seconds is None:
-        raise JobError(f"no fast mode could be measured: {', '.join(map(str, trials))}")
+        raise JobError(f"no execution mode could be measured: {', '.join(map(str, trials))}")
 
     def better(best: Trial, other: Trial) -> Trial:
         """The other, if it gains more than noise, also over a second try of the best."""
@@ -88,21 +88,21 @@ def fastest(
     return Choice(best.mode, best.precision, tuple(trials))
 
 
-def _changes(best: Trial, device: str, steps: float) -> list[Callable[[FastMode], FastMode]]:
+def _changes(best: Trial, device: str, steps: float) -> list[Callable[[ExecutionMode], ExecutionMode]]:
     """What to try after the precision, for a run of that many steps on this device."""
     on_gpu = device.startswith("cuda")
-    found: list[Callable[[FastMode], FastMode]] = []
+    found: list[Callable[[ExecutionMode], ExecutionMode]] = []
     if on_gpu:  # on CPUs channels_last was never slower, for any network (timm's, measured)
         found.append(partial(replace, layout="contiguous"))
-    if not best.mode.recompute and (best.seconds or 0.0) * steps >= COMPILE_PAYS:
+    if not best.mode.checkpointing and (best.seconds or 0.0) * steps >= COMPILE_PAYS:
         found.append(partial(replace, compile=True))
         if on_gpu:
             found.append(partial(replace, compile=True, graphs=True))
     return found
 
 
-def _tried(clock: Callable[[Protocol], Timing], protocol: Protocol) -> Trial:
-    mode = FastMode.parse(protocol.fast)
+def _tried(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) -> Trial:
+    mode = ExecutionMode.parse(protocol.fast)
     try:
         timing = clock(protocol)
     except JobError as error:

@@ -1,4 +1,4 @@
-"""Whether to look for a run's fast mode, and what is found: the run's recipe and settings with it."""
+"""Whether to look for a run's execution mode, and what is found: the run's recipe and settings with it."""
 
 import sys
 from dataclasses import replace
@@ -7,7 +7,7 @@ from rescale import machine
 from rescale.bench import Ask, time_network
 from rescale.bench.asking import ask_once
 from rescale.bench.choose import fastest, precisions_for
-from rescale.bench.timing import Precision, Protocol, Timing
+from rescale.bench.timing import Precision, Timing, TimingProtocol
 from rescale.memory import step_memory
 from rescale.models import External, cost_of
 from rescale.network import Network
@@ -28,14 +28,14 @@ def choose_for_run(
     precision: Precision,
     ask: Ask = ask_once,
 ) -> tuple[Resolved, Settings]:
-    """The recipe and settings of a run with the fast mode and, where precision is auto, the precision that a
-    short measurement finds; as they were where measuring would not pay.
+    """The recipe and settings of a run with the execution mode and, where precision is auto, the
+    precision that a short measurement finds; as they were where measuring would not pay.
 
     images: in the training set. processes: that share each batch; one of them measures. precision: the
     recipe's before it was resolved. Raises JobError where the model runs in no mode.
     """
     recipe = resolved.recipe
-    protocol = Protocol(
+    protocol = TimingProtocol(
         batch=recipe.batch // (recipe.accumulate * processes),
         device=settings.device,
         precision=precision,
@@ -44,7 +44,7 @@ def choose_for_run(
     if not worth_measuring(model, recipe, images // processes, settings, protocol):
         return resolved, settings
 
-    def clock(asked: Protocol) -> Timing:
+    def clock(asked: TimingProtocol) -> Timing:
         print(f"measuring {asked.fast} {asked.precision} ...", file=sys.stderr, flush=True)
         return time_network(model, asked, recipe, ask)
 
@@ -60,7 +60,7 @@ def choose_for_run(
 
 
 def worth_measuring(
-    model: Network | External, recipe: Recipe, images: int, settings: Settings, protocol: Protocol
+    model: Network | External, recipe: Recipe, images: int, settings: Settings, protocol: TimingProtocol
 ) -> bool:
     """Whether the run will take many minutes, or may not fit into the memory; by arithmetic alone, so that
     short runs always run alike."""

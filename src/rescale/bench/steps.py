@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from rescale import machine
-from rescale.bench.timing import Protocol
+from rescale.bench.timing import TimingProtocol
 from rescale.data import Batch
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 from rescale.models import External, make
 from rescale.models.execute import LAYOUTS, check_mode, folded, frozen, place
 from rescale.network import Network
@@ -24,13 +24,13 @@ Step = Callable[[], object]
 
 
 def prepare(
-    model: Network | External, protocol: Protocol, batch: int, plain: str | None
+    model: Network | External, protocol: TimingProtocol, batch: int, plain: str | None
 ) -> tuple[Step, dict[str, Any]]:
     """A function that takes one step of `batch` random images, and what it uses (precision, fast).
 
     plain: a resolved recipe as JSON; None for resnet-rs. The protocol's `fast` is a mode, not auto.
     """
-    chosen, mode = resolved(model, protocol, batch, plain), FastMode.parse(protocol.fast)
+    chosen, mode = resolved(model, protocol, batch, plain), ExecutionMode.parse(protocol.fast)
     check_mode(model, mode, protocol.device)
     task = Classification(
         _MIDDLE,
@@ -53,7 +53,7 @@ def prepare(
 
 
 def _infer(
-    model: Network | External, mode: FastMode, task: Classification, images: torch.Tensor, precision: str
+    model: Network | External, mode: ExecutionMode, task: Classification, images: torch.Tensor, precision: str
 ) -> tuple[Step, bool]:
     """A forward pass, batch norm folded where it can be, and whether it was."""
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def _infer(
     return infer, simpler is not None
 
 
-def resolved(model: Network | External, protocol: Protocol, batch: int, plain: str | None) -> Recipe:
+def resolved(model: Network | External, protocol: TimingProtocol, batch: int, plain: str | None) -> Recipe:
     """The recipe in numbers, with this batch in one piece and the precision asked for."""
     if plain is None:
         native = machine.native_bf16(protocol.device)

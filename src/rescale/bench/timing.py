@@ -1,24 +1,24 @@
-"""Protocol and Timing: how a network is timed, and what came out with all that the figure depends on."""
+"""How a network is timed, and the result with everything that it depends on."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from rescale.errors import UserError, nearest
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 
 Mode = Literal["train", "infer"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TimingProtocol:
     """How to time (ResNet-RS, Appendix H): begin at `batch` images, halve until they fit, scale to `batch`.
 
     mode: a training step (forward, backward, update, average) or inference. device: cpu, cuda, cuda:N.
     precision: auto is what training would choose there. threads: CPU threads, None for all cores.
-    warmup: steps before the clock starts. repeats: steps that are timed one by one. fast: a `FastMode` in
-    words, such as channels_last+compile, or auto: the fastest that a short measurement finds.
+    warmup: steps before the clock starts. repeats: steps that are timed one by one. fast: an `ExecutionMode`
+    as text, such as channels_last+compile, or auto: the fastest that a short measurement finds.
     """
 
     mode: Mode = "train"
@@ -49,7 +49,7 @@ class Protocol:
             wrong.append(f"device {self.device!r}: cpu, cuda or cuda:N")
         if self.fast != "auto":
             try:
-                FastMode.parse(self.fast)
+                ExecutionMode.parse(self.fast)
             except UserError as error:
                 wrong.append(str(error))
         if wrong:

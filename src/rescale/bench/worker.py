@@ -18,7 +18,7 @@ import torch._dynamo  # the first optimizer would import it, within the measured
 from rescale import machine
 from rescale.bench import steps
 from rescale.bench.measure import busy_seconds, others_busy, peak_memory, ran_out_of_memory, time_steps
-from rescale.bench.timing import Protocol
+from rescale.bench.timing import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.models import External
 from rescale.network import Network, from_mapping
@@ -38,7 +38,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Time the steps and take the peak of the memory above its level after the imports."""
-    protocol = Protocol(**asked["protocol"])
+    protocol = TimingProtocol(**asked["protocol"])
     load = os.getloadavg()[0]
     threads = machine.set_threads(protocol.threads)
     on_gpu = protocol.device.startswith("cuda")

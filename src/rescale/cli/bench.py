@@ -19,7 +19,7 @@ def bench(
     fast: Annotated[
         str,
         typer.Option(
-            help="auto (measured), or channels_last, contiguous, with +compile, +graphs, +recompute."
+            help="auto (measured), or channels_last, contiguous, with +compile, +graphs, +checkpointing."
         ),
     ] = "channels_last",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
@@ -37,13 +37,13 @@ def bench(
     from typing import Any, cast
 
     from rescale import machine
-    from rescale.bench import Protocol, Workers, time_network
+    from rescale.bench import TimingProtocol, Workers, time_network
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import resolve
 
-    protocol = Protocol(
-        mode=cast(Any, mode),  # Protocol checks both
+    protocol = TimingProtocol(
+        mode=cast(Any, mode),  # TimingProtocol checks both
         batch=batch,
         device=machine.chosen_device(device),
         precision=cast(Any, precision),

@@ -10,8 +10,8 @@ import typer
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
-    from rescale.bench.runtime import RuntimeModel
-    from rescale.bench.runtime.measuring import Plan
+    from rescale.latency import RuntimeModel
+    from rescale.latency.measuring import Plan
 
 
 def calibrate(
@@ -40,10 +40,10 @@ def calibrate(
     from typing import cast, get_args
 
     from rescale import machine
-    from rescale.bench import Protocol
-    from rescale.bench.runtime import calibration
+    from rescale.bench import TimingProtocol
     from rescale.bench.timing import Mode
     from rescale.errors import UserError, nearest
+    from rescale.latency import calibration
 
     modes = get_args(Mode)
     if mode not in (*modes, "both"):
@@ -53,10 +53,10 @@ def calibrate(
     if out.exists():
         raise UserError(f"{out}: exists; remove it to calibrate again, or give another --out")
     machine.keep_memory()
-    protocol = Protocol(
+    protocol = TimingProtocol(
         batch=batch,
         device=machine.chosen_device(device),
-        precision=cast(Any, precision),  # Protocol checks it
+        precision=cast(Any, precision),  # TimingProtocol checks it
         threads=threads or None,
         fast=fast,
     )
@@ -85,8 +85,8 @@ def _run(plan: "Plan", out: Path) -> "RuntimeModel":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from rescale.bench.runtime.calibration import calibrate as measure
     from rescale.errors import JobError
+    from rescale.latency.calibration import calibrate as measure
 
     beside = out.with_name(f"{out.name}.part")
     columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rescale.bench.runtime import RuntimeModel
     from rescale.cost import Cost
+    from rescale.latency import RuntimeModel
     from rescale.models import External
     from rescale.network import Network
 
@@ -93,7 +93,7 @@ def read_device(path: Path | None) -> "RuntimeModel | None":
     """The device file that was given, if one was."""
     if path is None:
         return None
-    from rescale.bench.runtime import RuntimeModel
+    from rescale.latency import RuntimeModel
 
     return RuntimeModel.read(path)
 

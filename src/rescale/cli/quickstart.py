@@ -37,7 +37,7 @@ def quickstart(
     import sys
     from importlib.util import find_spec
 
-    from rescale.bench import Protocol
+    from rescale.bench import TimingProtocol
     from rescale.cli.studies import carry_out, command_line
     from rescale.studies import Settings, pareto_plan
 
@@ -53,7 +53,7 @@ def quickstart(
         ["resnet-rs"],
         "digits",
         changes=list(changes),
-        timing=Protocol(batch=64, repeats=15),
+        timing=TimingProtocol(batch=64, repeats=15),
         title="Handwritten digits: speed and accuracy of small ResNets",
         command=command_line(sys.argv[1:]),
         notes=[f"{change}: {why}" for change, why in changes.items()],

@@ -10,7 +10,7 @@ import typer
 from rescale.cli.models import DeviceFile, Json, device_for, priced
 
 if TYPE_CHECKING:
-    from rescale.bench.runtime import RuntimeModel, Scaled
+    from rescale.latency import RuntimeModel, Scaled
     from rescale.network import Network
     from rescale.scaling import Solved, Strategy
 
@@ -121,7 +121,7 @@ def _timed(
     """Scale to a latency; measured where that is asked for and the device file is of this machine."""
     from typing import Any, cast
 
-    from rescale.bench.runtime import differences, measured_here, scale_to_latency
+    from rescale.latency import differences, measured_here, scale_to_latency
 
     chosen = cast(Any, mode)  # the model knows which modes it has
     if not measure:

@@ -59,7 +59,7 @@ def pareto(
     from typing import Any, cast
 
     from rescale import machine
-    from rescale.bench import Protocol
+    from rescale.bench import TimingProtocol
     from rescale.studies import Settings, check, pareto_plan
 
     device = machine.chosen_device(device)
@@ -69,7 +69,7 @@ def pareto(
         data,
         seeds=seeds,
         changes=changes or [],
-        timing=Protocol(cast(Any, mode), batch, device, cast(Any, precision)),
+        timing=TimingProtocol(cast(Any, mode), batch, device, cast(Any, precision)),
         title=title,
         command=command_line(sys.argv[1:]),
     )

@@ -31,7 +31,7 @@ def train(
         str,
         typer.Option(
             help="How it is run: auto (measured, where the run is long), or channels_last or contiguous, "
-            "with +compile, +graphs, +recompute."
+            "with +compile, +graphs, +checkpointing."
         ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0: its share of cores.")] = 0,
@@ -56,7 +56,7 @@ def train(
     from rescale import machine
     from rescale.bench.for_run import choose_for_run
     from rescale.errors import UserError
-    from rescale.fast import USUAL
+    from rescale.execution import USUAL
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import with_changes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rescale.data.parts import Arrays, Parts
+from rescale.data.raw import Arrays, RawDataset
 from rescale.errors import UserError
 
 # folder: training files, test files, the file of names, key of the labels, key of the names, mean, std
@@ -29,7 +29,7 @@ def matches(path: Path) -> bool:
     return bool(_folders(path))
 
 
-def read(path: Path) -> Parts:
+def read(path: Path) -> RawDataset:
     """Read all images into memory. Of the pickles, only arrays, text, numbers, lists and dicts are let in.
 
     The files' contents are hashed for the manifest; they are not compared with torchvision's checksums,
@@ -49,7 +49,7 @@ def read(path: Path) -> Parts:
         return Arrays(f"{folder}/{part}", pixels, labels)
 
     files = {name: digest for name, (_, _, digest) in found.items()}
-    return Parts(arrays(train, "train"), arrays(test, "test"), classes, mean, std, files)
+    return RawDataset(arrays(train, "train"), arrays(test, "test"), classes, mean, std, files)
 
 
 def _folders(path: Path) -> list[Path]:

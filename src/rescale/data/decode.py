@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rescale.data import jpeg
-from rescale.data.source import BadImage, Picture
+from rescale.data.source import BadImage, LazyImage
 
 # What Pillow's readers raise on damaged bytes, found by flipping and cutting files of every format.
 DAMAGE = (
@@ -27,7 +27,7 @@ DAMAGE = (
 )
 
 
-def rgb(encoded: bytes | Path, where: str) -> Picture:
+def rgb(encoded: bytes | Path, where: str) -> LazyImage:
     """An encoded image as RGB; `where` names it in messages.
 
     Greyscale is repeated, 16-bit greyscale scaled to 8 bits, CMYK and palettes converted, transparency
@@ -43,8 +43,8 @@ def rgb(encoded: bytes | Path, where: str) -> Picture:
         raise BadImage(f"{where}: {_reason(error)}") from None
     size = jpeg.size(content)
     if size is None or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 0):
-        return Picture.of(_by_pillow(content, where))
-    return Picture(*size, partial(_jpeg, content, where))
+        return LazyImage.of(_by_pillow(content, where))
+    return LazyImage(*size, partial(_jpeg, content, where))
 
 
 def _jpeg(content: bytes, where: str, rows: int) -> np.ndarray:

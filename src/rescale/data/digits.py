@@ -4,13 +4,13 @@ import hashlib
 
 import numpy as np
 
-from rescale.data.parts import Arrays, Parts, channel_statistics
+from rescale.data.raw import Arrays, RawDataset, channel_statistics
 
 NAME = "digits"
 _HELD_OUT = 360  # of 1,797; stratified, drawn once by scikit-learn with a fixed seed
 
 
-def read() -> Parts:
+def read() -> RawDataset:
     """The digits, a fifth of them held out. Grey values 0..16 become 0..255 in three equal channels."""
     # here, because it takes seconds that other data need not wait for
     from sklearn.datasets import load_digits
@@ -25,7 +25,7 @@ def read() -> Parts:
     train, val = np.sort(train), np.sort(val)
     mean, std = channel_statistics(pixels[train])
     labels = found.target.astype(np.int64)
-    return Parts(
+    return RawDataset(
         Arrays("digits/train", pixels[train], labels[train]),
         Arrays("digits/val", pixels[val], labels[val]),
         tuple(str(digit) for digit in range(10)),

@@ -10,8 +10,8 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
-from rescale.data.parts import Parts
-from rescale.data.source import Picture
+from rescale.data.raw import RawDataset
+from rescale.data.source import LazyImage
 from rescale.errors import UserError, nearest
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists
@@ -29,7 +29,7 @@ class Folder:
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image at an index."""
         path = self.root / self.files[index]
         return rgb(path, str(path))
@@ -48,7 +48,7 @@ def matches(path: Path) -> bool:
     return path.is_dir() and bool(_folders(path))
 
 
-def read(path: Path) -> Parts:
+def read(path: Path) -> RawDataset:
     """List the images; nothing is decoded. Classes are the folders' names in sorted order.
 
     Hidden files and files of other types are passed over. Folders inside a class folder belong to the class.
@@ -63,9 +63,9 @@ def read(path: Path) -> Parts:
     source, digest = _list(train or path, classes)
     files = {"train" if train else "all": digest}
     if val is None:
-        return Parts(source, None, classes, files=files)
+        return RawDataset(source, None, classes, files=files)
     held, files["val"] = _list(val, classes)
-    return Parts(source, held, classes, files=files)
+    return RawDataset(source, held, classes, files=files)
 
 
 def is_image(name: str) -> bool:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rescale.data.prefetch import ahead
-from rescale.data.source import BadImage, Batch, Picture, Source
+from rescale.data.source import BadImage, Batch, LazyImage, Source
 from rescale.errors import JobError
 
-Transform = Callable[[Picture, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
+Transform = Callable[[LazyImage, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
 
 # Seeds end in one of these: NumPy pads them with zeros, so that (s, e) and (s, e, 0) would draw the same.
 _ORDER, _SAMPLE = 1, 2

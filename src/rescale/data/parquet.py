@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rescale.data.decode import rgb
-from rescale.data.parts import Parts, class_names, label_numbers
-from rescale.data.source import BadImage, Picture
+from rescale.data.raw import RawDataset, class_names, label_numbers
+from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
 IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")  # the first column that exists
@@ -39,7 +39,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image at an index."""
         where = self.describe(index)
         try:
@@ -78,7 +78,7 @@ def matches(path: Path) -> bool:
     return bool(_files(path))
 
 
-def read(path: Path) -> Parts:
+def read(path: Path) -> RawDataset:
     """Read labels and the layout of the row groups; images stay in the files until they are asked for.
 
     Classes are those that the hub's own description in the files names, else what the labels say.
@@ -94,7 +94,7 @@ def read(path: Path) -> Parts:
         _check_none_empty(path, declared, {text for file in train for text in texts[file]})
     files = {file.name: _digest(file) for file in schemas}
     val = _table(held, image, texts, classes) if held else None
-    return Parts(_table(train, image, texts, classes), val, classes, files=files)
+    return RawDataset(_table(train, image, texts, classes), val, classes, files=files)
 
 
 def _files(path: Path) -> list[Path]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from rescale.data.decode import rgb
 from rescale.data.folders import TRAIN, VAL
-from rescale.data.parts import Parts, class_names, label_numbers
-from rescale.data.source import BadImage, Picture
+from rescale.data.raw import RawDataset, class_names, label_numbers
+from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls is asked first
@@ -49,7 +49,7 @@ class Shards:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image at an index. (Opening the shard each time costs little beside decoding.)"""
         where = self.describe(index)
         try:
@@ -73,7 +73,7 @@ def matches(path: Path) -> bool:
     return bool(_paths(path))
 
 
-def read(path: Path) -> Parts:
+def read(path: Path) -> RawDataset:
     """Index all shards. Those in val/, or named so, are the validation part.
 
     It is the first of val, validation, valid and test that a word of any shard's name, or the name of its
@@ -96,7 +96,7 @@ def read(path: Path) -> Parts:
         for shard, found in rows.items()
     }
     held = _source(val, rows, names) if val else None
-    return Parts(_source(train, rows, names), held, names, files=files)
+    return RawDataset(_source(train, rows, names), held, names, files=files)
 
 
 def index(path: Path) -> list[Row]:

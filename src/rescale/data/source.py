@@ -18,7 +18,7 @@ class BadImage(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
+class LazyImage:
     """An RGB image whose size is known and whose pixels are decoded when they are asked for.
 
     decode: from a number of rows to that many or more, from the top: uint8 [rows, width, 3], writable.
@@ -29,7 +29,7 @@ class Picture:
     decode: Callable[[int], np.ndarray]
 
     @classmethod
-    def of(cls, pixels: np.ndarray) -> "Picture":
+    def of(cls, pixels: np.ndarray) -> "LazyImage":
         """What is decoded already: uint8 [H, W, 3]."""
         return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels)
 
@@ -56,7 +56,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image; BadImage where it cannot be decoded, now or when its pixels are asked for."""
 
     def describe(self, index: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rescale.data.parts import Subset
+from rescale.data.raw import Subset
 from rescale.data.source import Source
 
 

@@ -1,15 +1,11 @@
 """Where torch begins: networks become modules, weights move in and out."""
 
-from torch import nn
-
-from rescale.cost import Cost, cost
-from rescale.families import OTHERS, network
 from rescale.models.blocks import Rates
 from rescale.models.build import Model, build
 from rescale.models.count import count
 from rescale.models.external import External, build_external, external, external_cost
+from rescale.models.make import cost_of, make, model_named
 from rescale.models.weights import Loaded, load_weights
-from rescale.network import Network
 
 __all__ = [
     "External",
@@ -17,26 +13,12 @@ __all__ = [
     "Model",
     "Rates",
     "build",
+    "build_external",
     "cost_of",
     "count",
+    "external",
+    "external_cost",
     "load_weights",
     "make",
     "model_named",
 ]
-
-
-def model_named(text: str) -> Network | External:
-    """A network by name or file, or an external model (`timm:NAME`, `python:module:function`)."""
-    return external(text) if text.startswith(OTHERS) else network(text)
-
-
-def make(model: Network | External, rates: Rates | None = None) -> tuple[nn.Module, list[str]]:
-    """Build either kind; the second value says, one line each, which rates could not be applied."""
-    if isinstance(model, External):
-        return build_external(model, rates or Rates())
-    return build(model, rates=rates), []
-
-
-def cost_of(model: Network | External) -> Cost:
-    """Cost of either kind: by arithmetic for a network, by hooks for an external model."""
-    return external_cost(model) if isinstance(model, External) else cost(model)

@@ -158,10 +158,10 @@ class ResidualBlock(nn.Module):
         dropped = drop_path if block.skip != "none" else 0.0
         self.drop_path = StochasticDepth(dropped, "row") if dropped else None
         self.act = style.act() if active else None
-        self.recompute = False  # keep the input alone for the backward pass, and run again there
+        self.checkpointed = False  # keep the input alone for the backward pass, and run again there
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.recompute and torch.is_grad_enabled():
+        if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(self._run, x, use_reentrant=False, context_fn=self._contexts)
         return self._run(x)
 
@@ -192,7 +192,7 @@ class ResidualBlock(nn.Module):
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
         trained = norm.training and torch.is_grad_enabled() and type(norm) is nn.BatchNorm2d
-        if not trained or self.recompute or torch.compiler.is_compiling():
+        if not trained or self.checkpointed or torch.compiler.is_compiling():
             return self.se(norm(raw))
         bare = raw.detach()
 
@@ -233,11 +233,11 @@ class Head(nn.Module):
         return self.linear(self.dropout(x.mean((2, 3))))
 
 
-def recompute_blocks(model: nn.Module) -> None:
+def checkpoint_blocks(model: nn.Module) -> None:
     """Have every block keep its input alone for the backward pass."""
     for module in model.modules():
         if isinstance(module, ResidualBlock):
-            module.recompute = True
+            module.checkpointed = True
 
 
 @contextmanager

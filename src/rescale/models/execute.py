@@ -8,30 +8,33 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rescale.errors import UserError
-from rescale.fast import FastMode
-from rescale.models.blocks import ConvNorm, recompute_blocks
+from rescale.execution import ExecutionMode
+from rescale.models.blocks import ConvNorm, checkpoint_blocks
 from rescale.models.external import External
 from rescale.network import Network
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def check_mode(model: Network | External, mode: FastMode, device: str) -> None:
-    """UserError where a mode cannot be had: graphs without a GPU, recompute in a model that is not ours."""
+def check_mode(model: Network | External, mode: ExecutionMode, device: str) -> None:
+    """UserError for graphs without a GPU, and for checkpointing in a model that is not ours."""
     if mode.graphs and not device.startswith("cuda"):
-        raise UserError(f"fast mode {mode}: CUDA graphs need a GPU; use compile")
-    if mode.recompute and isinstance(model, External):
-        raise UserError(f"fast mode {mode}: {model.name} has no blocks of ours to recompute; lower the batch")
+        raise UserError(f"execution mode {mode}: CUDA graphs need a GPU; use compile")
+    if mode.checkpointing and isinstance(model, External):
+        raise UserError(
+            f"execution mode {mode}: {model.name} has no blocks "
+            f"of this project, which checkpointing needs; lower the batch"
+        )
 
 
-def place(module: nn.Module, mode: FastMode, device: str) -> nn.Module:
+def place(module: nn.Module, mode: ExecutionMode, device: str) -> nn.Module:
     """The module on the device, in the mode's layout, and recomputing where that is asked for."""
-    if mode.recompute:
-        recompute_blocks(module)
+    if mode.checkpointing:
+        checkpoint_blocks(module)
     return module.to(device).to(memory_format=LAYOUTS[mode.layout])
 
 
-def executed(module: nn.Module, mode: FastMode) -> nn.Module:
+def executed(module: nn.Module, mode: ExecutionMode) -> nn.Module:
     """What is called in the module's place: itself, or a compiled form of it on the same weights."""
     if not mode.compile:
         return module
@@ -40,7 +43,7 @@ def executed(module: nn.Module, mode: FastMode) -> nn.Module:
     return compiled
 
 
-def frozen(module: nn.Module, mode: FastMode, example: Tensor) -> nn.Module:
+def frozen(module: nn.Module, mode: ExecutionMode, example: Tensor) -> nn.Module:
     """As `executed`, of a module whose weights will not change, for inputs like the example under no_grad.
 
     It is compiled here: the compiler asks while it traces, in the first call, whether it may take the weights

@@ -108,7 +108,9 @@ def clock_settings(findings: Findings) -> list[tuple[str, str]]:
         ("protocol", f"begin with {timing.batch} images, halve until they fit, scale to {timing.batch}"),
         ("clock", f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
     ]
-    used = [{"precision": t.precision, "fast mode": t.fast, **t.settings} for t in findings.timings.values()]
+    used = [
+        {"precision": t.precision, "execution mode": t.fast, **t.settings} for t in findings.timings.values()
+    ]
     names = dict.fromkeys(name for one in used for name in one if name not in ("warmup", "repeats"))
     for name in names:
         values = list(dict.fromkeys(str(one[name]) for one in used if name in one))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rescale.bench.runtime import RuntimeModel
+    from rescale.latency import RuntimeModel
 
 WHO = {
     "work": "the list of layers",

@@ -1,14 +1,9 @@
 """Scaling strategies: from a network and a factor, or a budget, to a larger or smaller network."""
 
-from collections.abc import Mapping
-from typing import Literal, Protocol
-
-from rescale.cost import Cost, cost
-from rescale.errors import UserError
-from rescale.network import Network
 from rescale.scaling.factor import scaled
 from rescale.scaling.growth import analytic, analytic_groups, measured
 from rescale.scaling.resnet_rs import blocks_of, rule_for, slow_resolution, solve_rs
+from rescale.scaling.scale import RS_RULES, Runtime, meet, predicted, scale, scale_to
 from rescale.scaling.solve import Measure, Solved, solve
 from rescale.scaling.strategy import STRATEGIES, Strategy, exponents_of, fast, strategy_of
 
@@ -36,116 +31,3 @@ __all__ = [
     "solve_rs",
     "strategy_of",
 ]
-
-RS_RULES = ("rs-depth", "rs-width")
-
-
-class Runtime(Protocol):
-    """What predicts times: a `RuntimeModel`, which `rescale calibrate` writes, or anything like it."""
-
-    def seconds(
-        self, network: Network, mode: Literal["train", "infer"] = "infer", batch: int | None = None
-    ) -> float:
-        """Seconds of a step of `batch` images."""
-        ...
-
-
-def scale(
-    network: Network,
-    strategy: str | Mapping[str, float] | Strategy,
-    *,
-    factor: float | None = None,
-    macs: float | None = None,
-    params: float | None = None,
-    activations: float | None = None,
-    latency: float | None = None,
-    runtime: Runtime | None = None,
-    mode: Literal["train", "infer"] = "infer",
-    alpha: float | None = None,
-) -> Network:
-    """Scale a network by a factor, or to a budget of one measure.
-
-    strategy: a name (d, w, r, dw, wr, dr, dwr, dWr, compound, fast with its alpha, rs-depth, rs-width), the
-    fast-scaling authors' type name, or exponents. Budgets are of one image, absolute (macs=4e9), and the
-    closest real network is taken; `scale_to` also says what was reached. latency: seconds of a step (mode:
-    train or infer) as `runtime` predicts them, at its batch; `rescale.scale_to_latency` also measures
-    and corrects itself. Raises UserError where a budget is out of reach, or where not exactly one of
-    factor and budgets is given.
-    """
-    if (latency is None) != (runtime is None):
-        raise UserError("latency and runtime go together: runtime=rescale.RuntimeModel.read('device.json')")
-    budgets = {"macs": macs, "params": params, "activations": activations}
-    wanted = {name: value for name, value in budgets.items() if value is not None}
-    if len(wanted) + (factor is not None) + (latency is not None) != 1:
-        raise UserError("give one of factor, macs, params, activations and latency")
-    if latency is not None and runtime is not None:
-        return meet(network, strategy, predicted(runtime, mode), latency, "s", alpha).network
-    if factor is not None:
-        if strategy in RS_RULES:
-            return scale_to(network, strategy, "macs", cost(network).macs * factor).network
-        return scaled(network, strategy_of(strategy, alpha), factor)
-    ((name, value),) = wanted.items()
-    return scale_to(network, strategy, name, value, alpha).network
-
-
-def scale_to(
-    network: Network,
-    strategy: str | Mapping[str, float] | Strategy,
-    measured_by: str,
-    target: float,
-    alpha: float | None = None,
-) -> Solved:
-    """Scale to a budget of macs, params or activations, and say what was reached.
-
-    Raises UserError where no factor reaches the budget, naming the closest network.
-    """
-    at = Cost._fields.index(measured_by)
-
-    def measure(one: Network) -> float:
-        return cost(one)[at]
-
-    if isinstance(strategy, str) and strategy in RS_RULES and measured_by == "macs":
-        _above_0(target, measured_by)
-        return _reached(network, solve_rs(network, strategy, measure, target, flops=2 * target), measured_by)
-    return meet(network, strategy, measure, target, measured_by, alpha)
-
-
-def meet(
-    network: Network,
-    strategy: str | Mapping[str, float] | Strategy,
-    measure: Measure,
-    target: float,
-    unit: str,
-    alpha: float | None = None,
-) -> Solved:
-    """Scale to a budget of any measure; `unit` names it in errors, such as macs or s.
-
-    Raises UserError where no factor reaches the budget, naming the closest network.
-    """
-    _above_0(target, unit)
-    if isinstance(strategy, str) and strategy in RS_RULES:
-        raise UserError(f"{strategy} takes its resolution from multiply-adds; give macs")
-    return _reached(network, solve(network, strategy_of(strategy, alpha), measure, target), unit)
-
-
-def predicted(
-    runtime: Runtime, mode: Literal["train", "infer"] = "infer", batch: int | None = None
-) -> Measure:
-    """The measure that a prediction of times is."""
-    return lambda network: runtime.seconds(network, mode, batch)
-
-
-def _above_0(target: float, unit: str) -> None:
-    if not target > 0:
-        raise UserError(f"a budget of {unit} is above 0; found {target:g}")
-
-
-def _reached(network: Network, found: Solved, unit: str) -> Solved:
-    """What was found, if the budget was within reach."""
-    if not found.reachable:
-        side = "smallest" if found.reached > found.wanted else "largest"
-        raise UserError(
-            f"{network.name}: {found.wanted:g} {unit} are out of reach; the {side} network on this way, "
-            f"{found.network.name}, has {found.reached:g}"
-        )
-    return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from rescale.bench.timing import Protocol
+from rescale.bench.timing import TimingProtocol
 from rescale.errors import UserError, validation_lines
 
 _STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
@@ -46,7 +46,7 @@ class Plan:
 
     title: str
     items: tuple[Item, ...]
-    timing: Protocol = field(default_factory=Protocol)
+    timing: TimingProtocol = field(default_factory=TimingProtocol)
     command: str = ""
     notes: tuple[str, ...] = ()  # what was cut down, for the report
 
@@ -81,7 +81,7 @@ def pareto_plan(
     *,
     seeds: int = 1,
     changes: Sequence[str] = (),
-    timing: Protocol | None = None,
+    timing: TimingProtocol | None = None,
     title: str = "",
     command: str = "",
     notes: Sequence[str] = (),
@@ -106,7 +106,7 @@ def pareto_plan(
     plan = Plan(
         title=title or f"{Path(data).name}: speed and accuracy",
         items=tuple(replace(item, seed=seed) for seed in range(seeds) for item in items),
-        timing=timing or Protocol(),
+        timing=timing or TimingProtocol(),
         command=command,
         notes=tuple(notes),
     )
@@ -158,6 +158,6 @@ def _labelled(item: Item) -> Item:
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    parts: dict[str, Any] = {"items": Item, "timing": Protocol}
+    parts: dict[str, Any] = {"items": Item, "timing": TimingProtocol}
     names = [step for step in place if isinstance(step, str)]
     return [item.name for item in fields(parts[names[-1]] if names else Plan)]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from rescale.fast import USUAL, FastMode
+from rescale.execution import USUAL, ExecutionMode
 from rescale.models import External, make
 from rescale.models.execute import LAYOUTS, executed, place
 from rescale.network import Network
@@ -23,7 +23,7 @@ def assemble(
     steps_per_epoch: int,
     *,
     seed: int = 0,
-    mode: FastMode = USUAL,
+    mode: ExecutionMode = USUAL,
     processes: Processes = ALONE,
     sync_bn: bool = False,
 ) -> tuple[Stepper, list[str]]:

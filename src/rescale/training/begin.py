@@ -13,7 +13,7 @@ from rescale import machine
 from rescale.data import Data, batches, open_data
 from rescale.data.augment import eval_transform
 from rescale.errors import JobError, UserError
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 from rescale.files import locked
 from rescale.models import External
 from rescale.models.execute import check_mode
@@ -46,8 +46,8 @@ def train(
 
     The head gets the data's classes. Everything that can be known to be wrong is a UserError before
     training; a JobError on the way leaves a folder that `resume` goes on with. choose: gives the run's
-    precision and fast mode, once all is checked. Under torchrun its processes share each batch, and the first
-    of them writes.
+    precision and execution mode, once all is checked. Under torchrun its processes share each batch, and
+    the first of them writes.
     """
     processes = join()
     return processes.together(
@@ -68,7 +68,7 @@ def _begin(
 ) -> Run:
     processes.from_first(lambda: check_new(out))
     machine.chosen_device(settings.device)
-    check_mode(model, FastMode.parse(settings.fast), settings.device)
+    check_mode(model, ExecutionMode.parse(settings.fast), settings.device)
     settings = replace(settings, threads=settings.threads or processes.share_of_cores())
     device = processes.take_device(settings.device)
     if not isinstance(recipe, Resolved):
@@ -178,9 +178,9 @@ def _full(run: Run) -> JobError:
     parts = 2 * run.recipe.accumulate
     error = JobError(
         f"{run.path}: the GPU's memory is full; start anew with --set accumulate={parts}, "
-        f"or with --fast channels_last+recompute"
+        f"or with --fast channels_last+checkpointing"
     )
-    error.told = True
+    error.already_reported = True
     return error
 
 

@@ -14,19 +14,19 @@ from rescale.data import Batch, Data, Source, batches
 from rescale.data.augment import eval_transform, train_transform
 from rescale.data.loading import bad_image_limit, check_limit
 from rescale.errors import JobError
-from rescale.fast import FastMode
+from rescale.execution import ExecutionMode
 from rescale.files import write_json
 from rescale.tasks import Classification
 from rescale.training import checkpoint
 from rescale.training.assemble import assemble
 from rescale.training.evaluate import evaluate
-from rescale.training.mirror import TensorBoard
 from rescale.training.outcome import outcome, reported
 from rescale.training.position import Position
-from rescale.training.processes import ALONE, Processes, Word
+from rescale.training.processes import ALONE, Processes, Status
 from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.stop import StopRequest
+from rescale.training.tensorboard import TensorBoard
 from rescale.training.weights import save_both, save_reported, take_both
 
 BEST = "best.safetensors"
@@ -56,7 +56,7 @@ class Job:
         machine.use_device(self.device)
         task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, self.device)
         self.steps = len(data.train) // recipe.batch
-        mode = FastMode.parse(self.settings.fast)
+        mode = ExecutionMode.parse(self.settings.fast)
         self.stepper, self.not_applied = assemble(
             self.described,
             recipe,
@@ -71,7 +71,7 @@ class Job:
         self.at = Position()
         self.log_steps = self.settings.log_steps or max(1, self.steps // 10)
         self.display = Display(self.described.name, recipe.epochs, self.steps, quiet or not processes.first)
-        self.mirror: TensorBoard | None = None
+        self.tensorboard: TensorBoard | None = None
 
     def start(self) -> None:
         """Go to where the newest checkpoint is, or to the beginning."""
@@ -90,7 +90,7 @@ class Job:
                 )
         if self.processes.first:
             self.run.rewind(self.at.step, self.at.evaluated)
-            self.mirror = TensorBoard(self.run.path / "tensorboard", self.at.step)
+            self.tensorboard = TensorBoard(self.run.path / "tensorboard", self.at.step)
         self.saved = self.clock = time.monotonic()
 
     def train(self) -> None:
@@ -194,8 +194,8 @@ class Job:
             taken = list(islice(stream, count))
         except JobError as raised:
             error = raised
-        mine = Word(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
-        words = self.processes.news(mine)
+        mine = Status(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
+        words = self.processes.synchronize(mine)
         for word in words:
             self.note_bad(word.bad)
         for word in words:
@@ -237,8 +237,8 @@ class Job:
 
     def close(self) -> None:
         """Write what is still waiting."""
-        if self.mirror:
-            self.mirror.close()
+        if self.tensorboard:
+            self.tensorboard.close()
 
     def tick(self) -> None:
         """Add the time since the last tick."""
@@ -248,6 +248,6 @@ class Job:
 
     def log(self, row: dict[str, Any]) -> None:
         """A row of metrics, to both places."""
-        if self.mirror:  # in the first process
+        if self.tensorboard:  # in the first process
             self.run.log(row)
-            self.mirror.log(row)
+            self.tensorboard.log(row)

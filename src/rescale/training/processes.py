@@ -1,8 +1,8 @@
 """The processes that train one network together: who this one is, and what they tell each other.
 
 They stay together by one rule. Where a process may fail or be asked to stop by itself, all of them next call
-`news`: through `take` in the loop, through `together` around everything. So whoever raises tells the others,
-all raise the same error at the same place, and nobody waits for one who has left.
+`synchronize`: through `take` in the loop, through `together` around everything. So whoever raises tells the
+others, all raise the same error at the same place, and nobody waits for one who has left.
 """
 
 import atexit
@@ -26,7 +26,7 @@ T = TypeVar("T")
 SILENCE = timedelta(minutes=30)  # how long one process may keep the others waiting: while it measures, say
 
 
-class Word(NamedTuple):
+class Status(NamedTuple):
     """What a process has to say: that it failed, was asked to stop (by which signal), met damaged images."""
 
     error: UserError | JobError | None = None
@@ -65,7 +65,7 @@ class Processes:
             return JobError("torchrun has ended; stopped without saving. Go on from the last checkpoint")
         return None
 
-    def news(self, mine: Word) -> list[Word]:
+    def synchronize(self, mine: Status) -> list[Status]:
         """What the processes have to say, by rank; most often nobody has anything, and that is quick.
 
         Raises the first error among it, marked as one that all processes raise.
@@ -78,7 +78,7 @@ class Processes:
             words = [mine]
         for word in words:
             if word.error:
-                raise _told(word.error)
+                raise _marked(word.error)
         return words
 
     def gather(self, mine: T) -> list[T]:
@@ -107,14 +107,14 @@ class Processes:
             try:
                 made = work()
             except (UserError, JobError) as raised:
-                if raised.told:
+                if raised.already_reported:
                     raise
                 error = raised
-            self.news(Word(error))
+            self.synchronize(Status(error))
         except RuntimeError as raised:
             if not _connection_lost(raised):
                 raise
-            raise _told(JobError("another process of this run has ended; torchrun says which")) from None
+            raise _marked(JobError("another process of this run has ended; torchrun says which")) from None
         return made  # type: ignore[return-value]
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -180,9 +180,9 @@ def is_first_process() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def _told(error: UserError | JobError) -> UserError | JobError:
+def _marked(error: UserError | JobError) -> UserError | JobError:
     """Mark an error that all processes raise, so that none tells the others once more."""
-    error.told = True
+    error.already_reported = True
     return error
 
 

@@ -28,7 +28,7 @@ class Settings:
     threads: CPU threads, 0 for all cores; workers: that load images; both of each process of torchrun, of
     which threads 0 shares the cores out. save_minutes: between checkpoints.
     eval_epochs: between evaluations; the last epoch always has one. log_steps: between rows of training
-    metrics, 0 for ten an epoch. fast: a `FastMode` in words; fast_because: why it was chosen, for readers.
+    metrics, 0 for ten an epoch. fast: an `ExecutionMode` as text; fast_because: why it was chosen.
     sync_bn: batch norm sees the images of all processes, not only its own.
     """
 

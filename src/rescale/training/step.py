@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from rescale.errors import JobError
+from rescale.optim.averaging import Average
+from rescale.optim.optimizers import make_optimizer
+from rescale.optim.schedule import learning_rate
 from rescale.recipes import Recipe
-from rescale.recipes.averaging import Average
-from rescale.recipes.optimizers import make_optimizer
-from rescale.recipes.schedule import learning_rate
 from rescale.tasks import Task
 from rescale.training.norms import average_statistics, own_norms
 from rescale.training.processes import ALONE, Processes

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rescale.files import atomic
-from rescale.recipes.averaging import Average
+from rescale.optim.averaging import Average
 
 
 def save_reported(path: Path, model: nn.Module, average: Average | None) -> None:

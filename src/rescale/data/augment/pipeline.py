@@ -12,7 +12,7 @@ from rescale.data.augment.crops import Box, centre_box, random_box
 from rescale.data.augment.randaugment import RandAugment
 from rescale.data.augment.resize import mirrored, resized
 from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
-from rescale.data.source import Picture
+from rescale.data.source import LazyImage
 from rescale.recipes import Recipe
 
 Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -26,7 +26,7 @@ class TrainTransform:
     recipe: Recipe
     policy: Policy | None
 
-    def __call__(self, image: Picture, rng: np.random.Generator) -> Tensor:
+    def __call__(self, image: LazyImage, rng: np.random.Generator) -> Tensor:
         recipe = self.recipe
         box = None
         if recipe.crop == "random-resized":
@@ -47,7 +47,7 @@ class EvalTransform:
     share: float
     interpolation: str
 
-    def __call__(self, image: Picture, _: np.random.Generator) -> Tensor:
+    def __call__(self, image: LazyImage, _: np.random.Generator) -> Tensor:
         box = centre_box(*image.size, self.resolution, self.share)
         return to_tensor(seen(image, box, self.resolution, self.interpolation))
 
@@ -74,7 +74,7 @@ def policy(recipe: Recipe, resolution: int) -> Policy | None:
     return None
 
 
-def seen(image: Picture, box: Box, resolution: int, interpolation: str) -> np.ndarray:
+def seen(image: LazyImage, box: Box, resolution: int, interpolation: str) -> np.ndarray:
     """The box of a picture, resized: uint8 [R, R, 3]. What lies below the box is not decoded."""
     return resized(image.pixels(box.top + box.height), box, resolution, interpolation)
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, Picture, Source
+from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Source
 from rescale.errors import UserError
 
 _LARGEST_LABEL = 1_000_000  # beyond it stand identities, not classes
 
 
-class Parts(NamedTuple):
+class RawDataset(NamedTuple):
     """A data set as its format has it; val is None where the format has no second part."""
 
     train: Source
@@ -36,9 +36,9 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image at an index."""
-        return Picture.of(self.pixels[index])
+        return LazyImage.of(self.pixels[index])
 
     def describe(self, index: int) -> str:
         """Where it lies."""
@@ -64,7 +64,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def image(self, index: int) -> Picture:
+    def image(self, index: int) -> LazyImage:
         """The image at a place of the subset."""
         return self.source.image(int(self.indices[index]))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rescale.bench.measure import time_steps
-from rescale.bench.timing import Mode, Protocol
+from rescale.bench.timing import Mode, TimingProtocol
 from rescale.network import Network
 
 LEAST_S = 0.5  # of measured steps in a visit, unless their number is reached before
@@ -40,12 +40,12 @@ class Plan:
 
     networks: tuple[Network, ...]
     modes: tuple[Mode, ...]
-    protocol: Protocol
+    protocol: TimingProtocol
     visits: int = 3
     tries: int = 3
 
 
-def visit(network: Network, protocol: Protocol, step: Step, yardstick: Step, wait: Wait) -> Visit:
+def visit(network: Network, protocol: TimingProtocol, step: Step, yardstick: Step, wait: Wait) -> Visit:
     """Take steps until there are `protocol.repeats` of them, or three that took LEAST_S together."""
     time_steps(step, warmup=protocol.warmup, repeats=0, wait=wait)
     seconds: list[float] = []
@@ -56,7 +56,9 @@ def visit(network: Network, protocol: Protocol, step: Step, yardstick: Step, wai
     return Visit(network.name, protocol.mode, tuple(seconds), tuple(between))
 
 
-def prepared(network: Network, protocol: Protocol, mode: Mode) -> tuple[Step, Protocol, dict[str, Any]]:
+def prepared(
+    network: Network, protocol: TimingProtocol, mode: Mode
+) -> tuple[Step, TimingProtocol, dict[str, Any]]:
     """A function that takes one step as `rescale bench` times it, its protocol, and what it uses."""
     from rescale.bench import steps
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from rescale.bench.runtime.model import Errors
-from rescale.bench.runtime.work import FIXED, WORK, work
 from rescale.cost import Cost, cost
+from rescale.latency.model import Errors
+from rescale.latency.work import FIXED, WORK, work
 from rescale.network import Network
 
 RIDGE = 1e-4  # against sets of columns that say the same; of the mean square of a column

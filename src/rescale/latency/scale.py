@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from rescale import machine
 from rescale.bench import time_network
-from rescale.bench.runtime.model import RuntimeModel
-from rescale.bench.timing import Mode, Protocol
+from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
+from rescale.latency.model import RuntimeModel
 from rescale.network import Network
 from rescale.scaling import Measure, Solved, Strategy, meet, predicted, solve, strategy_of
 
@@ -93,7 +93,7 @@ def measured_here(
     if other := differences(runtime):
         raise UserError(f"the device file is of another machine: {other}")
     used = runtime.settings
-    protocol = Protocol(
+    protocol = TimingProtocol(
         mode,
         batch or runtime.batch,
         used["runs_on"],

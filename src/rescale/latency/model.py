@@ -9,10 +9,10 @@ from operator import mul
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rescale.bench.runtime.work import FIXED, WORK, work
 from rescale.bench.timing import Mode
 from rescale.errors import UserError, nearest
 from rescale.files import write_text
+from rescale.latency.work import FIXED, WORK, work
 from rescale.network import Network
 
 FORMAT, VERSION = "rescale runtime model", 1
@@ -45,7 +45,7 @@ class Errors(NamedTuple):
 class RuntimeModel:
     """Seconds of a step on one device, as a sum over a network's layers.
 
-    settings: device, threads, precision, fast mode, versions, load, date. batch: images of a step when
+    settings: device, threads, precision, execution mode, versions, load, date. batch: images of a step when
     it was calibrated. coefficients: by mode and kind of work, seconds a unit (`work.py` lists the
     kinds). errors: by mode, by who predicts (work: this model; macs, activations, params: a power of one
     total; again: a second visit to the same networks, the best that can be hoped for), and by what the

@@ -17,13 +17,13 @@ import numpy as np
 
 from rescale import machine
 from rescale.bench.measure import busy_seconds, others_busy
-from rescale.bench.runtime import fit
-from rescale.bench.runtime.measuring import Plan, Visit, levelled, made_yardstick, middle, prepared, visit
-from rescale.bench.runtime.model import Errors, Point, RuntimeModel
-from rescale.bench.timing import Mode, Protocol
+from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
 from rescale.families import network
 from rescale.files import write_text
+from rescale.latency import fit
+from rescale.latency.measuring import Plan, Visit, levelled, made_yardstick, middle, prepared, visit
+from rescale.latency.model import Errors, Point, RuntimeModel
 from rescale.network import Network
 
 STEPS = 10  # of a visit, at most
@@ -64,10 +64,10 @@ TOTALS: tuple[fit.Total, ...] = ("macs", "activations", "params")
 FOLDS = 8
 BUSY = 0.15  # cores that others may use during a visit
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
-def plan_of(protocol: Protocol, modes: tuple[Mode, ...], *, quick: bool = False) -> Plan:
+def plan_of(protocol: TimingProtocol, modes: tuple[Mode, ...], *, quick: bool = False) -> Plan:
     """What a calibration measures. protocol: device, batch, precision, threads. quick: every third network,
     once."""
     named = [network(name) for names in NETWORKS.values() for name in names]
@@ -85,28 +85,28 @@ def family_of(name: str) -> str:
     return "other"
 
 
-def calibrate(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> RuntimeModel:
-    """Measure what is missing in the file `beside`, then fit. told: called with visits done, and all.
+def calibrate(plan: Plan, beside: Path, progress: Progress = lambda done, of: None) -> RuntimeModel:
+    """Measure what is missing in the file `beside`, then fit. progress: called with visits done, and all.
 
     A line of `beside` is the visits to one network, so that an interruption costs one at most. Raises
     UserError where the file was begun by another plan or on another machine.
     """
-    measured = measure(plan, beside, told)
+    measured = measure(plan, beside, progress)
     return fitted_model(plan, measured)
 
 
-def measure(plan: Plan, beside: Path, told: Told = lambda done, of: None) -> list[dict[str, Any]]:
+def measure(plan: Plan, beside: Path, progress: Progress = lambda done, of: None) -> list[dict[str, Any]]:
     """Visit what is missing in the file `beside`; all that it holds then, a mapping a visited network."""
     machine.set_threads(plan.protocol.threads)
     machine.use_device(plan.protocol.device)
     begun = {"plan": _identity(plan), "machine": machine.describe(plan.protocol.device)}
     done = _read(beside, begun)
     to_visit = in_rounds(plan)
-    told(len(done), len(to_visit))
+    progress(len(done), len(to_visit))
     for one in to_visit[len(done) :]:
         done.append({**_undisturbed(partial(_visited, plan, one), plan.tries), "machine": begun["machine"]})
         _append(beside, done[-1])
-        told(len(done), len(to_visit))
+        progress(len(done), len(to_visit))
     return done
 
 

@@ -1,0 +1,79 @@
+"""Time a network: halve the batch until it fits, scale to the batch asked for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rescale import machine
+from rescale.bench.asking import ask_once, request
+from rescale.bench.choose import Choice, fastest, precisions_for
+from rescale.bench.measure import DidNotFit, halve_until_it_fits
+from rescale.bench.timing import Timing, TimingProtocol, quartiles
+from rescale.errors import JobError
+
+if TYPE_CHECKING:
+    from rescale.models import External
+    from rescale.network import Network
+    from rescale.recipes import Recipe
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def time_network(
+    model: "Network | External",
+    protocol: TimingProtocol | None = None,
+    recipe: "Recipe | None" = None,
+    ask: Ask = ask_once,
+) -> Timing:
+    """Time a network by a protocol; nothing else should run meanwhile.
+
+    recipe: resolved; a training step is timed with its rates, optimizer and average (resnet-rs if None).
+    ask: who measures; `Workers` for many networks. Where the protocol's `fast` is auto, and its precision as
+    well, the fastest that a few short measurements find.
+    Raises JobError when not even one image fits or the model fails.
+    """
+    protocol = protocol or TimingProtocol()
+    if protocol.fast == "auto":
+        choice = _fastest(model, protocol, recipe, ask)
+        protocol = replace(protocol, fast=str(choice.mode), precision=choice.precision)
+    plain = recipe.model_dump_json() if recipe else None
+
+    def attempt(batch: int) -> dict[str, Any]:
+        found = ask(request(model, protocol, batch, plain))
+        if "error" in found:
+            raise JobError(f"{model.name}: {found['error']}")
+        if not found["fits"]:
+            raise DidNotFit
+        return found
+
+    try:
+        fitted, found = halve_until_it_fits(protocol.batch, attempt)
+    except DidNotFit:
+        raise JobError(f"{model.name}: not even one image fits into the memory") from None
+    scale = protocol.batch / fitted
+    first, median, third = (scale * value for value in quartiles(found["seconds"]))
+    return Timing(
+        model=model.name,
+        resolution=model.resolution,
+        mode=protocol.mode,
+        batch=protocol.batch,
+        batch_fitted=fitted,
+        latency_s=median,
+        quartiles_s=(first, third),
+        images_per_s=protocol.batch / median,
+        memory_bytes=found["memory_bytes"],
+        precision=found["precision"],
+        fast=found["fast"],
+        settings=found["settings"],
+    )
+
+
+def _fastest(
+    model: "Network | External", protocol: TimingProtocol, recipe: "Recipe | None", ask: Ask
+) -> Choice:
+    usual = recipe.precision if recipe else machine.precisions(protocol.device)[0]
+
+    def clock(asked: TimingProtocol) -> Timing:
+        return time_network(model, asked, recipe, ask)
+
+    return fastest(clock, protocol, precisions_for(protocol, usual))

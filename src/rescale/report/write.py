@@ -1,0 +1,24 @@
+"""All files of a study's report."""
+
+from pathlib import Path
+
+from rescale.files import atomic, write_text
+from rescale.report import page, plots
+from rescale.report.findings import gather
+from rescale.studies.analysis import to_csv
+
+
+def write_report(study: Path) -> dict[str, Path]:
+    """Write report.html, pareto.png, pareto.svg and results.csv into the study's folder; returns their paths.
+
+    May be called at any time: runs that are missing or failed are named. Raises UserError where there is
+    no study.
+    """
+    findings = gather(study)
+    names = ("report.html", "pareto.png", "pareto.svg", "results.csv")
+    paths = {name: study / name for name in names}
+    with atomic(paths["pareto.png"]) as png, atomic(paths["pareto.svg"]) as svg:
+        plots.draw(findings, {"png": png, "svg": svg})
+    write_text(paths["results.csv"], to_csv(findings.rows))
+    write_text(paths["report.html"], page.page(findings))
+    return paths
