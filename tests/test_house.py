@@ -12,7 +12,7 @@ import rescale
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "files", "execution", "network", "geometry", "cost", "memory", "scaling", "families", "search",
+    "errors", "figure", "files", "execution", "network", "geometry", "cost", "memory", "scaling", "families", "search",
     "machine", "models", "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies",
     "report", "cli",
 )  # fmt: skip

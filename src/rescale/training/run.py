@@ -11,11 +11,13 @@ from torch import nn
 
 from rescale.errors import JobError, UserError
 from rescale.families import network
+from rescale.figure import Figure
 from rescale.files import check_free, write_json, write_text
 from rescale.models import External, make
 from rescale.network import Network, to_yaml
 from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
+from rescale.training.format_1 import TOP_1
 
 MARK = "run.json"  # a folder with this file is a run
 FORMAT = 1  # of the folder; counts up when an older version could not read it
@@ -104,6 +106,12 @@ class Run:
     def data(self) -> dict[str, Any]:
         """The data's manifest."""
         return json.loads((self.path / "data.json").read_text())
+
+    @property
+    def headline(self) -> Figure:
+        """The figure that the run is judged by."""
+        headline = self.facts.get("headline")
+        return Figure(**headline) if headline else TOP_1
 
     @property
     def result(self) -> dict[str, Any] | None:
