@@ -1,4 +1,4 @@
-"""A study folder whose figures are made up: what the runner and the trainings would have left behind."""
+"""A study folder with made-up values, as the runner and the trainings would have written it."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,12 @@ from typing import Any
 import yaml
 
 from rescale.bench.timing import Timing, TimingProtocol
+from rescale.figure import Figure
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, family
+from rescale.training.format_1 import TOP_1
+
+ERROR = Figure("angle", "mean error", "degrees", higher_is_better=False)
 
 NETWORKS = {  # top-1 and milliseconds a step: invented
     "resnetrs26x0.125@32": (91.2, 11.0),
@@ -24,6 +28,11 @@ NETWORKS = {  # top-1 and milliseconds a step: invented
 }
 
 
+def mirrored(top1: float) -> float:
+    """An error that orders the networks as top-1 does."""
+    return 100.0 - top1
+
+
 def plan(networks: dict[str, tuple[float, float]] = NETWORKS, seeds: int = 3, **changes: Any) -> Plan:
     items = tuple(
         Item(model, "resnet-rs", "digits", seed, ("flip=0", "epochs=16"), model, family(model))
@@ -36,16 +45,21 @@ def plan(networks: dict[str, tuple[float, float]] = NETWORKS, seeds: int = 3, **
     return replace(made, **changes)
 
 
-def result(item: Item, top1: float) -> dict[str, Any]:
+def result(item: Item, top1: float, figure: Figure = TOP_1) -> dict[str, Any]:
+    """A result in format 2; by another figure the network is judged by its error."""
+    others = {"top5": min(100.0, top1 + 2)} if figure == TOP_1 else {"within_11": top1 / 2}
+    value = top1 if figure == TOP_1 else mirrored(top1)
     return {
         "model": item.model,
         "resolution": 32,
         "params": 700_000 + len(item.model) * 13_000,
         "macs": 5_000_000 + len(item.model) * 213_000,
         "activations": 90_000 + len(item.model) * 1_234,
-        "top1": top1,
-        "top5": min(100.0, top1 + 2),
-        "loss": 0.2,
+        "task": "classification" if figure == TOP_1 else "pose",
+        "headline": figure.as_json(),
+        "figures": {figure.name: value, **others, "loss": 0.2, "images": 360},
+        "raw": {figure.name: value},
+        "averaged": False,
         "val_images": 360,
         "epochs": 16,
         "seconds": 31.5,
@@ -73,17 +87,17 @@ def timing(model: str, seconds: float, **changes: Any) -> Timing:
     return replace(made, **changes)
 
 
-def finish(study: StudyFolder, item: Item, top1: float) -> None:
-    """What a training leaves behind."""
+def finish(study: StudyFolder, item: Item, top1: float, figure: Figure = TOP_1) -> None:
+    """Write what a training leaves behind."""
     folder = study.run(item)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = {"name": "resnet-rs", "epochs": 16, "flip": 0.0, "dropout": 0.25 if "rs" in item.model else 0.0}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (folder / "result.json").write_text(json.dumps(result(item, top1)))
+    (folder / "result.json").write_text(json.dumps(result(item, top1, figure)))
 
 
-def fake_study(path: Path, *, seeds: int = 3, failing: str = "") -> StudyFolder:
-    """A finished study; one network may have failed."""
+def fake_study(path: Path, *, seeds: int = 3, failing: str = "", figure: Figure = TOP_1) -> StudyFolder:
+    """A finished study; one network may have failed. figure: the headline figure."""
     StudyFolder(path).keep_plan(plan(seeds=seeds))
     study = StudyFolder(path)
     for item in study.plan.items:
@@ -91,7 +105,7 @@ def fake_study(path: Path, *, seeds: int = 3, failing: str = "") -> StudyFolder:
             failure = Failure("training", item.label, item.seed, "step 7: the loss is nan")
             study.keep_failure(item.name, failure)
         else:
-            finish(study, item, NETWORKS[item.label][0] + 0.2 * (item.seed - (seeds - 1) / 2))
+            finish(study, item, NETWORKS[item.label][0] + 0.2 * (item.seed - (seeds - 1) / 2), figure)
     for label, (_, milliseconds) in NETWORKS.items():
         if label != failing:
             study.keep_timing(label, timing(label, milliseconds / 1000))

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from fake_study import NETWORKS, finish, plan, timing
+from fake_study import ERROR, NETWORKS, finish, plan, timing
 from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
-from rescale.studies import Item, Plan, Settings, StudyFolder, check, pareto_plan, run_study
+from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
 from rescale.studies.plan import family, from_file, to_yaml
 from rescale.studies.worker import STOPPED
+from rescale.training.format_1 import TOP_1
 
 FEW = dict(list(NETWORKS.items())[:4])
 
@@ -36,7 +37,7 @@ class Trainings:
     """Starts fakes: by item name the exit codes still to come; without one it finishes well."""
 
     def __init__(self, **codes):
-        self.codes = {name.replace("_s", "-s"): list(found) for name, found in codes.items()}
+        self.codes = {name.replace("_s", "-s"): list(own) for name, own in codes.items()}
         self.started = []
         self.threads = set()
 
@@ -53,8 +54,8 @@ class Trainings:
         return Ended(code)
 
 
-class Clock:
-    """Times by looking nothing up; fails for some."""
+class FakeTiming:
+    """Returns a made-up timing; fails for some labels."""
 
     def __init__(self, *failing):
         self.failing, self.timed = failing, []
@@ -66,20 +67,20 @@ class Clock:
         return timing(label, 0.01)
 
 
-def run(path, made, trainings=None, clock=None, jobs=2):
-    trainings, clock = trainings or Trainings(), clock or Clock()
-    study = run_study(path, made, Settings(jobs=jobs), progress=False, start=trainings, clock=clock)
-    return study, trainings, clock
+def run(path, made, trainings=None, timer=None, jobs=2):
+    trainings, timer = trainings or Trainings(), timer or FakeTiming()
+    study = run_study(path, made, Settings(jobs=jobs), progress=False, start=trainings, time_label=timer)
+    return study, trainings, timer
 
 
 def test_everything_runs_once_and_in_order(tmp_path):
     made = plan(FEW, seeds=2)
-    study, trainings, clock = run(tmp_path / "s", made)
+    study, trainings, timer = run(tmp_path / "s", made)
     assert trainings.started == [item.name for item in made.items]
-    assert clock.timed == list(FEW)
+    assert timer.timed == list(FEW)
     assert list(study.results()) == list(made.items)
-    _, again, clock = run(tmp_path / "s", made)
-    assert again.started == [] and clock.timed == []
+    _, again, timer = run(tmp_path / "s", made)
+    assert again.started == [] and timer.timed == []
 
 
 def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
@@ -89,9 +90,9 @@ def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
     for item in lost:
         (study.run(item) / "result.json").unlink()
     (tmp_path / "s" / "timings" / "resnetrs26x0.25@32.json").unlink()
-    _, trainings, clock = run(tmp_path / "s", made)
+    _, trainings, timer = run(tmp_path / "s", made)
     assert trainings.started == [item.name for item in lost]
-    assert clock.timed == ["resnetrs26x0.25@32"]
+    assert timer.timed == ["resnetrs26x0.25@32"]
 
 
 def test_a_failure_is_recorded_stops_nothing_and_is_tried_again(tmp_path):
@@ -99,13 +100,13 @@ def test_a_failure_is_recorded_stops_nothing_and_is_tried_again(tmp_path):
     bad = made.items[0]
     trainings = Trainings()
     trainings.codes = {bad.name: [1]}
-    study, trainings, clock = run(tmp_path / "s", made, trainings)
-    assert len(study.results()) == 3 and clock.timed == list(FEW)[1:]
+    study, trainings, timer = run(tmp_path / "s", made, trainings)
+    assert len(study.results()) == 3 and timer.timed == list(FEW)[1:]
     (failure,) = study.failures()
     assert (failure.label, failure.seed, failure.what) == (bad.label, 0, "training")
     assert failure.reason == "step 7: the loss is nan"
-    study, trainings, clock = run(tmp_path / "s", made)
-    assert trainings.started == [bad.name] and clock.timed == [bad.label]
+    study, trainings, timer = run(tmp_path / "s", made)
+    assert trainings.started == [bad.name] and timer.timed == [bad.label]
     assert study.failures() == []
 
 
@@ -133,12 +134,12 @@ def test_a_worker_killed_twice_has_failed(tmp_path):
 
 
 def test_a_failed_timing_is_recorded_too(tmp_path):
-    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), clock=Clock("resnetrs26x0.25@24"))
+    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), timer=FakeTiming("resnetrs26x0.25@24"))
     (failure,) = study.failures()
     assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@24", None)
     assert len(study.timings()) == 3
-    study, _, clock = run(tmp_path / "s", plan(FEW, seeds=1))
-    assert clock.timed == ["resnetrs26x0.25@24"] and study.failures() == []
+    study, _, timer = run(tmp_path / "s", plan(FEW, seeds=1))
+    assert timer.timed == ["resnetrs26x0.25@24"] and study.failures() == []
 
 
 def test_workers_share_the_cores(tmp_path):
@@ -152,31 +153,31 @@ def test_workers_share_the_cores(tmp_path):
 
 def test_nothing_is_timed_before_all_trainings_have_ended(tmp_path):
     events = []
-    trainings, clock = Trainings(), Clock()
+    trainings, timer = Trainings(), FakeTiming()
     run_study(
         tmp_path / "s",
         plan(FEW, seeds=2),
         Settings(jobs=2),
         progress=False,
         start=lambda *asked: events.append("train") or trainings(*asked),
-        clock=lambda *asked: events.append("time") or clock(*asked),
+        time_label=lambda *asked: events.append("time") or timer(*asked),
     )
     assert events == ["train"] * 8 + ["time"] * 4
 
 
 def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
     made = plan(FEW, seeds=1)
-    told = []
+    calls = []
 
     class Running(Ended):
         def poll(self):
             return None
 
         def terminate(self):
-            told.append("terminate")
+            calls.append("terminate")
 
         def wait(self):
-            told.append("wait")
+            calls.append("wait")
             return STOPPED
 
     def start(study, item, settings, threads):
@@ -184,9 +185,11 @@ def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)  # a second one would end the process
         return Running()
 
-    with pytest.raises(JobError, match=r"SIGTERM.*goes on"):
-        run_study(tmp_path / "s", made, Settings(jobs=2), progress=False, start=start, clock=Clock())
-    assert sorted(told) == ["terminate", "terminate", "wait", "wait"]
+    with pytest.raises(JobError, match=r"SIGTERM.*repeat the command to continue"):
+        run_study(
+            tmp_path / "s", made, Settings(jobs=2), progress=False, start=start, time_label=FakeTiming()
+        )
+    assert sorted(calls) == ["terminate", "terminate", "wait", "wait"]
     assert StudyFolder(tmp_path / "s").failures() == []
     _, trainings, _ = run(tmp_path / "s", made)
     assert len(trainings.started) == 4
@@ -245,8 +248,8 @@ def test_all_mistakes_in_a_plan_are_named(tmp_path):
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
         from_file(tmp_path / "plan.yaml")
-    said = "\n".join(caught.value.lines)
-    assert "'model'" in said and "seed" in said
+    text = "\n".join(caught.value.lines)
+    assert "'model'" in text and "seed" in text
 
 
 def test_a_plan_of_several_recipes_compares_them():
@@ -284,16 +287,18 @@ def test_families(model, expected):
 
 def test_results_are_plain_json(tmp_path):
     study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1))
-    found = json.loads((study.run(study.plan.items[0]) / "result.json").read_text())
-    assert study.results()[study.plan.items[0]] == found
+    result = json.loads((study.run(study.plan.items[0]) / "result.json").read_text())
+    assert study.results()[study.plan.items[0]] == result
     assert isinstance(study.plan, Plan) and isinstance(study.plan.items[0], Item)
 
 
 def test_how_far_a_training_is(tmp_path):
     from rescale.studies.display import progress_of
 
-    assert progress_of(tmp_path) == (0, None, "beginning")
-    (tmp_path / "recipe.yaml").write_text("name: resnet-rs\nepochs: 16  # from --set\n")
+    assert progress_of(tmp_path) == (0, None, "starting")
+    (tmp_path / "recipe.yaml").write_text("name: resnet-rs\nepochs: 16  # from --set\nwarmup_epochs: 5\n")
+    assert progress_of(tmp_path) == (0, None, "starting")
+    (tmp_path / "run.json").write_text("{}")
     assert progress_of(tmp_path) == (0, 16, "")
     rows = [
         {"kind": "train", "epoch": 1, "step": 9, "loss": 2.3},
@@ -303,22 +308,66 @@ def test_how_far_a_training_is(tmp_path):
     text = "".join(json.dumps(row) + "\n" for row in rows)
     for cut, expected in (
         (1, (0, 16, "train loss 2.30")),
-        (2, (1, 16, "top-1 51.2 %")),
-        (3, (1, 16, "top-1 51.2 %")),
+        (2, (1, 16, "top-1 51.25 %")),
+        (3, (1, 16, "top-1 51.25 %")),
     ):
         (tmp_path / "metrics.jsonl").write_text("".join(text.splitlines(True)[:cut]))
         assert progress_of(tmp_path) == expected
     (tmp_path / "metrics.jsonl").write_text(text + '{"kind": "tra')
-    assert progress_of(tmp_path) == (1, 16, "top-1 51.2 %")
+    assert progress_of(tmp_path) == (1, 16, "top-1 51.25 %")
+
+
+def test_how_far_a_training_of_so_many_steps_is(tmp_path):
+    from rescale.studies.display import progress_of
+
+    (tmp_path / "recipe.yaml").write_text("name: pose\nepochs: 90\nsteps: 500\n")
+    (tmp_path / "run.json").write_text(json.dumps({"headline": ERROR.as_json()}))
+    assert progress_of(tmp_path) == (0, 500, "")
+    rows = [
+        {"kind": "train", "epoch": 1, "step": 40, "loss": 2.3},
+        {"kind": "eval", "epoch": 1, "step": 44, "raw": {"angle": 12.345}},
+        {"kind": "train", "epoch": 2, "step": 60, "loss": 2.1},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert progress_of(tmp_path) == (60, 500, "mean error 12.35 degrees")
+
+
+def test_a_finished_training_is_shown_by_its_headline_figure(tmp_path, capsys):
+    from rescale.studies.display import Display
+
+    made = plan(FEW, seeds=1)
+    StudyFolder(tmp_path).keep_plan(made)
+    for item, figure in zip(made.items, (TOP_1, ERROR), strict=False):
+        finish(StudyFolder(tmp_path), item, 90.0, figure)
+        Display(made).finished(item, StudyFolder(tmp_path).result(item))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("seed 0: top-1 90.00 % in 32 s")
+    assert second.endswith("seed 0: mean error 10.00 degrees in 32 s")
+
+
+def test_results_of_format_1_are_read_in_format_2(tmp_path):
+    made = plan(FEW, seeds=1)
+    study, _, _ = run(tmp_path / "s", made)
+    expected = aggregate(study.results(), study.timings())
+    for item in made.items[:2]:  # the others stay in format 2
+        file = study.run(item) / "result.json"
+        result = json.loads(file.read_text())
+        figures = result.pop("figures")
+        for name in ("task", "headline", "raw"):
+            del result[name]
+        old = {"top1": figures["top1"], "top5": figures["top5"], "loss": figures["loss"]}
+        file.write_text(json.dumps({**result, **old, "top1_raw": figures["top1"]}))
+    assert study.result(made.items[0])["figures"]["top1"] == 90.0
+    assert aggregate(study.results(), study.timings()) == expected
 
 
 def test_a_plan_is_held_against_what_there_is():
     made = pareto_plan(["resnetrs26x0.25@32", "resnetsr50"], ["resnet-r"], "digts", seeds=2)
     with pytest.raises(UserError) as caught:
         check(made)
-    said = caught.value.lines
-    assert len(said) == 3
-    assert "'resnetsr50'" in said[0] and "'resnet-rs'" in said[1] and "'digits'" in said[2]
+    lines = caught.value.lines
+    assert len(lines) == 3
+    assert "'resnetsr50'" in lines[0] and "'resnet-rs'" in lines[1] and "'digits'" in lines[2]
     large = pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits")
     with pytest.raises(UserError, match=r"batch 4096 is larger than the 14.. training images"):
         check(large)

@@ -23,11 +23,11 @@ run_study(Path(sys.argv[1]), StudyFolder(Path(sys.argv[1])).plan, Settings(jobs=
 """
 
 
-def until(found, seconds=120.0):
+def until(condition, seconds=120.0):
     """Wait for a true answer."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if answer := found():
+        if answer := condition():
             return answer
         time.sleep(0.05)
     raise AssertionError("waited in vain")
@@ -72,8 +72,8 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(tmp_path):
     study = run_study(path, plan, Settings(jobs=1, device="cpu"), progress=False)
     assert study.failures() == []
     assert study.results()[plan.items[0]]["epochs"] == 4
-    judged = [row["epoch"] for row in run.metrics() if row["kind"] == "eval"]
-    assert judged == [1, 2, 3, 4]
+    evaluated = [row["epoch"] for row in run.metrics() if row["kind"] == "eval"]
+    assert evaluated == [1, 2, 3, 4]
     steps = [row["step"] for row in run.metrics() if row["kind"] == "train"]
     assert steps == sorted(set(steps))
     assert list(study.timings()) == ["resnetrs26x0.125@32"]

@@ -22,7 +22,7 @@ CUT = {  # departures from the resnet-rs recipe, and why
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="The study's folder; the command again goes on.")] = Path(
+    out: Annotated[Path, typer.Option(help="The study's folder; repeat the command to continue.")] = Path(
         "quickstart"
     ),
     epochs: Annotated[int, typer.Option(min=1, help="The recipe asks for 350.")] = 16,

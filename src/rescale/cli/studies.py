@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Jobs = Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core, or one on a GPU.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")]
 EvalEpochs = Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")]
-BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")]
+BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")]
 
 
 def pareto(
@@ -26,9 +26,9 @@ def pareto(
         ),
     ],
     data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")],
-    out: Annotated[Path, typer.Option(help="The study's folder; the same command goes on with it.")],
+    out: Annotated[Path, typer.Option(help="The study's folder; the same command continues it.")],
     recipe: Annotated[
-        list[str] | None, typer.Option(help="A recipe, resnet-rs if none is given; several are compared.")
+        list[str] | None, typer.Option(help="A recipe (default resnet-rs); several are compared.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network, with seeds 0, 1, ...")] = 1,
     changes: Annotated[
@@ -85,7 +85,7 @@ def run(
     eval_epochs: EvalEpochs = 1,
     as_json: Json = False,
 ) -> None:
-    """Run what a study's plan.yaml asks for and its folder misses; a plan may be written by hand.
+    """Run what is in a study's plan.yaml and not yet in its folder; a plan may be written by hand.
 
     Example: rescale study run studies/additive
     """
@@ -106,26 +106,25 @@ def report(
 
     Example: rescale report studies/a
     """
-    tell(folder, as_json)
+    show_report(folder, as_json)
 
 
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
-    """Run a study, write its report, and tell; a JobError if there is nothing to show for it."""
+    """Run a study, write its report and print it. Raises JobError if every training failed."""
     from rescale.errors import JobError
     from rescale.studies import run_study
 
     study = run_study(out, plan, settings)
-    tell(out, as_json)
+    show_report(out, as_json)
     if not study.results():
         raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")
 
 
-def tell(folder: Path, as_json: bool) -> None:
+def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
     from rich.console import Console
 
     from rescale.report import gather, table, write_report
-    from rescale.report.findings import said
 
     paths = write_report(folder)
     findings = gather(folder)
@@ -136,7 +135,7 @@ def tell(folder: Path, as_json: bool) -> None:
     if findings.rows:
         console.print(table(findings))
     for line in (
-        *(said(found) for found in findings.speedups),
+        *findings.speedup_sentences,
         *(f"not applied: {line}" for line in findings.not_applied),
         *findings.warnings,
         *(
@@ -145,7 +144,7 @@ def tell(folder: Path, as_json: bool) -> None:
             + f": {failure.what}: {failure.reason}"
             for failure in findings.failures
         ),
-        findings.resolution_of_accuracy,
+        findings.uncertainty,
     ):
         console.print(line, soft_wrap=True)
     for path in paths.values():
@@ -159,11 +158,11 @@ def command_line(words: list[str]) -> str:
     return shlex.join(["rescale", *words])
 
 
-def _models(given: list[str]) -> list[str]:
-    """Each name by itself; a folder of network files (of `rescale search`) stands for all in it."""
-    found = []
-    for name in given:
+def _models(names: list[str]) -> list[str]:
+    """The models; a folder of network files (of `rescale search`) stands for all in it."""
+    models = []
+    for name in names:
         folder = Path(name)
         inside = folder.is_dir() and not (folder / "network.yaml").is_file()
-        found += [str(file) for file in sorted(folder.glob("*.yaml"))] if inside else [name]
-    return found
+        models += [str(file) for file in sorted(folder.glob("*.yaml"))] if inside else [name]
+    return models

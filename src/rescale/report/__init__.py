@@ -1,4 +1,4 @@
-"""What a study says, for people: a table, a picture, a page that works by itself, a CSV file."""
+"""The report of a study: a table, a picture, a page that works by itself, a CSV file."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a report tells of a study: read once from its folder, drawn and printed by the others."""
+"""The contents of a study's report, read once from its folder; other modules draw and print them."""
 
 import math
 from collections.abc import Mapping
@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 
 from rescale.bench.timing import Timing
+from rescale.figure import Figure
 from rescale.report import units
-from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, speedups
+from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, best_first, speedups
 
 BUSY = 0.25  # cores that others may use while a network is timed before the report warns
-CLOCKED = {"train": "training step", "infer": "inference"}
+TIMED = {"train": "training step", "infer": "inference"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,15 @@ class Findings:
         return [i for i in self.plan.items if i not in self.results and (i.label, i.seed) not in failed]
 
     @property
-    def clock(self) -> str:
-        """What the seconds are of: "training step of 32 images"."""
+    def figure(self) -> Figure | None:
+        """The headline figure; None before a run has finished."""
+        return self.rows[0].figure if self.rows else None
+
+    @property
+    def timed(self) -> str:
+        """What was timed: "training step of 32 images"."""
         timing = self.plan.timing
-        return f"{CLOCKED[timing.mode]} of {timing.batch} images"
+        return f"{TIMED[timing.mode]} of {timing.batch} images"
 
     @property
     def device(self) -> str:
@@ -74,50 +80,57 @@ class Findings:
         return ", ".join(parts)
 
     @property
-    def resolution_of_accuracy(self) -> str:
-        """How far a top-1 figure can be trusted: seeds, and the size of the held-out set."""
+    def uncertainty(self) -> str:
+        """How far the headline figure can be trusted: the size of the held-out set, and the seeds."""
         if not self.rows:
             return ""
-        best = max(self.rows, key=lambda row: row.top1)
-        share = best.top1 / 100
-        error = 100 * math.sqrt(share * (1 - share) / best.val_images)
-        text = (
-            f"Accuracy is measured on {best.val_images} held-out images: at {best.top1:.1f} % the choice of "
-            f"these images alone has a standard error of {error:.2f} points."
-        )
+        best = best_first(self.rows)[0]
+        text = f"All values are from {best.val_images} held-out images"
+        if best.figure.is_share:
+            share = best.value / 100
+            error = 100 * math.sqrt(share * (1 - share) / best.val_images)
+            text += (
+                f": at {units.with_unit(units.digits(best.value), best.figure)} the choice of these images "
+                f"alone has a standard error of {error:.2f} points"
+            )
         if max(row.seeds for row in self.rows) == 1:
-            return text + " One seed each, so there are no error bars over seeds."
-        return text + " ± is the standard deviation over seeds (n − 1)."
+            return text + ". One seed each, so there are no error bars over seeds."
+        return text + ". ± is the standard deviation over seeds (n − 1)."
+
+    @property
+    def speedup_sentences(self) -> list[str]:
+        """Each pair of groups that can be compared, in words."""
+        return [speedup_sentence(pair, self.figure) for pair in self.speedups if self.figure]
 
     @property
     def departures(self) -> list[str]:
-        """What was changed of the named recipes, and what the plan says was cut."""
+        """Changes to the named recipes, and the plan's notes."""
         changes = dict.fromkeys((item.recipe, change) for item in self.plan.items for change in item.changes)
         return [*(f"{recipe}: {change}" for recipe, change in changes), *self.plan.notes]
 
     @property
     def not_applied(self) -> list[str]:
-        """What of a recipe did not apply to a network, each once."""
+        """Parts of a recipe that did not apply to a network, each once."""
         return list(dict.fromkeys(line for result in self.results.values() for line in result["not_applied"]))
 
     @property
     def warnings(self) -> list[str]:
-        """Circumstances that weaken the figures."""
-        found = [
+        """Circumstances that make the results less reliable."""
+        warnings = [
             f"{label}: only {t.batch_fitted} of {t.batch} images fitted; seconds are scaled to {t.batch}"
             for label, t in self.timings.items()
             if t.batch_fitted < t.batch
         ]
-        found += [
+        warnings += [
             f"{label}: other processes kept {busy:.1f} cores busy while it was timed"
             for label, t in self.timings.items()
             if (busy := t.settings.get("others_busy_cores") or 0) > BUSY
         ]
         if bad := sum(result.get("bad_images", 0) for result in self.results.values()):
-            found.append(f"{bad} damaged images were met and replaced, counted over all runs")
+            warnings.append(f"{bad} damaged images were replaced, counted over all runs")
         if self.missing:
-            found.append(f"not finished: {', '.join(item.name for item in self.missing)}")
-        return found
+            warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
+        return warnings
 
 
 def gather(path: Path) -> Findings:
@@ -130,7 +143,7 @@ def gather(path: Path) -> Findings:
 
 
 def _range(values: list[int] | list[float]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]}–{values[-1]}"
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g}–{values[-1]:g}"
 
 
 def _recipe(run: Path) -> dict[str, Any]:
@@ -138,16 +151,19 @@ def _recipe(run: Path) -> dict[str, Any]:
     return dict(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")))
 
 
-def said(found: Speedup) -> str:
-    """A speed-up in words: how much, and at which accuracies."""
-    pair = f"as fast as {found.slow} at equal top-1"
-    if found.high / found.low < 1.005:
-        where = f"{found.from_accuracy:.1f} %"
-        if found.to_accuracy - found.from_accuracy >= 0.05:
-            where = f"{found.from_accuracy:.1f}–{where}"
-        return f"{found.fast} is {units.digits(found.low)}× {pair} ({where})"
+def speedup_sentence(speedup: Speedup, figure: Figure) -> str:
+    """A speed-up in words: how much, and at which values of the headline figure."""
+
+    def shown(quality: float) -> str:
+        return units.digits(figure.oriented(quality))  # turns an oriented value back, too
+
+    pair = f"as fast as {speedup.slow} at equal {figure.label}"
+    worst, best = shown(speedup.worst), shown(speedup.best)
+    if speedup.high / speedup.low < 1.005:
+        where = units.with_unit(best if worst == best else f"{worst}–{best}", figure)
+        return f"{speedup.fast} is {units.digits(speedup.low)}× {pair} ({where})"
+    least, most = (units.with_unit(shown(place), figure) for place in (speedup.low_at, speedup.high_at))
     return (
-        f"{found.fast} is {units.digits(found.low)}×–{units.digits(found.high)}× {pair}, "
-        f"compared from {found.from_accuracy:.1f} to {found.to_accuracy:.1f} % "
-        f"(least at {found.low_at:.1f} %, most at {found.high_at:.1f} %)"
+        f"{speedup.fast} is {units.digits(speedup.low)}×–{units.digits(speedup.high)}× {pair}, "
+        f"compared from {worst} to {units.with_unit(best, figure)} (least at {least}, most at {most})"
     )

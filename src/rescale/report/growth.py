@@ -11,7 +11,7 @@ POINTS = 25  # factors along a curve
 
 
 def growth_rows(network: Network, factor: float) -> list[dict[str, Any]]:
-    """One row a strategy: exponents of s by the closed forms, and what this network's cost becomes."""
+    """One row for each strategy: exponents of s by the closed forms, and what this network's cost becomes."""
     rows = []
     for name, strategy in STRATEGIES.items():
         expected, (real,) = analytic(strategy), measured(network, strategy, [factor])
@@ -63,7 +63,7 @@ def growth_figure(network: Network, path: Path, most: float = 16.0) -> None:
         for i, (name, strategy) in enumerate(STRATEGIES.items()):
             power = getattr(analytic(strategy), kind)
             axis.plot(factors, [s**power for s in factors], color=f"C{i}", linewidth=1, alpha=0.6)
-            real = [getattr(found.times, kind) for found in measured(network, strategy, factors)]
+            real = [getattr(growth.times, kind) for growth in measured(network, strategy, factors)]
             axis.plot(factors, real, ".", color=f"C{i}", markersize=5, label=name)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log", base=2)

@@ -1,13 +1,14 @@
 """The study as one HTML page that works by itself: no network, no file beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from rescale.figure import Figure
 from rescale.report import units
-from rescale.report.findings import Findings, said
+from rescale.report.findings import Findings
 from rescale.report.plots import round_ticks, style
-from rescale.studies import Row, fronts
+from rescale.studies import Row, best_first, fronts
 
 MEASURES = {  # what the picture's horizontal axis can be
     "latency_s": "latency",
@@ -16,8 +17,7 @@ MEASURES = {  # what the picture's horizontal axis can be
     "params": "parameters",
     "activations": "activations",
 }
-_NO_BUTTONS = ["select2d", "lasso2d", "sendChartToCloud"]  # the page talks to nobody
-COLUMNS = ("top-1 %", "latency", "images/s", "memory", "MACs", "params", "activ.", "front")
+_NO_BUTTONS = ["select2d", "lasso2d", "sendChartToCloud"]  # the page uses no network
 _SCALES = {  # factor and unit
     "latency_s": (1e3, "ms"),
     "memory_bytes": (2**-20, "MiB"),
@@ -35,29 +35,67 @@ def page(findings: Findings) -> str:
     environment = Environment(
         loader=PackageLoader("rescale.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    rows = sorted(findings.rows, key=lambda row: -row.top1)
+    figure = findings.figure
+    shown = columns(figure) if figure else []
     agreed, differing = compare_recipes(findings.recipes)
     return environment.get_template("page.html.j2").render(
         findings=findings,
-        columns=COLUMNS,
-        lines=[(row, list(zip(cells(row), sort_keys(row), strict=True))) for row in rows],
+        columns=shown,
+        lines=[(row, cells(row, shown)) for row in best_first(findings.rows)],
         headline=headline(findings),
-        speedups=[said(found) for found in findings.speedups],
+        speedups=findings.speedup_sentences,
         agreed=agreed,
         differing=differing,
         recipe_labels=list(findings.recipes),
-        settings=clock_settings(findings),
-        figure=Markup(figure(findings)) if findings.rows else "",
+        settings=timing_settings(findings),
+        curve=Markup(curve(findings.rows, figure, findings.timed)) if figure else "",
         version=version("rescale"),
     )
+
+
+class Column(NamedTuple):
+    """A column of the page's table. first: the order of the first click on its heading."""
+
+    title: str
+    first: Literal["ascending", "descending"]
+    cell: Callable[[Row], str]
+    key: Callable[[Row], float | None]
+
+
+def columns(figure: Figure) -> list[Column]:
+    """The columns beside the networks' names, that of the headline figure first."""
+    return [
+        Column(
+            f"{figure.label} {figure.unit}".rstrip(),
+            "descending" if figure.higher_is_better else "ascending",
+            lambda row: units.spread(row.value, row.value_std),
+            lambda row: row.value,
+        ),
+        Column("latency", "ascending", lambda row: units.seconds(row.latency_s), lambda row: row.latency_s),
+        Column(
+            "images/s",
+            "descending",
+            lambda row: units.MISSING if row.images_per_s is None else units.digits(row.images_per_s),
+            lambda row: row.images_per_s,
+        ),
+        Column(
+            "memory", "ascending", lambda row: units.memory(row.memory_bytes), lambda row: row.memory_bytes
+        ),
+        Column("MACs", "ascending", lambda row: units.count(row.macs), lambda row: row.macs),
+        Column("params", "ascending", lambda row: units.count(row.params), lambda row: row.params),
+        Column("activ.", "ascending", lambda row: units.count(row.activations), lambda row: row.activations),
+        Column(
+            "front", "descending", lambda row: "●" if row.on_front else "", lambda row: float(row.on_front)
+        ),
+    ]
 
 
 def headline(findings: Findings) -> str:
     """The result in a sentence or two."""
     if not findings.rows:
         return "No network has finished training yet."
-    best = max(findings.rows, key=lambda row: row.top1)
-    text = f"{best.label} is the most accurate: {units.percent(best.top1, best.top1_std)} % top-1."
+    best = best_first(findings.rows)[0]
+    text = f"{best.label} has the best {best.figure.label}: {_measured(best)}."
     on_front = [row for row in findings.rows if row.on_front]
     if not on_front:
         return text
@@ -65,70 +103,50 @@ def headline(findings: Findings) -> str:
     fastest = min(on_front, key=lambda row: row.latency_s or 0)
     if fastest is not best and best.latency_s and fastest.latency_s:
         ratio = units.digits(best.latency_s / fastest.latency_s)
-        text += (
-            f"; its fast end, {fastest.label}, is {ratio}× as fast as the most accurate "
-            f"at {units.percent(fastest.top1, fastest.top1_std)} %"
-        )
+        text += f"; its fast end, {fastest.label}, is {ratio}× as fast at {_measured(fastest)}"
     return text + "."
 
 
-def cells(row: Row) -> list[str]:
-    """A row's figures, in the order of COLUMNS."""
+def _measured(row: Row) -> str:
+    return units.with_unit(units.spread(row.value, row.value_std), row.figure)
+
+
+def cells(row: Row, shown: Sequence[Column]) -> list[tuple[str, float]]:
+    """Each column's text and what it sorts by; unknown values come last when rising."""
+    keys = [column.key(row) for column in shown]
     return [
-        units.percent(row.top1, row.top1_std),
-        units.seconds(row.latency_s),
-        units.MISSING if row.images_per_s is None else units.digits(row.images_per_s),
-        units.memory(row.memory_bytes),
-        units.count(row.macs),
-        units.count(row.params),
-        units.count(row.activations),
-        "●" if row.on_front else "",
+        (column.cell(row), 1e300 if key is None else key) for column, key in zip(shown, keys, strict=True)
     ]
 
 
-def sort_keys(row: Row) -> list[float]:
-    """What the table's columns sort by, in the order of `cells`; unknown values come last when rising."""
-    values = [
-        row.top1,
-        row.latency_s,
-        row.images_per_s,
-        row.memory_bytes,
-        row.macs,
-        row.params,
-        row.activations,
-        int(row.on_front),
-    ]
-    return [1e300 if value is None else float(value) for value in values]
-
-
-def clock_settings(findings: Findings) -> list[tuple[str, str]]:
-    """How it was timed: each setting with the values that occurred."""
+def timing_settings(findings: Findings) -> list[tuple[str, str]]:
+    """How it was timed: each setting with the values of all networks."""
     timing = findings.plan.timing
-    found = [
+    settings = [
         ("protocol", f"begin with {timing.batch} images, halve until they fit, scale to {timing.batch}"),
-        ("clock", f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
+        ("latency", f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
     ]
     used = [
         {"precision": t.precision, "execution mode": t.fast, **t.settings} for t in findings.timings.values()
     ]
-    names = dict.fromkeys(name for one in used for name in one if name not in ("warmup", "repeats"))
+    names = dict.fromkeys(name for t in used for name in t if name not in ("warmup", "repeats"))
     for name in names:
-        values = list(dict.fromkeys(str(one[name]) for one in used if name in one))
+        values = list(dict.fromkeys(str(t[name]) for t in used if name in t))
         if len(values) > 4:
             ordered = sorted(values, key=lambda v: (len(v), v))
             values = [f"{ordered[0]} to {ordered[-1]}"]
-        found.append((name.replace("_", " "), ", ".join(values)))
-    return found
+        settings.append((name.replace("_", " "), ", ".join(values)))
+    return settings
 
 
 def compare_recipes(
     recipes: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[tuple[str, str]], list[tuple[str, dict[str, str]]]]:
-    """Fields on which all resolved recipes agree, with the value; the others, with a value a network."""
-    names = dict.fromkeys(name for one in recipes.values() for name in one)
+    """Fields on which all resolved recipes agree, with the value; the others, with each network's value."""
+    names = dict.fromkeys(name for recipe in recipes.values() for name in recipe)
     agreed, differing = [], []
     for name in names:
-        values = {label: plain(one.get(name)) for label, one in recipes.items()}
+        values = {label: plain(recipe.get(name)) for label, recipe in recipes.items()}
         if len(shared := set(values.values())) == 1:
             agreed.append((name, shared.pop()))
         else:
@@ -147,19 +165,19 @@ def plain(value: Any) -> str:
     return ", ".join(plain(v) for v in value) if isinstance(value, list) else str(value)
 
 
-def figure(findings: Findings) -> str:
+def curve(rows: Sequence[Row], figure: Figure, timed: str) -> str:
     """The interactive curve as HTML, plotly's script within it. A menu changes the horizontal axis."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
-    known = [name for name in MEASURES if any(getattr(row, name) is not None for row in findings.rows)]
+    known = [name for name in MEASURES if any(getattr(row, name) is not None for row in rows)]
     owner: list[str] = []
     for name in known:
-        for trace in traces(findings.rows, name):
+        for trace in traces(rows, name):
             drawing.add_trace(go.Scatter(visible=name == known[0], **trace))
             owner.append(name)
-    titles = {name: axis_title(name, findings.clock) for name in known}
-    ticks = {name: axis_ticks(findings.rows, name) for name in known}
+    titles = {name: axis_title(name, timed) for name in known}
+    ticks = {name: axis_ticks(rows, name) for name in known}
     menu = [
         {
             "label": MEASURES[name],
@@ -176,7 +194,7 @@ def figure(findings: Findings) -> str:
         height=520,
         margin={"l": 60, "r": 20, "t": 60, "b": 60},
         xaxis={"type": "log", "title": {"text": titles[known[0]]}, "tickvals": ticks[known[0]]},
-        yaxis={"title": {"text": "top-1, %"}},
+        yaxis={"title": {"text": _escaped(units.axis(figure))}},
         legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
         updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom"}],
         font={"family": "system-ui, sans-serif"},
@@ -192,17 +210,17 @@ def figure(findings: Findings) -> str:
 
 
 def axis_ticks(rows: Sequence[Row], name: str) -> list[float]:
-    """Round figures along the horizontal axis, a little beyond the networks on both sides."""
+    """Round numbers along the horizontal axis, a little beyond the networks on both sides."""
     values = [_scale(name) * getattr(row, name) for row in rows if getattr(row, name) is not None]
     return round_ticks(0.8 * min(values), 1.25 * max(values))
 
 
-def axis_title(name: str, clock: str) -> str:
+def axis_title(name: str, timed: str) -> str:
     """What the horizontal axis shows, with its unit."""
     unit = _SCALES[name][1]
     what = {
-        "latency_s": f"latency: {clock}",
-        "memory_bytes": f"peak memory: {clock}",
+        "latency_s": f"latency: {timed}",
+        "memory_bytes": f"peak memory: {timed}",
         "macs": "multiply-adds an image",
     }
     return f"{what.get(name, MEASURES[name])}, {unit} (log scale)"
@@ -215,14 +233,14 @@ def _scale(name: str) -> float:
 def traces(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
     """For each group its front as a line and its networks as points, filled if on the common front."""
     scale = _scale(name)
-    found: list[dict[str, Any]] = []
+    drawn: list[dict[str, Any]] = []
     for i, (group, best) in enumerate(fronts(rows, name).items()):
         colour, _ = style(i)
         own = [row for row in rows if row.group == group and getattr(row, name) is not None]
-        found.append(
+        drawn.append(
             {
                 "x": [scale * getattr(row, name) for row in best],
-                "y": [row.top1 for row in best],
+                "y": [row.value for row in best],
                 "mode": "lines",
                 "line": {"color": colour, "width": 2},
                 "hoverinfo": "skip",
@@ -230,11 +248,11 @@ def traces(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
                 "showlegend": False,
             }
         )
-        found.append(
+        drawn.append(
             {
                 "x": [scale * getattr(row, name) for row in own],
-                "y": [row.top1 for row in own],
-                "error_y": {"array": [row.top1_std or 0 for row in own], "thickness": 1.2, "color": colour},
+                "y": [row.value for row in own],
+                "error_y": {"array": [row.value_std or 0 for row in own], "thickness": 1.2, "color": colour},
                 "mode": "markers",
                 "marker": {
                     "color": [colour if row.on_front else "white" for row in own],
@@ -247,11 +265,16 @@ def traces(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
-    return found
+    return drawn
 
 
 def hover(row: Row) -> str:
-    """What a point says when it is pointed at."""
-    shown = [f"{column}: {cell}" for column, cell in zip(COLUMNS[:-1], cells(row), strict=False)]
+    """The text shown when the pointer is on a network: all columns but the last, which is the front."""
+    shown = [f"{_escaped(column.title)}: {column.cell(row)}" for column in columns(row.figure)[:-1]]
     front = ["on the front"] if row.on_front else []
-    return "<br>".join([f"<b>{row.label.replace('<', '&lt;')}</b>", *shown, *front])
+    return "<br>".join([f"<b>{_escaped(row.label)}</b>", *shown, *front])
+
+
+def _escaped(text: str) -> str:
+    """Plotly reads tags in its texts; a figure may be called delta<1.25."""
+    return text.replace("<", "&lt;")

@@ -1,11 +1,13 @@
-"""The Pareto curve as a picture: accuracy against latency, a front for each group, labels apart."""
+"""The Pareto curve as a picture: the headline figure against latency, a front for each group."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rescale.report import units
 from rescale.report.findings import Findings
 from rescale.studies import Row, fronts
 
@@ -54,12 +56,14 @@ def _ms(row: Row) -> float:
 
 
 def _frame(axes: "Axes", findings: Findings) -> None:
-    held_out = max((row.val_images for row in findings.rows), default=0)
     axes.set_title(f"{findings.plan.title}\n", loc="left", fontsize=12, fontweight="bold")
     about = f"{findings.trained_on}; {findings.device}"
     axes.text(0, 1.02, about, transform=axes.transAxes, fontsize=8, color="#555555")
-    axes.set_xlabel(f"latency: {findings.clock}, ms (log scale; bars: quartiles)")
-    axes.set_ylabel(f"top-1 on {held_out} held-out images, %  (bars: ± std over seeds)")
+    axes.set_xlabel(f"latency: {findings.timed}, ms (log scale; bars: quartiles)")
+    if figure := findings.figure:
+        held_out = max(row.val_images for row in findings.rows)
+        title = units.axis(figure, f"{figure.label} on {held_out} held-out images")
+        axes.set_ylabel("\n".join(wrap(f"{title}  (bars: ± std over seeds)", 62)))  # what the height holds
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -70,7 +74,7 @@ def _points(axes: "Axes", rows: Sequence[Row]) -> None:
     common = sorted((row for row in rows if row.on_front), key=_ms)
     axes.plot(
         [_ms(row) for row in common],
-        [row.top1 for row in common],
+        [row.value for row in common],
         color="#dddddd",
         linewidth=7,
         solid_capstyle="round",
@@ -81,17 +85,17 @@ def _points(axes: "Axes", rows: Sequence[Row]) -> None:
     for i, (group, best) in enumerate(fronts(rows).items()):
         colour, marker = style(i)
         axes.plot(
-            [_ms(row) for row in best], [row.top1 for row in best], color=colour, linewidth=1.4, alpha=0.75
+            [_ms(row) for row in best], [row.value for row in best], color=colour, linewidth=1.4, alpha=0.75
         )
         own = [row for row in rows if row.group == group]
         axes.errorbar(
             [_ms(row) for row in own],
-            [row.top1 for row in own],
+            [row.value for row in own],
             xerr=[
                 [_ms(row) - 1000 * (row.latency_q1_s or 0) for row in own],
                 [1000 * (row.latency_q3_s or 0) - _ms(row) for row in own],
             ],
-            yerr=[row.top1_std or 0 for row in own],
+            yerr=[row.value_std or 0 for row in own],
             fmt="none",
             ecolor=colour,
             elinewidth=0.9,
@@ -100,7 +104,7 @@ def _points(axes: "Axes", rows: Sequence[Row]) -> None:
         axes.plot([], [], color=colour, marker=marker, label=group)
         for row in own:
             face = colour if row.on_front else "white"
-            axes.plot(_ms(row), row.top1, marker=marker, color=colour, markerfacecolor=face, markersize=6)
+            axes.plot(_ms(row), row.value, marker=marker, color=colour, markerfacecolor=face, markersize=6)
     axes.margins(x=0.12, y=0.1)
 
 
@@ -116,20 +120,20 @@ def _ticks(axes: "Axes", rows: Sequence[Row]) -> None:
 
 def round_ticks(low: float, high: float, enough: int = 5) -> list[float]:
     """Round numbers within a range of a log axis, low > 0: as coarse as gives `enough` of them."""
-    found: list[float] = []
+    ticks: list[float] = []
     if high > 4 * low:
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
             decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            found = [round(s * 10**d, 12) for d in decades for s in steps if low <= s * 10**d <= high]
-            if len(found) >= enough:
+            ticks = [round(s * 10**d, 12) for d in decades for s in steps if low <= s * 10**d <= high]
+            if len(ticks) >= enough:
                 break
-        return found
+        return ticks
     decade = math.floor(math.log10(high - low))
     for step in (s * 10**d for d in (decade, decade - 1) for s in (5, 2, 1)):  # even steps
-        found = [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
-        if len(found) >= enough:
+        ticks = [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if len(ticks) >= enough:
             break
-    return found
+    return ticks
 
 
 class Box(NamedTuple):
@@ -183,11 +187,11 @@ def places(
 def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
     """Write each network's label beside its point, with a thin line where it had to go far."""
     figure: Any = axes.get_figure()
-    ordered = sorted(rows, key=lambda row: row.top1)
+    ordered = sorted(rows, key=lambda row: row.value)
     texts = [
         axes.text(
             _ms(row),
-            row.top1,
+            row.value,
             row.label,
             fontsize=7.5,
             color="#222222" if row.on_front else "#777777",
@@ -198,7 +202,7 @@ def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
     ]
     boxes = [text.get_window_extent() for text in texts]
     to_pixels = axes.transData.transform
-    anchors = [tuple(to_pixels((_ms(row), row.top1))) for row in ordered]
+    anchors = [tuple(to_pixels((_ms(row), row.value))) for row in ordered]
     frame = axes.get_window_extent()
     radius = 5 * figure.dpi / 72
     corners = places(
@@ -218,14 +222,16 @@ def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
 
 def _lines(rows: Sequence[Row]) -> list[list[tuple[float, float]]]:
     """Both ends of every line that is drawn: the fronts' pieces and the error bars."""
-    found = []
+    lines = []
     for best in fronts(rows).values():
-        found += [[(_ms(a), a.top1), (_ms(b), b.top1)] for a, b in itertools.pairwise(best)]
+        lines += [[(_ms(a), a.value), (_ms(b), b.value)] for a, b in itertools.pairwise(best)]
     for row in rows:
-        spread = row.top1_std or 0
-        found.append([(_ms(row), row.top1 - spread), (_ms(row), row.top1 + spread)])
-        found.append([(1000 * (row.latency_q1_s or 0), row.top1), (1000 * (row.latency_q3_s or 0), row.top1)])
-    return found
+        spread = row.value_std or 0
+        lines.append([(_ms(row), row.value - spread), (_ms(row), row.value + spread)])
+        lines.append(
+            [(1000 * (row.latency_q1_s or 0), row.value), (1000 * (row.latency_q3_s or 0), row.value)]
+        )
+    return lines
 
 
 def _along(begin: Sequence[float], end: Sequence[float], size: float = 4) -> list[Box]:

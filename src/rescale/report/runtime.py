@@ -1,4 +1,4 @@
-"""What a device file says of itself: how far its predictions were off, beside those of single totals."""
+"""How far a calibrated latency model's predictions were off, beside those from single totals."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
     from rescale.latency import RuntimeModel
 
-WHO = {
+PREDICTORS = {
     "work": "the list of layers",
     "macs": "multiply-adds alone",
     "activations": "activations alone",
@@ -17,31 +17,35 @@ WHO = {
 
 
 def errors_table(model: "RuntimeModel") -> "Table":
-    """A line for each mode, predictor and what the fit had not seen; the settings below."""
+    """A line for each mode, predictor and set of unseen networks; the settings below."""
     from rescale.report.tables import framed
 
     used = model.settings
-    found = framed(
+    table = framed(
         f"Steps of {model.batch} images. {used['device']}, threads {used['threads']}, "
         f"{used['precision']}, {used['fast']}, torch {used['torch']}, load {used['load_average']}, "
         f"{used['date']}."
     )
     for title in ("", "predicted from", "not seen"):
-        found.add_column(title)
+        table.add_column(title)
     for title in ("median\nerror %", "of 90\n%", "within\n10 %", "rank\ncorr."):
-        found.add_column(title, justify="right", no_wrap=True)
-    for mode, some in model.errors.items():
-        for who, by in some.items():
-            for what, each in by.items():
-                cells = (100 * each.median, 100 * each.p90, 100 * each.within_10)
-                found.add_row(
-                    mode, WHO[who], what, *(f"{cell:.1f}" for cell in cells), f"{each.spearman:.3f}"
+        table.add_column(title, justify="right", no_wrap=True)
+    for mode, by_predictor in model.errors.items():
+        for predictor, by_unseen in by_predictor.items():
+            for unseen, errors in by_unseen.items():
+                cells = (100 * errors.median, 100 * errors.p90, 100 * errors.within_10)
+                table.add_row(
+                    mode,
+                    PREDICTORS[predictor],
+                    unseen,
+                    *(f"{c:.1f}" for c in cells),
+                    f"{errors.spearman:.3f}",
                 )
-    return found
+    return table
 
 
 def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
-    """Whose times these are, and how far to trust them: lines below a table."""
+    """The device the times are of, and how far to trust them: lines below a table."""
     used = model.settings
     images = batch or model.batch
     lines = [
@@ -49,10 +53,10 @@ def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
         f"{used['precision']}, predicted"
         + (f" (calibrated with {model.batch} images: extrapolated)" if images != model.batch else "")
     ]
-    for mode, some in model.errors.items():
-        seen, other = some["work"]["networks"], some["work"]["families"]
+    for mode, by_predictor in model.errors.items():
+        alike, other = by_predictor["work"]["networks"], by_predictor["work"]["families"]
         lines.append(
-            f"       {mode}: median error {100 * seen.median:.1f} % on networks like those calibrated with, "
+            f"       {mode}: median error {100 * alike.median:.1f} % on networks like those calibrated with, "
             f"{100 * other.median:.1f} % on another family"
         )
     return lines

@@ -7,15 +7,20 @@ from rich.table import Table
 
 from rescale.bench.timing import Timing
 from rescale.report import units
-from rescale.report.findings import CLOCKED, Findings
+from rescale.report.findings import TIMED, Findings
+from rescale.studies import best_first
 
 
 def table(findings: Findings) -> Table:
-    """Networks by falling accuracy, a dot before those on the front; one unit a column, in its heading."""
-    rows = sorted(findings.rows, key=lambda row: -row.top1)
+    """Networks from the best to the worst, a dot before those on the front; units in the headings.
+
+    findings: of at least one row.
+    """
+    rows = best_first(findings.rows)
+    figure = rows[0].figure
     micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
     columns = {
-        "top-1\n%": [units.percent(row.top1, row.top1_std) for row in rows],
+        f"{figure.label}\n{figure.unit}": [units.spread(row.value, row.value_std) for row in rows],
         **_column("latency", micros, 1000, ("µs", "ms", "s")),
         "images\n/s": [
             units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows
@@ -25,21 +30,22 @@ def table(findings: Findings) -> Table:
         **_column("params", [row.params for row in rows], 1000, units.COUNTS),
         **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
     }
-    found = framed(
-        f"● on the front. Latency, images/s and memory: {findings.clock}. "
+    drawn = framed(
+        ("" if figure.higher_is_better else f"A lower {figure.label} is better. ")
+        + f"● on the front. Latency, images/s and memory: {findings.timed}. "
         "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
-    found.add_column("", no_wrap=True)
-    found.add_column("\nnetwork", overflow="fold", min_width=12)
+    drawn.add_column("", no_wrap=True)
+    drawn.add_column("\nnetwork", overflow="fold", min_width=12)
     for title in columns:
-        found.add_column(title, justify="right", no_wrap=True)
+        drawn.add_column(title, justify="right", no_wrap=True)
     for row, *cells in zip(rows, *columns.values(), strict=True):
-        found.add_row("●" if row.on_front else "", row.label, *cells, style="bold" if row.on_front else None)
-    return found
+        drawn.add_row("●" if row.on_front else "", row.label, *cells, style="bold" if row.on_front else None)
+    return drawn
 
 
 def timing_table(timings: Sequence[Timing]) -> Table:
-    """What `rescale bench` prints: a line a network, the settings below."""
+    """What `rescale bench` prints: a line for each network, the settings below."""
     first = timings[0]
     used = first.settings
     micros = [1e6 * value for timing in timings for value in (timing.latency_s, *timing.quartiles_s)]
@@ -53,21 +59,21 @@ def timing_table(timings: Sequence[Timing]) -> Table:
         "fitted\n": [str(timing.batch_fitted) for timing in timings],
         "\n": [timing.precision for timing in timings],
     }
-    found = framed(
-        f"{CLOCKED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
+    drawn = framed(
+        f"{TIMED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
         f"torch {used['torch']}, load {used['load_average']}."
     )
-    found.add_column("\nnetwork", overflow="fold", min_width=12)
+    drawn.add_column("\nnetwork", overflow="fold", min_width=12)
     for title in columns:
-        found.add_column(title, justify="right", no_wrap=True)
+        drawn.add_column(title, justify="right", no_wrap=True)
     for timing, *cells in zip(timings, *columns.values(), strict=True):
-        found.add_row(timing.model, *cells)
-    return found
+        drawn.add_row(timing.model, *cells)
+    return drawn
 
 
 def framed(caption: str) -> Table:
-    """A table without columns yet, in the one style of all of them; what it was made by stands below."""
+    """A table without columns yet, in the common style, with the settings as its caption."""
     return Table(
         box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
     )

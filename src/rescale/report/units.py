@@ -1,8 +1,10 @@
-"""Figures as people read them: three digits and a unit."""
+"""Numbers as people read them: three digits and a unit; the headline figure, its headings and its values."""
 
 import math
 import statistics
 from collections.abc import Sequence
+
+from rescale.figure import Figure
 
 MISSING = "–"
 COUNTS = ("", "k", "M", "G", "T")
@@ -29,9 +31,21 @@ def seconds(value: float | None) -> str:
     raise AssertionError("the last unit always returns")
 
 
-def percent(mean: float, deviation: float | None) -> str:
-    """98.327, 0.21 -> 98.33 ± 0.21."""
-    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+def spread(mean: float, deviation: float | None) -> str:
+    """98.327, 0.21 -> 98.33 ± 0.21; 0.8761, 0.0021 -> 0.876 ± 0.002: two places, or three digits."""
+    places = 2 if abs(mean) >= 1 or mean == 0 else 2 - math.floor(math.log10(abs(mean)))
+    return f"{mean:.{places}f}" if deviation is None else f"{mean:.{places}f} ± {deviation:.{places}f}"
+
+
+def with_unit(text: str, figure: Figure) -> str:
+    """98.33 -> 98.33 %."""
+    return f"{text} {figure.unit}".rstrip()
+
+
+def axis(figure: Figure, label: str = "") -> str:
+    """The title of the figure's axis: mean error, degrees (lower is better). label: instead of its own."""
+    title = ", ".join(part for part in (label or figure.label, figure.unit) if part)
+    return title if figure.higher_is_better else f"{title} (lower is better)"
 
 
 def column(values: Sequence[float | None], base: int, units: Sequence[str]) -> tuple[str, list[str]]:

@@ -5,13 +5,13 @@ from pathlib import Path
 from rescale.files import atomic, write_text
 from rescale.report import page, plots
 from rescale.report.findings import gather
-from rescale.studies.analysis import to_csv
+from rescale.studies.rows import to_csv
 
 
 def write_report(study: Path) -> dict[str, Path]:
     """Write report.html, pareto.png, pareto.svg and results.csv into the study's folder; returns their paths.
 
-    May be called at any time: runs that are missing or failed are named. Raises UserError where there is
+    May be called at any time: missing and failed runs are named in it. Raises UserError where there is
     no study.
     """
     findings = gather(study)

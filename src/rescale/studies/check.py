@@ -1,4 +1,4 @@
-"""Whether a plan can be carried out, known before anything runs."""
+"""Check that a plan can be carried out before anything runs."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -11,34 +11,34 @@ from rescale.studies.plan import Item, Plan
 from rescale.training import check_batch
 
 Key = TypeVar("Key")
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def check(plan: Plan) -> None:
-    """Look up every model, recipe and data set, then hold them together; all mistakes in one UserError."""
-    models = _all(model_named, (item.model for item in plan.items))
-    recipes = _all(_changed, ((item.recipe, item.changes) for item in plan.items))
-    data = _all(open_data, (item.data for item in plan.items))
+    """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError."""
+    models = _look_up(model_named, (item.model for item in plan.items))
+    recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
+    data = _look_up(open_data, (item.data for item in plan.items))
     _refuse(models, recipes, data)
 
-    def together(item: Item) -> None:
-        chosen = resolve(recipes[item.recipe, item.changes], models[item.model]).recipe
+    def check_run(item: Item) -> None:
+        resolved = resolve(recipes[item.recipe, item.changes], models[item.model]).recipe
         images = len(data[item.data].train)
-        check_batch(chosen, images - round(images * float(chosen.minival)))
+        check_batch(resolved, images - round(images * float(resolved.minival)))
 
-    _refuse(_all(together, (item for item in plan.items if item.seed == plan.items[0].seed)))
+    _refuse(_look_up(check_run, (item for item in plan.items if item.seed == plan.items[0].seed)))
 
 
-class _Lookup(dict[Key, Found]):
-    """What was found for each key, and the mistakes made meanwhile."""
+class _Lookup(dict[Key, Value]):
+    """The value of each key, and the mistakes among the keys."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mistakes: list[str] = []
 
 
-def _all(find: Callable[[Key], Found], keys: Iterable[Key]) -> _Lookup[Key, Found]:
-    looked_up: _Lookup[Key, Found] = _Lookup()
+def _look_up(find: Callable[[Key], Value], keys: Iterable[Key]) -> _Lookup[Key, Value]:
+    looked_up: _Lookup[Key, Value] = _Lookup()
     for key in dict.fromkeys(keys):
         try:
             looked_up[key] = find(key)
@@ -52,6 +52,6 @@ def _refuse(*lookups: "_Lookup") -> None:
         raise UserError(*mistakes)
 
 
-def _changed(asked: tuple[str, tuple[str, ...]]) -> Recipe:
-    name, changes = asked
+def _changed(key: tuple[str, tuple[str, ...]]) -> Recipe:
+    name, changes = key
     return with_changes(recipe(name), changes)

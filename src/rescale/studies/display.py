@@ -1,4 +1,4 @@
-"""What a terminal shows while a study runs; elsewhere one plain line an event."""
+"""Progress of a study: bars on a terminal; elsewhere one plain line for each event."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rescale.figure import Figure
 from rescale.studies.folder import Failure
 from rescale.studies.plan import Item, Plan
 from rescale.training.run import Run
 
+_LENGTH = re.compile(r"^(epochs|steps): (\d+)", re.MULTILINE)  # in recipe.yaml
+
 
 class Display:
-    """A bar for the study and one for each training that runs; lines for what has ended. All on stderr."""
+    """A bar for the study and one for each running training; a line for each that ends. All on stderr."""
 
     def __init__(self, plan: Plan, *, shown: bool = True) -> None:
         self.console = Console(stderr=True, quiet=not shown, highlight=False)
@@ -40,17 +43,17 @@ class Display:
         self.bars.stop()
 
     def begin(self, done: int) -> None:
-        """So many runs had finished before."""
+        """Show how many runs an earlier call has finished."""
         self.bars.update(self.all, completed=done)
         if done:
-            self.console.print(f"{done} of {len(self.plan.items)} trainings were done before")
+            self.console.print(f"{done} of {len(self.plan.items)} trainings are already finished")
 
     def started(self, item: Item) -> None:
-        """A training has begun."""
+        """A training has started."""
         self.tasks[item] = self.bars.add_task(f"  {_title(item)}", total=None, note="")
 
     def tick(self, running: Mapping[Item, Path]) -> None:
-        """Read how far each training is."""
+        """Update the bars of the running trainings."""
         if self.bars.disable:
             return
         for item, path in running.items():
@@ -58,12 +61,14 @@ class Display:
             self.bars.update(self.tasks[item], completed=done, total=total, note=note)
 
     def finished(self, item: Item, result: Mapping[str, Any]) -> None:
-        """A training has ended well."""
+        """A training has finished."""
         self._close(item)
-        self.console.print(f"{_title(item)}: top-1 {result['top1']:.2f} % in {result['seconds']:.0f} s")
+        figure = Figure(**result["headline"])
+        value = figure.text(result["figures"][figure.name])
+        self.console.print(f"{_title(item)}: {value} in {result['seconds']:.0f} s")
 
     def again(self, item: Item) -> None:
-        """A killed training will be started once more."""
+        """A killed training will be resumed."""
         self._remove(item)
         self.console.print(f"{_title(item)}: its process was killed; it is resumed once")
 
@@ -74,7 +79,7 @@ class Display:
         self.console.print(f"{failure.label}: {failure.what} failed: {failure.reason}")
 
     def timing(self, label: str) -> None:
-        """A network's timing begins."""
+        """The timing of a network starts."""
         self.console.print(f"timing {label} alone on this machine")
 
     def _close(self, item: Item) -> None:
@@ -87,21 +92,28 @@ class Display:
 
 
 def progress_of(run: Path) -> tuple[int, int | None, str]:
-    """Epochs done, epochs in all (None before the run has begun) and a note, from a run's own files."""
+    """Epochs done, epochs in all (None before the run has started) and a note, from the run's own files.
+
+    Of a run whose length is in steps: steps.
+    """
     try:
-        epochs = int(re.findall(r"^epochs: (\d+)", (run / "recipe.yaml").read_text(), re.MULTILINE)[0])
+        lengths = dict(_LENGTH.findall((run / "recipe.yaml").read_text()))
+        headline = Run(run).headline
         rows = Run(run).metrics()
-    except (OSError, IndexError):
-        return 0, None, "beginning"
+    except OSError:
+        return 0, None, "starting"
+    unit = "steps" if "steps" in lengths else "epochs"
+    total = int(lengths[unit])
     if not rows:
-        return 0, epochs, ""
+        return 0, total, ""
     last = rows[-1]
-    done = last["epoch"] - (last["kind"] == "train")  # an epoch that is still under way
-    judged = [row for row in rows if row["kind"] == "eval"]
-    if not judged:
-        return done, epochs, f"train loss {last['loss']:.2f}"
-    figures = judged[-1].get("averaged") or judged[-1]["raw"]
-    return done, epochs, f"top-1 {figures['top1']:.1f} %"
+    under_way = last["kind"] == "train"  # the epoch of this row has not ended
+    done = last["step"] if unit == "steps" else last["epoch"] - under_way
+    evaluations = [row for row in rows if row["kind"] == "eval"]
+    if not evaluations:
+        return done, total, f"train loss {last['loss']:.2f}"
+    figures = evaluations[-1].get("averaged") or evaluations[-1]["raw"]
+    return done, total, headline.text(figures[headline.name])
 
 
 def _title(item: Item) -> str:

@@ -1,4 +1,4 @@
-"""A study's folder: where its plan, runs, timings, failures and logs lie."""
+"""A study's folder: its plan, runs, timings, failures and logs."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ from rescale.bench.timing import Timing
 from rescale.errors import UserError
 from rescale.files import write_text
 from rescale.studies.plan import Item, Plan, file_name, from_file, to_yaml
+from rescale.training.format_1 import upgraded_result
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run or a timing that failed. what: training or timing. reason: its last word, one line."""
+    """A run or a timing that failed. what: training or timing. reason: one line."""
 
     what: str
     label: str
@@ -32,7 +33,7 @@ class StudyFolder:
 
     @property
     def plan_file(self) -> Path:
-        """Where the plan lies."""
+        """The file of the plan."""
         return self.path / "plan.yaml"
 
     @cached_property
@@ -47,23 +48,22 @@ class StudyFolder:
         return self.path / "runs" / item.name
 
     def log(self, item: Item) -> Path:
-        """What the run's process said."""
+        """The output of the run's process."""
         return self.path / "logs" / f"{item.name}.log"
 
     def result(self, item: Item) -> dict[str, Any] | None:
-        """The run's result; None until it has finished."""
+        """The run's result in format 2, whichever it was written in; None until it has finished."""
         try:
-            found = json.loads((self.run(item) / "result.json").read_text())
+            return upgraded_result(json.loads((self.run(item) / "result.json").read_text()))
         except FileNotFoundError:
             return None
-        return dict(found)
 
     def results(self) -> dict[Item, dict[str, Any]]:
         """The results of all finished runs, in the plan's order."""
-        return {item: found for item in self.plan.items if (found := self.result(item))}
+        return {item: result for item in self.plan.items if (result := self.result(item))}
 
     def timing(self, label: str) -> Timing | None:
-        """The network's timing; None until it was timed by the plan's protocol."""
+        """The network's timing; None until it has been timed."""
         try:
             return Timing.from_json(self._timing_file(label).read_text())
         except FileNotFoundError:
@@ -71,14 +71,14 @@ class StudyFolder:
 
     def timings(self) -> dict[str, Timing]:
         """All timings there are, by label."""
-        return {label: found for label in self.plan.labels if (found := self.timing(label))}
+        return {label: timing for label in self.plan.labels if (timing := self.timing(label))}
 
     def keep_timing(self, label: str, timing: Timing) -> None:
         """Store a timing."""
         self._write(self._timing_file(label), timing.to_json())
 
     def failures(self) -> list[Failure]:
-        """What failed and has not been mended since."""
+        """All failures that no later attempt has removed."""
         files = sorted((self.path / "failures").glob("*.json"))
         return [Failure(**json.loads(file.read_text())) for file in files]
 
@@ -87,13 +87,13 @@ class StudyFolder:
         self._write(self.path / "failures" / f"{name}.json", json.dumps(asdict(failure), indent=2))
 
     def forget_failure(self, name: str) -> None:
-        """Remove it: it is tried again."""
+        """Remove a failure, because the run or network is tried again."""
         (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
     def refuse(self, plan: Plan) -> None:
-        """Raise UserError where the folder holds another study or something that is none.
+        """Raise UserError where the folder holds another study or anything else.
 
-        A stored plan may grow (models, seeds), and nothing else.
+        A stored plan may grow (models, seeds) and change in no other way.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
@@ -116,18 +116,18 @@ class StudyFolder:
 
 def refuse_another(path: Path, old: Plan, new: Plan) -> None:
     """Raise UserError unless `new` holds every run of `old`, timed in the same way."""
-    gone = [item for item in old.items if item not in new.items]
+    missing = [item for item in old.items if item not in new.items]
     here = {item.name: item for item in new.items}
     lines = []
-    for item in gone[:3]:
+    for item in missing[:3]:
         if item.name not in here:
             lines.append(f"{path}: holds another study: it has {item.name}, which is not asked for")
         else:
             lines.append(f"{path}: holds another study: {item.name} has {differences(item, here[item.name])}")
     if old.timing != new.timing:
-        lines.append(f"{path}: timed otherwise: {differences(old.timing, new.timing)}")
+        lines.append(f"{path}: timed in another way: {differences(old.timing, new.timing)}")
     if lines:
-        raise UserError(*lines, "use another --out, or the first command again to go on with it")
+        raise UserError(*lines, "use another --out, or repeat the first command to continue this study")
 
 
 def differences(old: Item | Any, new: Item | Any) -> str:

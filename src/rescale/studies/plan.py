@@ -18,8 +18,8 @@ _STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
 class Item:
     """One training run.
 
-    model, recipe, data: as on the command line. changes: "key=value" on top of the recipe. label: what the
-    report calls the network; runs of one label differ in nothing but the seed. group: whose front it is on.
+    model, recipe, data: as on the command line. changes: "key=value" on top of the recipe. label: the
+    network's name in the report; runs of one label differ in the seed alone. group: the front it belongs to.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a study in their order, how its networks are timed, and the command that asked for it."""
+    """All runs of a study in their order, how its networks are timed, and the command that made the plan."""
 
     __pydantic_config__: ClassVar = _STRICT
 
@@ -48,7 +48,7 @@ class Plan:
     items: tuple[Item, ...]
     timing: TimingProtocol = field(default_factory=TimingProtocol)
     command: str = ""
-    notes: tuple[str, ...] = ()  # what was cut down, for the report
+    notes: tuple[str, ...] = ()  # for the report: how the study departs from the recipes, and why
 
     @property
     def labels(self) -> list[str]:
@@ -56,12 +56,12 @@ class Plan:
         return list(dict.fromkeys(item.label for item in self.items))
 
     def of(self, label: str) -> list[Item]:
-        """The runs of one network, one a seed."""
+        """The runs of one network, one for each seed."""
         return [item for item in self.items if item.label == label]
 
 
 def file_name(label: str) -> str:
-    """A label with everything replaced that a file name should not hold."""
+    """A label as part of a file name: unsafe characters become hyphens."""
     return re.sub(r"[^\w.@+=-]+", "-", label).strip("-")
 
 
@@ -70,8 +70,8 @@ def family(model: str) -> str:
     prefix, _, name = model.rpartition(":") if model.startswith("timm:") else ("", "", model)
     if name.endswith((".yaml", ".yml")):
         return Path(name).stem
-    found = re.match(r"[a-z]+?v\d+|[a-z]+", name.split(":")[-1], re.IGNORECASE)  # mobilenetv3 is one
-    return (f"{prefix}:" if prefix else "") + (found[0] if found else name)
+    letters = re.match(r"[a-z]+?v\d+|[a-z]+", name.split(":")[-1], re.IGNORECASE)  # mobilenetv3 is one
+    return (f"{prefix}:" if prefix else "") + (letters[0] if letters else name)
 
 
 def pareto_plan(
@@ -137,13 +137,13 @@ def from_file(path: Path) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     try:
-        plan = TypeAdapter(Plan).validate_python(found)
+        plan = TypeAdapter(Plan).validate_python(plain)
     except ValidationError as error:
         raise UserError(*validation_lines(error, str(path), _known_keys)) from None
     plan = replace(plan, items=tuple(_labelled(item) for item in plan.items))

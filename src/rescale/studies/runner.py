@@ -1,4 +1,4 @@
-"""Run what a study misses: trainings side by side, each a process of its own; then the clock, alone."""
+"""Run what a study misses: trainings side by side, each in its own process; then timings, one by one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from rescale.training.run import Run
 from rescale.training.stop import StopRequest
 
 ATTEMPTS = 2  # a worker that was killed is started once more, and resumes
-POLL = 0.2  # seconds between looks at the workers
+POLL = 0.2  # seconds between checks of the workers
 
 
 class Worker(Protocol):
@@ -54,7 +54,7 @@ class Settings:
 
 
 Start = Callable[[StudyFolder, Item, Settings, int], Worker]
-Clock = Callable[[StudyFolder, str, Ask], Timing]
+TimeLabel = Callable[[StudyFolder, str, Ask], Timing]
 
 
 def run_study(
@@ -64,12 +64,12 @@ def run_study(
     *,
     progress: bool = True,
     start: Start | None = None,
-    clock: Clock | None = None,
+    time_label: TimeLabel | None = None,
 ) -> StudyFolder:
     """Run everything of the plan that `path` does not hold yet.
 
     A network that fails is stored among the failures and stops no other; the next call tries it again.
-    SIGTERM and Ctrl-C let the trainings save; then JobError, and the next call goes on from there.
+    On SIGTERM or Ctrl-C the trainings save; then JobError, and the next call continues from there.
     Raises UserError where the folder holds another study or another process works on it.
     """
     settings = settings or Settings()
@@ -79,12 +79,12 @@ def run_study(
         StudyFolder(path).keep_plan(plan)
         study = StudyFolder(path)
         train_missing(study, settings, start or start_training, stop, display)
-        time_missing(study, clock or time_label, stop, display)
+        time_missing(study, time_label or time_as_trained, stop, display)
     return study
 
 
 def default_jobs(device: str, missing: int) -> int:
-    """One training a core for small networks to fill a CPU, eight at most; one on a GPU."""
+    """On a CPU one training for each core, at most eight; on a GPU one."""
     return 1 if device.startswith("cuda") else max(1, min(machine.cores(), missing, 8))
 
 
@@ -121,7 +121,7 @@ def train_missing(
 
 
 def settled(study: StudyFolder, item: Item, code: int, attempts: int, display: Display) -> bool:
-    """See what a worker that ended with this exit code left behind; false if it should be started again."""
+    """Record how a worker ended, by its exit code and result; false if it should be started again."""
     result = study.result(item)
     if result is not None:
         display.finished(item, result)
@@ -135,8 +135,8 @@ def settled(study: StudyFolder, item: Item, code: int, attempts: int, display: D
     return True
 
 
-def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: Display) -> None:
-    """Time every network that has a finished run and no timing, one after another, nothing beside it."""
+def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, display: Display) -> None:
+    """Time every network that has a finished run and no timing, one by one, with nothing beside them."""
     done = {item.label for item in study.results()}
     labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
     with Workers(len(labels)) as workers:
@@ -145,7 +145,7 @@ def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: D
             study.forget_failure(_timing_name(label))
             display.timing(label)
             try:
-                timing = clock(study, label, workers)
+                timing = time_label(study, label, workers)
             except (UserError, JobError) as error:
                 _stop_if_asked(stop)
                 failure = Failure("timing", label, None, str(error))
@@ -156,8 +156,8 @@ def time_missing(study: StudyFolder, clock: Clock, stop: StopRequest, display: D
 
 
 def start_training(study: StudyFolder, item: Item, settings: Settings, threads: int) -> Worker:
-    """Start a process that trains the run, or resumes it; what it says goes to the run's log."""
-    asked = {
+    """Start a process that trains the run, or resumes it; its output goes to the run's log."""
+    job = {
         "item": asdict(item),
         "out": str(study.run(item)),
         "settings": {
@@ -172,16 +172,16 @@ def start_training(study: StudyFolder, item: Item, settings: Settings, threads: 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "rescale.studies.worker", json.dumps(asked)],
+            [sys.executable, "-m", "rescale.studies.worker", json.dumps(job)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the workers
+            start_new_session=True,  # Ctrl-C reaches only this process, which then stops the workers
         )
 
 
-def time_label(study: StudyFolder, label: str, ask: Ask) -> Timing:
+def time_as_trained(study: StudyFolder, label: str, ask: Ask) -> Timing:
     """Time a network as its first finished run trained it: its classes, its resolved recipe."""
     item = next(item for item in study.results() if item.label == label)
     run = Run.open(study.run(item))
@@ -194,16 +194,16 @@ def _timing_name(label: str) -> str:
 
 def _stop_if_asked(stop: StopRequest) -> None:
     if stop.asked:
-        raise JobError(f"stopped by {stop.asked}; the same command again goes on where this stopped")
+        raise JobError(f"stopped by {stop.asked}; repeat the command to continue")
 
 
 def _reason(study: StudyFolder, item: Item, code: int) -> str:
-    """Why a worker ended: its last line, or the signal."""
+    """Why a worker ended: its last line of output, or the signal."""
     if code < 0:
         return f"killed by signal {-code} {ATTEMPTS} times (memory full?)"
     try:
         lines = study.log(item).read_text(errors="replace").split("\n")
     except OSError:
         lines = []
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else f"ended with exit code {code}"
+    printed = [line.strip() for line in lines if line.strip()]
+    return printed[-1] if printed else f"ended with exit code {code}"

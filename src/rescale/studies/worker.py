@@ -1,4 +1,4 @@
-"""One training run of a study, in a process of its own: python -m rescale.studies.worker JSON."""
+"""One training run of a study in its own process: python -m rescale.studies.worker JSON."""
 
 import ctypes
 import json
@@ -12,43 +12,43 @@ from typing import Any
 from rescale.errors import JobError, UserError
 from rescale.studies.plan import Item
 
-STOPPED = 128 + signal.SIGTERM  # exit code of a run that a signal stopped and that was saved
+STOPPED = 128 + signal.SIGTERM  # exit code of a run that saved and stopped on a signal
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """End when the driver ends, however it ends (Linux): a run left alone would refuse the next driver."""
+    """End when the driver ends, however it ends (Linux): a worker left alone would hold the run's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(f"the study's driver {parent} has ended")
 
 
-def work(asked: dict[str, Any]) -> None:
-    """Train the run that was asked for; resume it where its folder holds a part of it."""
+def work(job: dict[str, Any]) -> None:
+    """Train a run; resume it where its folder holds a part of it."""
     from rescale.models import model_named
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
     from rescale.training.run import MARK
 
-    item, out = Item(**asked["item"]), Path(asked["out"])
+    item, out = Item(**job["item"]), Path(job["out"])
     if (out / MARK).is_file():
         resume(out)
         return
-    shutil.rmtree(out, ignore_errors=True)  # killed before it was a run
+    shutil.rmtree(out, ignore_errors=True)  # killed before the folder became a run
     changed = with_changes(recipe(item.recipe), item.changes)
-    settings = Settings(**asked["settings"])
+    settings = Settings(**job["settings"])
     train(model_named(item.model), changed, item.data, out, seed=item.seed, settings=settings)
 
 
 def main() -> None:
-    """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. It says why."""
-    asked = json.loads(sys.argv[1])
-    die_with(asked["parent"])
+    """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. Prints why."""
+    job = json.loads(sys.argv[1])
+    die_with(job["parent"])
     from rescale.training.loop import Stopped
 
     try:
-        work(asked)
+        work(job)
     except UserError as error:
         print("; ".join(error.lines), file=sys.stderr)
         sys.exit(2)
