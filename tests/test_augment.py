@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,38 @@ def test_levels_are_the_authors(monkeypatch, name: str) -> None:
     for level, expected in LEVELS[name].items():
         found = arguments(monkeypatch, name, float(level), published)[0]
         assert found == pytest.approx(expected % 256 if name == "Solarize" else expected)
+
+
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("name", NAMES)
+def test_levels_up_to_30(name: str, size: int) -> None:
+    """The largest magnitude a recipe takes; EfficientNet-B7's is 28."""
+    constants, image = Constants.made_for(size, "scaled", 100, 40), picture((size, size))
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        for level in (0, 9.5, 23.2, 23.3, 28, 30):
+            for seed in range(3):
+                pixels = levels.apply(name, image, level, constants, np.random.default_rng(seed))
+                assert pixels.shape == image.shape and pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("level", [10, 15, 20, 23.2, 23.3, 28, 30])
+def test_operations_on_values_in_wide_integers(level: float) -> None:
+    """What the levels above 10 mean, worked out in integers that cannot overflow."""
+    constants, image = Constants.made_for(224, "scaled", 100, 40), picture((224, 224))
+    wide, rng = image.astype(np.int64), np.random.default_rng(0)
+
+    def done(name: str) -> np.ndarray:
+        return levels.apply(name, image, level, constants, rng)
+
+    added = np.where(wide < 128, (wide + int(110 * level / 10)).clip(0, 255), wide)
+    assert np.array_equal(done("SolarizeAdd"), added)
+    bits = min(8, int(4 * level / 10))
+    assert np.array_equal(done("Posterize"), wide >> (8 - bits) << (8 - bits))
+    threshold = int(256 * level / 10) % 256
+    assert np.array_equal(done("Solarize"), np.where(wide < threshold, wide, 255 - wide))
+    brighter = np.trunc((wide * (0.1 + 1.8 * level / 10)).clip(0, 255))
+    assert np.abs(done("Brightness") - brighter).max() <= 1  # single precision
 
 
 def test_small_images_get_constants_in_proportion(monkeypatch) -> None:

@@ -1,6 +1,8 @@
-"""Learning rates against torch's schedulers, closed forms and the authors' numbers."""
+"""Learning rates against torch's schedulers, closed forms, the authors' numbers and the first version's."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,12 +10,17 @@ import torch.optim.lr_scheduler as peers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rescale.families import network
 from rescale.optim.schedule import learning_rate
-from rescale.recipes import Recipe
+from rescale.recipes import NAMED, Recipe, resolve
+
+FIRST = json.loads((Path(__file__).parent / "golden" / "rates.json").read_text())  # make_golden_rates.py
 
 
 def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
-    return [learning_rate(recipe, step, steps_per_epoch) for step in range(recipe.epochs * steps_per_epoch)]
+    return [
+        learning_rate(recipe, step, steps_per_epoch) for step in range(recipe.total_steps(steps_per_epoch))
+    ]
 
 
 def torch_rates(make, steps: int, every: int = 1) -> list[float]:
@@ -111,3 +118,50 @@ def test_the_factor_is_reached_at_the_end_of_the_run() -> None:
         epochs=4, lr=2.0, warmup_epochs=0, schedule="exponential", decay_rate=0.02, decay_epochs=0
     )
     assert rates(recipe, 5) == pytest.approx([2 * 0.02 ** (t / 20) for t in range(20)])
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_rates_are_the_first_versions(case: str) -> None:
+    name, by, steps_per_epoch = case.split(", ")
+    chosen = NAMED[name].recipe.model_copy(update={"schedule_by": by})
+    resolved = resolve(chosen, network("resnetrs50@160")).recipe
+    found = {step: learning_rate(resolved, int(step), int(steps_per_epoch)) for step in FIRST[case]}
+    assert found == pytest.approx(FIRST[case], rel=1e-12, abs=1e-15)  # the last bits are the C library's
+
+
+KINDS = st.sampled_from(["cosine", "stepwise", "exponential", "constant"])
+BY = st.sampled_from(["step", "epoch"])
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.floats(0, 0.9), KINDS, BY, st.sampled_from([0, 2.4]))
+@settings(max_examples=150, deadline=None)
+def test_whole_epochs_in_steps_have_the_rates_of_epochs(
+    epochs: int, steps: int, warm: float, schedule: str, by: str, decay_epochs: float
+) -> None:
+    recipe = Recipe(
+        epochs=epochs, lr=0.5, warmup_epochs=warm * epochs, schedule=schedule, schedule_by=by,
+        decay_epochs=decay_epochs,
+    )  # fmt: skip
+    in_steps = recipe.model_copy(update={"steps": epochs * steps, "epochs": 7})
+    assert rates(in_steps, steps) == rates(recipe, steps)  # to the bit
+
+
+@given(st.integers(1, 60), st.integers(1, 9), KINDS, BY)
+@settings(max_examples=150, deadline=None)
+def test_a_run_that_ends_within_an_epoch(length: int, steps: int, schedule: str, by: str) -> None:
+    found = rates(Recipe(steps=length, lr=0.5, warmup_epochs=0, schedule=schedule, schedule_by=by), steps)
+    assert len(found) == length and found[0] == 0.5
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in found)
+    assert found == sorted(found, reverse=True)
+
+
+def test_a_cosine_in_steps_as_torch() -> None:
+    peer = torch_rates(lambda o: peers.CosineAnnealingLR(o, 87), 87)
+    assert rates(PLAIN.model_copy(update={"steps": 87}), 10) == pytest.approx(peer)
+
+
+def test_by_epoch_the_share_is_of_the_steps() -> None:
+    """25 steps in epochs of 10: the third epoch begins at 20 / 25 of the run."""
+    recipe = PLAIN.model_copy(update={"schedule_by": "epoch", "steps": 25})
+    expected = [0.8 * (1 + math.cos(math.pi * begun / 25)) for begun in (0, 10, 20)]
+    assert rates(recipe, 10) == pytest.approx([expected[step // 10] for step in range(25)])

@@ -35,7 +35,7 @@ def prepare(
     task = Classification(
         _MIDDLE,
         _MIDDLE,
-        chosen.label_smoothing,
+        float(chosen.label_smoothing),
         chosen.mixup,
         protocol.device,
         LAYOUTS[mode.layout],

@@ -17,6 +17,9 @@ def recipes(
         list[str] | None, typer.Argument(metavar="[RECIPE [RECIPE]]", help="Names or YAML files.")
     ] = None,
     model: Annotated[str, typer.Option(help="Resolve the rules for this network.")] = "",
+    images: Annotated[
+        int, typer.Option(min=0, help="Training images: the epochs of a recipe in steps; 0: not known.")
+    ] = 0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value; repeat for more."),
@@ -33,15 +36,19 @@ def recipes(
     names = names or []
     if len(names) > 2:
         raise UserError(f"{len(names)} recipes given; give one to show it, or two for their difference")
+    if images and not model:
+        raise UserError(
+            "--images needs a network: rescale recipes finetune --model resnet152@256 --images 50000"
+        )
     if not names and (model or changes):
         raise UserError("--model and --set need a recipe: rescale recipes resnet-rs --model resnetrs152@256")
     chosen = [with_changes(recipe(name), changes or []) for name in names]
     if not chosen:
         _list(as_json)
     elif len(chosen) == 1:
-        _show(chosen[0], model, as_json)
+        _show(chosen[0], model, images, as_json)
     else:
-        _difference(chosen, names, model, as_json)
+        _difference(chosen, names, model, images, as_json)
 
 
 def _list(as_json: bool) -> None:
@@ -57,13 +64,13 @@ def _list(as_json: bool) -> None:
     print("  rescale recipes resnet-rs --model resnetrs152@256")
 
 
-def _show(chosen: "Recipe", model: str, as_json: bool) -> None:
+def _show(chosen: "Recipe", model: str, images: int, as_json: bool) -> None:
     from rescale.recipes import MEANING, Resolved
     from rescale.recipes.named import origins
     from rescale.recipes.rules import OWN
 
-    found = _resolved(chosen, model) if model else Resolved(chosen, origins(chosen))
-    values, sources = found.recipe.model_dump(exclude={"name"}), found.sources
+    shown = _resolved(chosen, model, images) if model else Resolved(chosen, origins(chosen))
+    values, sources = shown.recipe.model_dump(exclude={"name"}), shown.sources
     if as_json:
         rows = [{"key": key, "value": value, "source": sources.get(key)} for key, value in values.items()]
         print(json.dumps([row | {"about": MEANING[row["key"]]} for row in rows], indent=1))
@@ -74,33 +81,33 @@ def _show(chosen: "Recipe", model: str, as_json: bool) -> None:
         print(_row(key, _text(value), why, columns=(22, 20)))
     if any(source.startswith(OWN) for source in sources.values()):
         print(f"\n{OWN.strip(': ')}: this project's, where the papers give none")
-    for note in found.notes:
+    for note in shown.notes:
         print(_row("note:", note, columns=(6,)))
 
 
-def _difference(chosen: "list[Recipe]", names: list[str], model: str, as_json: bool) -> None:
+def _difference(chosen: "list[Recipe]", names: list[str], model: str, images: int, as_json: bool) -> None:
     from rescale.recipes import differences
 
-    resolved = [_resolved(each, model).recipe if model else each for each in chosen]
-    found = differences(resolved[0], resolved[1])
+    first, second = [_resolved(each, model, images).recipe if model else each for each in chosen]
+    differing = differences(first, second)
     a, b = names
     if as_json:
-        print(json.dumps([{"key": key, a: x, b: y} for key, (x, y) in found.items()], indent=1))
+        print(json.dumps([{"key": key, a: x, b: y} for key, (x, y) in differing.items()], indent=1))
         return
     print(_row("", a, b, columns=(22, 28)))
-    for key, (x, y) in found.items():
+    for key, (x, y) in differing.items():
         print(_row(key, _text(x), _text(y), columns=(22, 28)))
-    if not found:
+    if not differing:
         print("no difference")
 
 
-def _resolved(chosen: "Recipe", model: str) -> "Resolved":
+def _resolved(chosen: "Recipe", model: str, images: int) -> "Resolved":
     from rescale import machine
     from rescale.models import model_named
     from rescale.recipes import resolve
 
     native = machine.native_bf16(machine.default_device())
-    return resolve(chosen, model_named(model), native_bf16=native)
+    return resolve(chosen, model_named(model), images or None, native_bf16=native)
 
 
 def _row(*cells: str, columns: tuple[int, ...]) -> str:
@@ -116,4 +123,8 @@ def _row(*cells: str, columns: tuple[int, ...]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{each:.3g}" for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_text(option)}" for name, option in value.items())
+    if value is None:
+        return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -6,12 +6,12 @@ from rescale.recipes.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Rate of step `step` (from 0) of a resolved recipe.
+    """Rate of step `step`, from 0 to recipe.total_steps(steps_per_epoch) - 1, of a resolved recipe.
 
     The schedule counts from step 0, through warm-up too.
     """
     if recipe.schedule_by == "epoch":
-        return _by_epoch(recipe, step // steps_per_epoch)
+        return _by_epoch(recipe, step // steps_per_epoch, steps_per_epoch)
     return _by_step(recipe, step, steps_per_epoch)
 
 
@@ -19,7 +19,7 @@ def _by_step(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Warm-up is a straight line from warmup_from x peak to the peak; for the cosine, to its value where
     warm-up ends (1.5992 and not 1.6 for ResNet-RS at batch 4096): each as in its authors' code.
     """
-    total = recipe.epochs * steps_per_epoch
+    total = recipe.total_steps(steps_per_epoch)
     warm = float(recipe.warmup_epochs) * steps_per_epoch
     if step >= warm:
         return _decayed(recipe, step / total, step / steps_per_epoch)
@@ -29,11 +29,11 @@ def _by_step(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return start + (target - start) * step / warm
 
 
-def _by_epoch(recipe: Recipe, epoch: int) -> float:
+def _by_epoch(recipe: Recipe, epoch: int, steps_per_epoch: int) -> float:
     """Constant within an epoch; warm-up takes whole epochs and multiplies the schedule, as in the Fast
     Scaling authors' code. A fraction of an epoch is no warm-up, so that a run of one epoch trains.
     """
-    rate = _decayed(recipe, epoch / recipe.epochs, epoch)
+    rate = _decayed(recipe, epoch * steps_per_epoch / recipe.total_steps(steps_per_epoch), epoch)
     warm = int(float(recipe.warmup_epochs))
     if epoch >= warm:
         return rate

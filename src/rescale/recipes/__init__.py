@@ -1,11 +1,13 @@
 """Recipes: values whose rules are resolved before anything runs, and what they mean in torch."""
 
-from rescale.recipes.named import NAMED
+from rescale.recipes.named import FINETUNE_RATES, FINETUNE_STEPS, NAMED
 from rescale.recipes.recipe import MEANING, Recipe
-from rescale.recipes.resolve import Resolved, facts_of, resolve
+from rescale.recipes.resolve import Resolved, facts_of, held_out, resolve
 from rescale.recipes.text import changed, differences, from_file, recipe, to_yaml, with_changes
 
 __all__ = [
+    "FINETUNE_RATES",
+    "FINETUNE_STEPS",
     "MEANING",
     "NAMED",
     "Recipe",
@@ -14,6 +16,7 @@ __all__ = [
     "differences",
     "facts_of",
     "from_file",
+    "held_out",
     "recipe",
     "resolve",
     "to_yaml",

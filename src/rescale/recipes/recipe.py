@@ -1,22 +1,39 @@
 """A training recipe as a value. Rates may be rules until `resolve` turns them into numbers for one model."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+
+from rescale.recipes.options import Options, Scalar, task_options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Task = Annotated[Mapping[str, Scalar], PlainValidator(task_options), PlainSerializer(dict)]
+
+
+class AddedLater:
+    """Marks a field that the first version did not have.
+
+    While it has its default it is left out of a run's identity and of stored recipes, so that a run of the
+    first version and the same run today are one.
+    """
+
+
+ADDED_LATER = AddedLater()
 
 
 class Recipe(BaseModel):
     """Everything that decides how a network is trained, but for the network, the data and the seed.
 
-    batch counts images an optimizer step, taken in `accumulate` equal micro-batches. milestones are
-    fractions of the run. Where a field takes the name of a rule, `rescale recipes NAME --model MODEL`
-    shows the number it becomes and where that comes from.
+    batch counts images an optimizer step, taken in `accumulate` equal micro-batches. `steps`, where given,
+    is the length in optimizer steps and overrides `epochs`; such a run may end within an epoch. milestones
+    are fractions of the run. task: the task's name, built in or `python:module:factory`, and its options.
+    Where a field takes the name of a rule, `rescale recipes NAME --model MODEL` shows the value it becomes
+    and where that comes from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -36,11 +53,11 @@ class Recipe(BaseModel):
     weight_decay_on: Literal["all", "not-norm", "weights"] = "not-norm"
     clip_grad: NotNegative = 0.0
 
-    lr: NotNegative | Literal["scaled"] = "scaled"
+    lr: NotNegative | Literal["scaled", "scaled-from-128"] = "scaled"
     lr_per_256: NotNegative = 0.1
     schedule: Literal["cosine", "stepwise", "exponential", "constant"] = "cosine"
     schedule_by: Literal["step", "epoch"] = "step"
-    warmup_epochs: NotNegative | Literal["short-run"] = "short-run"
+    warmup_epochs: NotNegative | Literal["short-run", "5-percent"] = "short-run"
     warmup_from: Share = 0.0
     milestones: tuple[Share, ...] = (1 / 3, 2 / 3, 8 / 9)
     step_factor: Share = 0.1
@@ -48,7 +65,7 @@ class Recipe(BaseModel):
     decay_epochs: NotNegative = 2.4
     staircase: bool = True
 
-    label_smoothing: Rate = 0.0
+    label_smoothing: Rate | Literal["by-length"] = 0.0
     dropout: Rate | Literal["table-8", "scaling-study"] = 0.0
     stochastic_depth: Rate | Literal["table-8", "scaling-study"] = 0.0
     stochastic_depth_by: Literal["stage", "block"] = "stage"
@@ -57,7 +74,7 @@ class Recipe(BaseModel):
     bn_momentum: Share | Literal["with-ema"] = "with-ema"
     mixup: NotNegative = 0.0
 
-    augment: Literal["none", "randaugment", "randaugment-torchvision", "autoaugment"] = "none"
+    augment: Literal["none", "randaugment", "randaugment-torchvision", "autoaugment", "by-length"] = "none"
     randaugment_layers: Annotated[int, Field(ge=0, le=16)] = 2
     randaugment_magnitude: Annotated[float, Field(ge=0, le=30)] | Literal["table-8", "scaling-study"] = 10.0
     small_images: Literal["scaled", "as-published"] = "scaled"
@@ -72,8 +89,38 @@ class Recipe(BaseModel):
     minival: Annotated[float, Field(ge=0, lt=1)] | Literal["when-kept"] = "when-kept"
     keep_best: bool | Literal["table-8"] = False
 
+    steps: Annotated[Count | None, ADDED_LATER] = None
+    task: Annotated[Task, ADDED_LATER] = Options({"name": "classification"})
+    freeze: Annotated[Literal["none", "backbone"], ADDED_LATER] = "none"
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Length of the run in optimizer steps, of which an epoch has `steps_per_epoch`."""
+        return self.epochs * steps_per_epoch if self.steps is None else self.steps
+
+    def length_in_epochs(self, images: int | None) -> float | None:
+        """Length of the run in epochs of images // batch steps; `images` are those trained on.
+
+        None where the length is given in steps and `images` is not.
+        """
+        if self.steps is None:
+            return self.epochs
+        return None if images is None else self.steps / max(1, images // self.batch)
+
+    def additions_at_default(self) -> set[str]:
+        """The fields marked ADDED_LATER that have their default."""
+        return {
+            name
+            for name, field in type(self).model_fields.items()
+            if ADDED_LATER in field.metadata and getattr(self, name) == field.default
+        }
+
+    def identity_text(self) -> str:
+        """The recipe's part of a run's identity: JSON of all fields but the name, the precision and additions
+        at their default."""
+        return self.model_dump_json(exclude={"name", "precision"} | self.additions_at_default())
+
     @model_validator(mode="after")
-    def _together(self) -> "Recipe":
+    def _consistent(self) -> "Recipe":
         wrong = []
         if self.crop_area_min > self.crop_area_max:
             wrong.append(f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}")
@@ -89,7 +136,7 @@ class Recipe(BaseModel):
 
 
 MEANING = {  # one line a field, for tables and for YAML files
-    "epochs": "passes over the training images",
+    "epochs": "passes over the training images, unless steps is given",
     "batch": "images an optimizer step",
     "accumulate": "micro-batches a step",
     "precision": "of matrix products; auto: bf16 where the device has it",
@@ -101,7 +148,7 @@ MEANING = {  # one line a field, for tables and for YAML files
     "weight_decay": "L2, coupled with the rate",
     "weight_decay_on": "all; not-norm: all but batch norm; weights: no biases either",
     "clip_grad": "largest norm of the gradient; 0: not clipped",
-    "lr": "peak learning rate; scaled: lr_per_256 x batch / 256",
+    "lr": "peak learning rate; scaled: lr_per_256 x batch / 256; scaled-from-128: of at least 128 images",
     "lr_per_256": "learning rate at batch 256",
     "schedule": "how the rate falls",
     "schedule_by": "the rate changes every step or every epoch",
@@ -112,7 +159,7 @@ MEANING = {  # one line a field, for tables and for YAML files
     "decay_rate": "of exponential: factor every decay_epochs",
     "decay_epochs": "of exponential; 0: the factor is reached at the end",
     "staircase": "of exponential: in steps, not smoothly",
-    "label_smoothing": "share given to all classes alike",
+    "label_smoothing": "share given to all classes alike; by-length: none in short runs",
     "dropout": "of the pooled features",
     "stochastic_depth": "chance to drop the last block's branch",
     "stochastic_depth_by": "grows stage by stage or block by block",
@@ -120,9 +167,10 @@ MEANING = {  # one line a field, for tables and for YAML files
     "ema_ramp": "decay at most (1 + t) / (10 + t)",
     "bn_momentum": "share of the new batch (torch's sense)",
     "mixup": "alpha; 0: none",
-    "augment": "policy after crop and flip",
+    "augment": "policy after crop and flip; by-length: randaugment, none in short runs",
     "randaugment_layers": "operations an image",
-    "randaugment_magnitude": "their strength, of 10",
+    "randaugment_magnitude": "their strength, of 10; below 10 the authors' posterize and solarize get "
+    "stronger, so for mild augmentation use augment=randaugment-torchvision at 3",
     "small_images": "below 160 pixels: constants in proportion, or as published",
     "crop": "of training images",
     "crop_area_min": "least share of the image",
@@ -133,4 +181,7 @@ MEANING = {  # one line a field, for tables and for YAML files
     "eval_crop": "share of the shorter side that evaluation sees",
     "minival": "share of the training images held out; when-kept: 0.02 with keep_best",
     "keep_best": "report the best epoch on minival, not the last",
+    "steps": "optimizer steps of the whole run; overrides epochs",
+    "task": "name, or python:module:factory, and options; --set task.OPTION=VALUE",
+    "freeze": "backbone: train the head alone",
 }

@@ -1,6 +1,6 @@
-"""Rules that turn a rate's name into a number for one model, each with where it comes from.
+"""Rules that turn a field's rule into a value for one model and length, each with where it comes from.
 
-Table 8, Table 12 and the scaling study (Appendix F) are those of ResNet-RS, arXiv v1. `OWN` marks a
+Table 8, Table 12 and the scaling study (Appendix E) are those of ResNet-RS, arXiv v1. `OWN` marks a
 rule of this project's, where the papers give none, wherever it is printed.
 """
 
@@ -19,26 +19,56 @@ TABLE_8 = {  # depth in layers (272 and 419 are its 270 and 420) and resolution 
     (200, 256), (272, 256), (350, 256), (350, 320), (419, 320),
 }  # fmt: skip
 MINIVAL = 0.02  # 20 of ImageNet's 1024 shards
+SHORT, REGULARIZED_FROM, LONG = 100, 200, 350  # epochs: Appendix E, own, Table 8 and Appendix E
+LEAST_BATCH = 128  # own: the linear rule's learning rate falls no further below it
+WARMUP, FULL_WARMUP_FROM, WARMUP_SHARE = 5.0, 90, 0.05  # epochs, epochs of the run, own
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules look at. depth (in layers) and width (a multiplier) are None for all but ResNets."""
+    """What rules look at.
+
+    resolution: in pixels. depth (in layers) and width (a multiplier) are None for all but ResNets. epochs:
+    length of the run, None where it is not known. native_bf16: the device multiplies bfloat16 in hardware.
+    """
 
     resolution: int
     depth: int | None = None
     width: float | None = None
+    epochs: float | None = None
     native_bf16: bool = False
 
 
 class Value(NamedTuple):
-    """A number and where it comes from."""
+    """A value and where it comes from. instead_of: what a longer run has, where this one is too short."""
 
     value: Any
     source: str
+    instead_of: Any = None
 
 
 Rule = Callable[[Recipe, Facts], Value]
+
+
+def off_in_short_runs(rule: Rule) -> Rule:
+    """The rule for runs of 350 epochs; nothing up to 100 epochs, as in the authors' runs of 10 and 100.
+
+    Between the two the papers say nothing: on from 200 epochs. A run of unknown length counts as long.
+    """
+
+    def by_length(recipe: Recipe, facts: Facts) -> Value:
+        in_long_runs = rule(recipe, facts)
+        if facts.epochs is None or facts.epochs >= LONG:
+            return in_long_runs
+        if facts.epochs >= REGULARIZED_FROM:
+            source = in_long_runs.source.removeprefix(OWN)
+            return Value(in_long_runs.value, OWN + f"on from {REGULARIZED_FROM} epochs; {source}")
+        off = "none" if isinstance(in_long_runs.value, str) else 0.0
+        if facts.epochs <= SHORT:
+            return Value(off, f"Appendix E: none up to {SHORT} epochs", in_long_runs.value)
+        return Value(off, OWN + f"none below {REGULARIZED_FROM} epochs", in_long_runs.value)
+
+    return by_length
 
 
 def scaled_lr(recipe: Recipe, _: Facts) -> Value:
@@ -46,11 +76,26 @@ def scaled_lr(recipe: Recipe, _: Facts) -> Value:
     return Value(recipe.lr_per_256 * recipe.batch / 256, f"linear rule: {recipe.lr_per_256:g} x batch / 256")
 
 
-def short_run_warmup(recipe: Recipe, _: Facts) -> Value:
+def scaled_lr_from_128(recipe: Recipe, facts: Facts) -> Value:
+    """The linear rule, for SGD with the rate of batch 128 at any smaller batch."""
+    if recipe.optimizer != "sgd" or recipe.batch >= LEAST_BATCH:
+        return scaled_lr(recipe, facts)
+    source = OWN + f"{recipe.lr_per_256:g} x {LEAST_BATCH} / 256 below batch {LEAST_BATCH}"
+    return Value(recipe.lr_per_256 * LEAST_BATCH / 256, source)
+
+
+def short_run_warmup(recipe: Recipe, facts: Facts) -> Value:
     """Five epochs in runs of the authors' lengths (their shortest is 90), 5 % of shorter ones."""
-    if recipe.epochs >= 90:
-        return Value(5.0, "authors' code: 5 epochs")
-    return Value(0.05 * recipe.epochs, OWN + "5 % of a short run")
+    if facts.epochs is None or facts.epochs >= FULL_WARMUP_FROM:
+        return Value(WARMUP, "authors' code: 5 epochs")
+    return Value(WARMUP_SHARE * facts.epochs, OWN + "5 % of a short run")
+
+
+def warmup_share(_: Recipe, facts: Facts) -> Value:
+    """5 % of the run; five epochs where its length is not known."""
+    if facts.epochs is None:
+        return Value(WARMUP, OWN + "5 % of a run of 100 epochs")
+    return Value(WARMUP_SHARE * facts.epochs, OWN + "5 % of the run")
 
 
 def bn_momentum(recipe: Recipe, _: Facts) -> Value:
@@ -61,6 +106,16 @@ def bn_momentum(recipe: Recipe, _: Facts) -> Value:
     if recipe.ema:
         return Value(1.0, "authors' code: 1 with an EMA")
     return Value(0.1, "authors' code: 0.1 without an EMA")
+
+
+def randaugment(_: Recipe, __: Facts) -> Value:
+    """RandAugment, whatever the network."""
+    return Value("randaugment", "Appendix C")
+
+
+def label_smoothing(_: Recipe, __: Facts) -> Value:
+    """0.1, whatever the network: Table 8 and the scaling study."""
+    return Value(0.1, "Table 8, Appendix E")
 
 
 def dropout_table_8(_: Recipe, facts: Facts) -> Value:
@@ -129,16 +184,20 @@ def precision(_: Recipe, facts: Facts) -> Value:
     return Value("fp32", OWN + "no bf16 in hardware here")
 
 
-# In the order they are applied: later ones may read what earlier ones found.
+# In the order they are applied: later ones may read what earlier ones set.
 RULES: dict[tuple[str, str], Rule] = {
     ("precision", "auto"): precision,
     ("lr", "scaled"): scaled_lr,
+    ("lr", "scaled-from-128"): scaled_lr_from_128,
     ("warmup_epochs", "short-run"): short_run_warmup,
+    ("warmup_epochs", "5-percent"): warmup_share,
     ("bn_momentum", "with-ema"): bn_momentum,
-    ("dropout", "table-8"): dropout_table_8,
-    ("dropout", "scaling-study"): dropout_study,
-    ("stochastic_depth", "table-8"): stochastic_depth_table_8,
-    ("stochastic_depth", "scaling-study"): stochastic_depth_study,
+    ("dropout", "table-8"): off_in_short_runs(dropout_table_8),
+    ("dropout", "scaling-study"): off_in_short_runs(dropout_study),
+    ("stochastic_depth", "table-8"): off_in_short_runs(stochastic_depth_table_8),
+    ("stochastic_depth", "scaling-study"): off_in_short_runs(stochastic_depth_study),
+    ("label_smoothing", "by-length"): off_in_short_runs(label_smoothing),
+    ("augment", "by-length"): off_in_short_runs(randaugment),
     ("randaugment_magnitude", "table-8"): magnitude,
     ("randaugment_magnitude", "scaling-study"): magnitude,
     ("keep_best", "table-8"): keep_best_table_8,

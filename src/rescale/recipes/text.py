@@ -1,6 +1,7 @@
 """Recipes as text: names, YAML files, `key=value` changes, and the differences of two."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,44 @@ from rescale.recipes.named import NAMED
 from rescale.recipes.recipe import MEANING, Recipe
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number; PyYAML's own rules take it for text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what _Loader reads back: a text that looks like such a number is quoted."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
 def recipe(name: str | Path, **changes: Any) -> Recipe:
     """A recipe by name or YAML file, with changes by keyword: recipe("resnet-rs", epochs=10)."""
     text = str(name)
     if text in NAMED:
-        found = NAMED[text].recipe
+        base = NAMED[text].recipe
     elif text.endswith((".yaml", ".yml")) or "/" in text:
-        found = from_file(Path(text))
+        base = from_file(Path(text))
     else:
         raise UserError(f"no recipe is named {text!r}; {nearest(text, NAMED)} (rescale recipes lists them)")
-    return changed(found, changes, where=text) if changes else found
+    return changed(base, changes, where=text) if changes else base
 
 
 def with_changes(base: Recipe, pairs: Sequence[str]) -> Recipe:
-    """Apply `key=value` texts. Every mistake is reported at once, with the nearest right key."""
+    """Apply `key=value` texts. Every mistake is reported at once, with the nearest right key.
+
+    `task.OPTION=value` sets one option of the task and keeps the others.
+    """
     wrong, changes = [], {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             wrong.append(f"--set {pair}: write key=value, as in --set epochs=10")
             continue
-        changes[key.strip()] = value if key.strip() == "name" else _parse(value)
+        changes[key.strip()] = value if key.strip() in ("name", "task.name") else _parse(value)
     try:
         made = changed(base, changes, where="--set")
     except UserError as error:
@@ -44,34 +62,37 @@ def with_changes(base: Recipe, pairs: Sequence[str]) -> Recipe:
 
 
 def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """The recipe with some fields replaced, checked as a whole."""
-    return _make({**base.model_dump(), **changes}, where)
+    """The recipe with some fields replaced, and task options by "task.OPTION", checked as a whole."""
+    return _make(base.model_dump(), changes, where)
 
 
 def from_file(path: Path) -> Recipe:
     """Read a recipe's YAML file. `base: NAME` begins from a named recipe; other keys replace its fields."""
     try:
-        found = yaml.safe_load(path.read_text())
+        entries = yaml.load(path.read_text(), _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: a recipe file holds keys and values, not a {type(found).__name__}")
-    base = found.pop("base", None)
+    if not isinstance(entries, dict):
+        raise UserError(f"{path}: a recipe file holds keys and values, not a {type(entries).__name__}")
+    base = entries.pop("base", None)
     if base is not None and base not in NAMED:
         raise UserError(f"{path}: base: no recipe is named {base!r}; {nearest(str(base), NAMED)}")
     start = NAMED[base].recipe.model_dump() if base is not None else {}
-    values = {str(key): value if key == "name" else _number(value) for key, value in found.items()}
-    return _make({**start, "name": path.stem, **values}, str(path))
+    changes = {str(key): value for key, value in entries.items()}
+    return _make({**start, "name": path.stem}, changes, str(path))
 
 
 def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
-    """The recipe as YAML text, where known with the source of each value as a comment."""
+    """The recipe as YAML text, where known with the source of each value as a comment.
+
+    Fields that later versions added are left out while they have their default.
+    """
     lines = []
-    for key, entry in value.model_dump(mode="json").items():
-        value_text = yaml.safe_dump([entry], default_flow_style=True, width=math.inf).strip()[1:-1]
-        text = f"{key}: {value_text}"
+    for key, entry in value.model_dump(mode="json", exclude=value.additions_at_default()).items():
+        entry_text = yaml.dump([entry], Dumper=_Dumper, default_flow_style=True, width=math.inf).strip()[1:-1]
+        text = f"{key}: {entry_text}"
         source = (sources or {}).get(key)
         lines.append(f"{text}  # {source}" if source else text)
     return "\n".join(lines) + "\n"
@@ -83,9 +104,14 @@ def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     return {key: (first[key], second[key]) for key in first if key != "name" and first[key] != second[key]}
 
 
-def _make(values: dict[str, Any], where: str) -> Recipe:
+def _make(start: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> Recipe:
+    options = {key.removeprefix("task."): value for key, value in changes.items() if key.startswith("task.")}
+    values = {**start, **{key: value for key, value in changes.items() if not key.startswith("task.")}}
+    if options:
+        task = values.get("task", Recipe().task)
+        values["task"] = {**task, **options} if isinstance(task, Mapping) else task
     if isinstance(values.get("milestones"), list):
-        values = {**values, "milestones": tuple(values["milestones"])}
+        values["milestones"] = tuple(values["milestones"])
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -106,17 +132,8 @@ def _lines(error: ValidationError, where: str) -> list[str]:
 
 
 def _parse(text: str) -> Any:
-    """A value as YAML reads it; numbers such as 1e-4, which YAML takes for text, are numbers."""
+    """A value as YAML reads it; what is no YAML is text."""
     try:
-        return _number(yaml.safe_load(text))
+        return yaml.load(text, _Loader)
     except yaml.YAMLError:
         return text
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

@@ -15,7 +15,7 @@ BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
     200: (3, 24, 36, 3),  # He et al. 2016
-    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix F
+    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix E
     300: (4, 36, 54, 4),
     350: (4, 36, 72, 4),
     400: (6, 48, 72, 6),

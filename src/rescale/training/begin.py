@@ -147,8 +147,7 @@ def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
 
 def identity(model: Network | External, recipe: Recipe, data: Data, seed: int) -> str:
     """What makes two runs the same: network, resolved recipe, data and seed; not names, not precision."""
-    chosen = recipe.model_dump_json(exclude={"name", "precision"})
-    text = "\n".join((model.identity, chosen, data.digest, str(seed)))
+    text = "\n".join((model.identity, recipe.identity_text(), data.digest, str(seed)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

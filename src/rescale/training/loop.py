@@ -54,7 +54,7 @@ class Job:
         machine.set_threads(self.settings.threads if as_before else processes.share_of_cores())
         self.device = processes.take_device(self.settings.device)
         machine.use_device(self.device)
-        task = Classification(data.mean, data.std, recipe.label_smoothing, recipe.mixup, self.device)
+        task = Classification(data.mean, data.std, float(recipe.label_smoothing), recipe.mixup, self.device)
         self.steps = len(data.train) // recipe.batch
         mode = ExecutionMode.parse(self.settings.fast)
         self.stepper, self.not_applied = assemble(

@@ -82,6 +82,6 @@ OPERATIONS: dict[str, Operation] = {  # m: share of level 10
     "TranslateX": lambda p, m, c, rng: op.translate_x(p, _signed(c.translate * m, rng)),
     "TranslateY": lambda p, m, c, rng: op.translate_y(p, _signed(c.translate * m, rng)),
     "Cutout": lambda p, m, c, rng: op.cutout(p, int(c.cutout * m), _place(p, rng)),
-    "SolarizeAdd": lambda p, m, c, rng: op.solarize_add(p, int(110 * m)),
+    "SolarizeAdd": lambda p, m, c, rng: op.solarize_add(p, min(255, int(110 * m))),
 }
 NAMES = tuple(OPERATIONS)  # sixteen; a draw is a place in this order

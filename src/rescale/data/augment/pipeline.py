@@ -71,6 +71,8 @@ def policy(recipe: Recipe, resolution: int) -> Policy | None:
         return TorchvisionRandAugment(layers, magnitude)
     if recipe.augment == "autoaugment":
         return AutoAugment(resolution, recipe.small_images)
+    if recipe.augment != "none":
+        raise ValueError(f"augment is still the rule {recipe.augment!r}; resolve the recipe first")
     return None
 
 
