@@ -14,6 +14,7 @@ from rescale.errors import UserError
 from rescale.families import names, network
 from rescale.models import build, load_weights
 from rescale.models.weights.export import architecture, export_weights
+from rescale.preprocess import Preprocess
 from test_models import randomise
 
 MIDDLE = (0.5, 0.5, 0.5)
@@ -37,13 +38,16 @@ def outputs(model: torch.nn.Module, size: int) -> torch.Tensor:
 )  # fmt: skip
 def test_timm_loads_what_is_exported(name: str, tmp_path) -> None:
     model = randomise(build(network(name), num_classes=5))
-    notes = export_weights(model, tmp_path / "out", MIDDLE, MIDDLE, classes="abcde")
+    notes = export_weights(
+        model, tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64, 0.9, "tf1-bicubic", tuple("abcde"))
+    )
     assert any("loads it" in note for note in notes)
     theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     ours = outputs(model, model.network.resolution)
     assert (outputs(theirs, model.network.resolution) - ours).abs().max() <= 1e-4 * ours.abs().max()
     assert theirs.pretrained_cfg["label_names"] == list("abcde")
     assert theirs.pretrained_cfg["mean"] == list(MIDDLE)
+    assert (theirs.pretrained_cfg["crop_pct"], theirs.pretrained_cfg["interpolation"]) == (0.9, "bicubic")
 
 
 def test_every_name_that_timm_has_is_found_there() -> None:
@@ -56,7 +60,7 @@ def test_every_name_that_timm_has_is_found_there() -> None:
 def test_networks_that_timm_lacks_are_refused(tmp_path) -> None:
     for name in ("regnety_500mf-dWr-4@64", "resnet26+se@64", "regnetz_500mf@64"):
         with pytest.raises(UserError, match="timm has no network of this structure"):
-            export_weights(build(network(name)), tmp_path / "out", MIDDLE, MIDDLE)
+            export_weights(build(network(name)), tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64))
         assert not (tmp_path / "out").exists()
 
 
@@ -81,7 +85,7 @@ def test_import_with_another_head(tmp_path) -> None:
     save_file(randomise(timm.create_model("resnet26")).state_dict(), tmp_path / "a.safetensors")
     words = ["import", tmp_path / "a.safetensors", "--model", "resnet26@64", "--classes", "3"]
     text = run(*words, "-o", tmp_path / "in")
-    assert "head of 1000 classes was left out" in text
+    assert "the head is newly initialised for 3 classes (the weights have 1000)" in text
     assert network(tmp_path / "in").head.classes == 3
     (report,) = json.loads(run(*words, "-o", tmp_path / "again", "--json"))
     assert report["notes"] and report["name"] == "resnet26@64"
@@ -107,7 +111,10 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
         (["import", tmp_path / "none.pth", "--model", "resnet26", "-o", tmp_path / "o"], "no such file"),
         (["import", tmp_path / "a.safetensors", "-o", tmp_path / "o"], "give --model"),
         (["import", tmp_path / "odd", "-o", tmp_path / "o"], "names no architecture"),
-        (["export-weights", tmp_path / "empty", "-o", tmp_path / "o"], "holds no run.json"),
+        (
+            ["export-weights", tmp_path / "empty", "-o", tmp_path / "o"],
+            "holds no network.yaml or external.json",
+        ),
     ]
     for words, message in cases:
         with pytest.raises(UserError) as caught:
