@@ -165,7 +165,9 @@ def _preprocess(
     if len(preprocess.mean) != channels:
         raise UserError(f"{model.name} takes {channels} channels; give as many numbers by --mean and --std")
     if known and known.resolution != preprocess.resolution:
-        return preprocess, [f"made for {known.resolution} pixels; {model.name} takes {preprocess.resolution}"]
+        return preprocess, [
+            f"weights for {known.resolution} pixels; {model.name} takes {preprocess.resolution}"
+        ]
     keys = [key for key in ("mean", "std", "crop", "interpolation") if not known and key not in stated]
     assumed = ", ".join(f"{key} {_text(getattr(preprocess, key))}" for key in keys)
     return preprocess, [f"assumed, since nothing beside the weights says it: {assumed}"] if keys else []

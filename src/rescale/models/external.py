@@ -76,7 +76,11 @@ def _timm_resolution(name: str) -> int:
     bare = name.removeprefix("timm:")
     if not timm.is_model(bare):
         raise UserError(f"timm has no model {bare!r}; {nearest(bare, timm.list_models())}")
-    config = timm.get_pretrained_cfg(bare)
+    try:
+        config = timm.get_pretrained_cfg(bare)
+    except RuntimeError as error:  # a tag that it does not know
+        known = timm.list_pretrained(f"{bare.partition('.')[0]}.*")
+        raise UserError(f"timm:{bare}: {error} {nearest(bare, known)}") from None
     return int(config.input_size[-1]) if config else 224
 
 

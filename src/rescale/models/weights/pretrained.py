@@ -41,8 +41,11 @@ def pretrained(name: str) -> Pretrained:
         import timm
     except ImportError:
         raise UserError("--weights pretrained needs timm: pip install timm (the extra `timm`)") from None
-    config = timm.get_pretrained_cfg(name)
     bare, _, _ = name.partition(".")
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that timm does not know
+        config = None
     if config is None or not config.has_weights:
         tagged = ", ".join(timm.list_pretrained(f"{bare}.*")[:5])
         raise UserError(

@@ -10,6 +10,7 @@ from rescale.errors import UserError
 from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 CONFIG = "config.json"
+_USUAL = {"in_chans": (3,), "global_pool": ("avg", "token")}  # convolutional networks', transformers'
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ class TimmConfig:
         name = self.values.get("architecture")
         if not isinstance(name, str) or not name:
             raise UserError(f"{self.path}: names no architecture; give --model NAME")
-        if self.values.get("model_args"):
-            raise UserError(f"{self.path}: {name} with arguments of its own; give --model NAME")
+        if others := [key for key, value in self._arguments().items() if value not in _USUAL.get(key, ())]:
+            raise UserError(
+                f"{self.path}: {name} with other {', '.join(others)} than usual; give --model NAME"
+            )
         return name
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the network was made with, the number of classes apart."""
+        arguments = self.values.get("model_args")
+        return (
+            {k: v for k, v in arguments.items() if k != "num_classes"} if isinstance(arguments, dict) else {}
+        )
 
     @property
     def classes(self) -> int:
