@@ -388,7 +388,7 @@ for model in ("timm:resnet10t", "resnet26"):
 
 
 def test_the_environment_s_cache_in_a_process_of_its_own(tmp_path: Path) -> None:
-    """HF_HOME and HF_HUB_OFFLINE as users set them, and the command line: weights that are there, and others."""
+    """HF_HOME and HF_HUB_OFFLINE as users set them, and the command line."""
     theirs = randomise(timm.create_model("resnet10t"))
     cache(tmp_path, "timm/resnet10t.c3_in1k", theirs.state_dict())
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
