@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fake_runtime import runtime
 from rescale.cli import main
+from rescale.families import network
+from rescale.models import build
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -57,6 +60,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
     for name in ("cifar-5k", "tiny-5k"):  # the subsets of docs/results
         (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
     runtime().write(tmp_path / "device.json")
+    torch.save(build(network("resnet50")).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

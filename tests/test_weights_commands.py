@@ -1,6 +1,8 @@
 """rescale import, rescale export-weights: what others wrote comes in, and what goes out they load equal."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -12,8 +14,11 @@ from typer.testing import CliRunner
 from rescale.cli.app import app
 from rescale.errors import UserError
 from rescale.families import names, network
-from rescale.models import build, load_weights
+from rescale.models import build, load_weights, make, model_named
+from rescale.models.folder import ModelFolder, write
 from rescale.models.weights.export import architecture, export_weights
+from rescale.models.weights.timm_config import preprocess_of
+from rescale.preprocess import Preprocess
 from test_models import randomise
 
 MIDDLE = (0.5, 0.5, 0.5)
@@ -37,13 +42,16 @@ def outputs(model: torch.nn.Module, size: int) -> torch.Tensor:
 )  # fmt: skip
 def test_timm_loads_what_is_exported(name: str, tmp_path) -> None:
     model = randomise(build(network(name), num_classes=5))
-    notes = export_weights(model, tmp_path / "out", MIDDLE, MIDDLE, classes="abcde")
+    notes = export_weights(
+        model, tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64, 0.9, "tf1-bicubic", tuple("abcde"))
+    )
     assert any("loads it" in note for note in notes)
     theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     ours = outputs(model, model.network.resolution)
     assert (outputs(theirs, model.network.resolution) - ours).abs().max() <= 1e-4 * ours.abs().max()
     assert theirs.pretrained_cfg["label_names"] == list("abcde")
     assert theirs.pretrained_cfg["mean"] == list(MIDDLE)
+    assert (theirs.pretrained_cfg["crop_pct"], theirs.pretrained_cfg["interpolation"]) == (0.9, "bicubic")
 
 
 def test_every_name_that_timm_has_is_found_there() -> None:
@@ -56,7 +64,7 @@ def test_every_name_that_timm_has_is_found_there() -> None:
 def test_networks_that_timm_lacks_are_refused(tmp_path) -> None:
     for name in ("regnety_500mf-dWr-4@64", "resnet26+se@64", "regnetz_500mf@64"):
         with pytest.raises(UserError, match="timm has no network of this structure"):
-            export_weights(build(network(name)), tmp_path / "out", MIDDLE, MIDDLE)
+            export_weights(build(network(name)), tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64))
         assert not (tmp_path / "out").exists()
 
 
@@ -81,7 +89,7 @@ def test_import_with_another_head(tmp_path) -> None:
     save_file(randomise(timm.create_model("resnet26")).state_dict(), tmp_path / "a.safetensors")
     words = ["import", tmp_path / "a.safetensors", "--model", "resnet26@64", "--classes", "3"]
     text = run(*words, "-o", tmp_path / "in")
-    assert "head of 1000 classes was left out" in text
+    assert "the head is newly initialised for 3 classes (the weights have 1000)" in text
     assert network(tmp_path / "in").head.classes == 3
     (report,) = json.loads(run(*words, "-o", tmp_path / "again", "--json"))
     assert report["notes"] and report["name"] == "resnet26@64"
@@ -107,10 +115,135 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
         (["import", tmp_path / "none.pth", "--model", "resnet26", "-o", tmp_path / "o"], "no such file"),
         (["import", tmp_path / "a.safetensors", "-o", tmp_path / "o"], "give --model"),
         (["import", tmp_path / "odd", "-o", tmp_path / "o"], "names no architecture"),
-        (["export-weights", tmp_path / "empty", "-o", tmp_path / "o"], "holds no run.json"),
+        (
+            ["export-weights", tmp_path / "empty", "-o", tmp_path / "o"],
+            "holds no network.yaml or external.json",
+        ),
     ]
     for words, message in cases:
         with pytest.raises(UserError) as caught:
             run(*words)
+        assert message in str(caught.value) and len(caught.value.lines) == 1
+        assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["timm:resnet10t@64", "timm:vit_tiny_patch16_224", "python:torchvision.models:resnet18"]
+)
+def test_import_of_models_that_are_not_ours(name: str, tmp_path) -> None:
+    described = model_named(name).with_classes(4)
+    theirs = randomise(make(described)[0])
+    torch.save({"model": {f"module.{key}": t for key, t in theirs.state_dict().items()}}, tmp_path / "a.pth")
+    text = run("import", tmp_path / "a.pth", "--model", name, "-o", tmp_path / "in")
+    assert "assumed, since nothing beside the weights says it: mean 0.485,0.456,0.406, std 0.229" in text
+    assert "crop 0.875, interpolation bicubic" in text
+    folder = ModelFolder.open(tmp_path / "in")
+    assert folder.model == described  # as many classes as the weights have
+    size = described.resolution
+    assert torch.equal(outputs(folder.load(), size), outputs(theirs, size))
+    with pytest.raises(UserError, match="is not one of this project's networks"):
+        run("export-weights", tmp_path / "in", "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["resnet26", "resnet10t"])
+def test_what_timms_folder_says_is_kept(name: str, tmp_path) -> None:
+    theirs = randomise(timm.create_model(name, num_classes=4))
+    data = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "crop_pct": 0.9, "interpolation": "bilinear",
+            "input_size": (3, 64, 64)}  # fmt: skip
+    timm.models.save_for_hf(
+        theirs, tmp_path / "timm", {"label_names": list("abcd")}, safe_serialization=True, data_config=data
+    )
+    text = run("import", tmp_path / "timm", "-o", tmp_path / "in")
+    assert "note" not in text
+    folder = ModelFolder.open(tmp_path / "in")
+    expected = Preprocess((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 64, 0.9, "bilinear", tuple("abcd"))
+    assert folder.preprocess == expected
+    assert folder.model.name == ("resnet26@64" if name == "resnet26" else "timm:resnet10t@64")
+    ours = outputs(folder.load(), 64)
+    assert (ours - outputs(theirs, 64)).abs().max() <= 1e-5 * ours.abs().max()
+    # names of another head's outputs are no names of a new one
+    text = run("import", tmp_path / "timm", "--classes", "3", "-o", tmp_path / "three")
+    assert "newly initialised for 3 classes (the weights have 4)" in text
+    assert ModelFolder.open(tmp_path / "three").preprocess == replace(expected, labels=())
+    # what the user states comes before it
+    (tmp_path / "names.txt").write_text("one\ntwo\n\n three \nfour\n")
+    words = ["--mean", "0.5,0.5,0.5", "--std", ".2,.2,.2", "--crop", "1", "--interpolation", "bicubic"]
+    run("import", tmp_path / "timm", *words, "--labels", tmp_path / "names.txt", "-o", tmp_path / "stated")
+    stated = Preprocess((0.5,) * 3, (0.2,) * 3, 64, 1.0, "bicubic", ("one", "two", "three", "four"))
+    assert ModelFolder.open(tmp_path / "stated").preprocess == stated
+    # a folder is a source, too, and another size is said
+    other = folder.model.at(96).name
+    text = run("import", tmp_path / "stated", "--model", other, "-o", tmp_path / "larger")
+    assert f"weights for 64 pixels; {other} takes 96" in text
+    assert ModelFolder.open(tmp_path / "larger").preprocess == replace(stated, resolution=96)
+
+
+def test_label_names_by_number(tmp_path) -> None:
+    names = {str(number): name for number, name in enumerate("abcdefghijkl")}
+    values = {"mean": [0.5], "std": [0.5], "label_names": names}
+    assert preprocess_of(values, 8, "x")[0].labels == tuple("abcdefghijkl")
+    with pytest.raises(UserError, match="x: label_names: expected a name for each output from 0 on"):
+        preprocess_of(values | {"label_names": {"1": "a"}}, 8, "x")
+    with pytest.raises(UserError, match=r"x: interpolation: expected .* found 'random'"):
+        preprocess_of(values | {"interpolation": "random"}, 8, "x")
+    _, notes = preprocess_of({"std": [1, 1, 1], "crop_mode": "squash"}, 8, "x")
+    assert notes == [
+        "normalisation: ImageNet's is assumed, since x says none",
+        "images: the central square is taken in place of timm's crop mode 'squash'",
+    ]
+
+
+def test_averaged_weights_and_the_key(tmp_path) -> None:
+    raw, mean = (timm.create_model("resnet26", num_classes=3) for _ in range(2))
+    torch.save({"state_dict": raw.state_dict(), "state_dict_ema": mean.state_dict()}, tmp_path / "a.pth")
+    words = ["import", tmp_path / "a.pth", "--model", "resnet26@64", "--json"]
+    (report,) = json.loads(run(*words, "-o", tmp_path / "mean"))
+    assert report["averaged"] is True and "'state_dict_ema' are used; the file also" in report["notes"][0]
+    (report,) = json.loads(run(*words, "--weights-key", "state_dict", "-o", tmp_path / "raw"))
+    assert report["averaged"] is False and len(report["notes"]) == 1
+    for part, theirs in (("mean", mean), ("raw", raw)):
+        folder = ModelFolder.open(tmp_path / part)
+        assert folder.averaged is (part == "mean")
+        assert torch.allclose(outputs(folder.load(), 64), outputs(theirs, 64), rtol=1e-4, atol=1e-5)
+
+
+def test_export_takes_the_folders_preprocessing(tmp_path) -> None:
+    described = network("resnet26@64").with_classes(3)
+    preprocess = Preprocess(MIDDLE, MIDDLE, 64, 0.9, "bilinear", tuple("xyz"))
+    write(tmp_path / "in", described, randomise(build(described)).state_dict(), preprocess)
+    text = run("export-weights", tmp_path / "in", "-o", tmp_path / "out")
+    assert "loads it" in text and "assumed" not in text
+    config = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).pretrained_cfg
+    assert (config["mean"], config["crop_pct"], config["interpolation"]) == ([0.5] * 3, 0.9, "bilinear")
+    assert config["label_names"] == ["x", "y", "z"]
+    (tmp_path / "in" / "preprocess.json").unlink()
+    assert "assumed, since nothing" in run("export-weights", tmp_path / "in", "-o", tmp_path / "again")
+
+
+def test_a_run_of_format_1_is_exported_with_its_own_preprocessing(tmp_path) -> None:
+    finished = Path(__file__).parent / "golden" / "format-1" / "finished"
+    with pytest.raises(UserError, match="timm has no network of this structure"):
+        run("export-weights", finished, "-o", tmp_path / "out")
+    run("import", finished, "-o", tmp_path / "in")
+    folder, original = ModelFolder.open(tmp_path / "in"), ModelFolder.open(finished)
+    assert folder.preprocess == original.preprocess and folder.averaged is True
+    assert torch.equal(outputs(folder.load(), 8), outputs(original.load(), 8))
+
+
+def test_bad_options_get_one_line(tmp_path) -> None:
+    torch.save(timm.create_model("resnet26", num_classes=3).state_dict(), tmp_path / "a.pth")
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    for words, message in (
+        (["--mean", "0.5;0.5"], "--mean 0.5;0.5: write numbers"),
+        (["--mean", "0.5", "--std", "0.5"], "takes 3 channels; give as many numbers"),
+        (["--std", "0,1,1"], "std: expected values above 0"),
+        (["--crop", "-1"], "crop: expected"),
+        (["--interpolation", "cubic"], "interpolation: expected"),
+        (["--labels", tmp_path / "none.txt"], "none.txt: cannot be read"),
+        (["--labels", tmp_path / "names.txt"], "2 names for the 3 outputs of resnet26@64"),
+        (["--weights-key", "ema"], "holds no state dict under 'ema'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run("import", tmp_path / "a.pth", "--model", "resnet26@64", *words, "-o", tmp_path / "o")
         assert message in str(caught.value) and len(caught.value.lines) == 1
         assert not (tmp_path / "o").exists()

@@ -1,65 +1,95 @@
 """rescale import, rescale export-weights: weights in and out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
+    from rescale.models import External
     from rescale.network import Network
+    from rescale.preprocess import Preprocess
 
 
 def import_weights(
     source: Annotated[
-        Path,
-        typer.Argument(help="A file or folder: safetensors, .pth, .h5, timm's, a TF checkpoint."),
+        str,
+        typer.Argument(
+            help="A file or folder: safetensors, .pth, .h5, timm's, a TF checkpoint, a run; or pretrained."
+        ),
     ],
     model: Annotated[
-        str, typer.Option(help="The network they belong to; found by itself in timm's layout.")
+        str,
+        typer.Option(
+            help="What they belong to: a network, timm:NAME or python:module:function; "
+            "found by itself in timm's layout."
+        ),
     ] = "",
     classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of the head, if others than the weights'.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder.")] = None,
+    weights_key: Annotated[
+        str, typer.Option(help="Which weights of a checkpoint, such as state_dict_ema.")
+    ] = "",
+    mean: Annotated[str, typer.Option(help="Of the normalisation, as in 0.485,0.456,0.406.")] = "",
+    std: Annotated[str, typer.Option(help="Of the normalisation, as in 0.229,0.224,0.225.")] = "",
+    crop: Annotated[float | None, typer.Option(help="Central square / shorter side, as in 0.875.")] = None,
+    interpolation: Annotated[str, typer.Option(help="Of resizing: bicubic, bilinear, tf1-bicubic.")] = "",
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text file: the name of each output, one a line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read weights of timm, torchvision, Keras or TensorFlow and keep them in this project's names.
+    """Read weights of others and keep them as a model folder.
 
-    The folder holds network.yaml and model.safetensors. A head of another size is drawn anew, saying so.
+    The folder holds network.yaml (external.json of models that are not this project's), model.safetensors
+    and preprocess.json, what must be done to an input. A head of another size is newly initialised.
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
-    from safetensors.torch import save_file
-
-    from rescale.errors import JobError, UserError
-    from rescale.families import network
+    from rescale.errors import UserError
     from rescale.files import check_free
-    from rescale.models import build, load_weights
-    from rescale.network import to_yaml
+    from rescale.models import make, model_named
+    from rescale.models.folder import write
+    from rescale.models.start import fill, starting_weights
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
     check_free(out)
-    found = network(model) if model else _named_in(source)
-    if classes is not None:
-        found = found.with_classes(classes)
-    built = build(found)
-    loaded = load_weights(built, source)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in built.state_dict().items()}, out / "model.safetensors")
-        (out / "network.yaml").write_text(to_yaml(found))
-    except OSError as error:
-        raise JobError(f"{out}: cannot be written ({error.strerror})") from error
+    described = model_named(model) if model else _named_in(Path(source))
+    weights = starting_weights(source, described, weights_key)
+    described = described.with_classes(classes or weights.classes or _classes(described))
+    module, _ = make(described)
+    notes = [*weights.notes, *fill(module, described, weights)]
+    stated = {
+        "mean": _numbers("--mean", mean),
+        "std": _numbers("--std", std),
+        "crop": crop,
+        "interpolation": interpolation or None,
+        "labels": _lines(labels) if labels else None,
+    }
+    preprocess, assumed = _preprocess(
+        weights.preprocess, {key: value for key, value in stated.items() if value is not None}, described
+    )
+    write(out, described, module.state_dict(), preprocess, weights.averaged)
+    notes += assumed
     if as_json:
-        report = {"name": found.name, "out": str(out), "loaded": loaded.loaded, "notes": list(loaded.notes)}
+        report = {
+            "name": described.name,
+            "out": str(out),
+            "loaded": len(weights.tensors),
+            "averaged": weights.averaged,
+            "notes": notes,
+        }
         print(json.dumps([report], indent=1))
         return
-    print(f"{source}: {loaded.loaded} tensors of {found.name}")
-    for note in loaded.notes:
+    print(f"{weights.source}: {len(weights.tensors)} tensors of {described.name}")
+    for note in notes:
         print(f"note: {note}")
     print(f"written: {out}")
 
@@ -75,60 +105,93 @@ def export_weights(
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
     from rescale.errors import UserError
-    from rescale.families import network
-    from rescale.models import build, load_weights
+    from rescale.models import Model
+    from rescale.models.folder import ModelFolder
     from rescale.models.weights.export import export_weights as export
-    from rescale.network import Network
 
-    if (source / "run.json").is_file():
-        from rescale.training import Run
-
-        run = Run.open(source)
-        if not isinstance(run.model, Network):
-            raise UserError(f"{source}: {run.model.name} is not one of this project's networks")
-        trained, data, recipe = run.load(), run.data, run.recipe
-        notes = export(
-            trained,  # type: ignore[arg-type]
-            out,
-            data["mean"],
-            data["std"],
-            data["classes"],
-            recipe.interpolation.removeprefix("tf1-"),
-            recipe.eval_crop,
-        )
-    elif (source / "network.yaml").is_file():
-        built = build(network(source))
-        load_weights(built, source)
-        notes = export(built, out, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        notes.append("normalisation: ImageNet's, since the folder says none")
-    else:
-        raise UserError(
-            f"{source}: holds no run.json or network.yaml; give a run, or a folder of rescale import"
-        )
-    for note in notes:
+    folder = ModelFolder.open(source)
+    module = folder.load()
+    if not isinstance(module, Model):
+        raise UserError(f"{source}: {folder.model.name} is not one of this project's networks")
+    preprocess, assumed = _preprocess(folder.preprocess, {}, folder.model)
+    for note in [*export(module, out, preprocess), *assumed]:
         print(note)
     print(f"written: {out}")
 
 
-def _named_in(source: Path) -> "Network":
-    """The network that a folder names itself: ours, or timm's config.json."""
+def _named_in(source: Path) -> "Network | External":
+    """The model that a folder names itself: a model folder, or timm's config.json."""
     from rescale.errors import UserError
-    from rescale.families import network
+    from rescale.families import names
+    from rescale.models import model_named
+    from rescale.models.folder import ModelFolder, is_model_folder
+    from rescale.models.weights.timm_config import CONFIG, TimmConfig
 
     if not source.exists():
         raise UserError(f"{source}: no such file or folder of weights")
-    if (source / "network.yaml").is_file():
-        return network(source)
-    config = source / "config.json"
-    if not config.is_file():
+    if is_model_folder(source):
+        return ModelFolder.open(source).model
+    if not (source / CONFIG).is_file():
         raise UserError(f"{source}: does not name its network; give --model NAME")
+    config = TimmConfig.read(source / CONFIG)
+    name = config.architecture
+    described = model_named(name if name in names() else f"timm:{name}").with_classes(config.classes)
+    size = config.resolution
+    return described.at(size) if size and size != described.resolution else described
+
+
+def _classes(model: "Network | External") -> int:
+    from rescale.network import Network
+
+    return model.head.classes if isinstance(model, Network) else model.classes
+
+
+def _preprocess(
+    known: "Preprocess | None", stated: dict[str, Any], model: "Network | External"
+) -> "tuple[Preprocess, list[str]]":
+    """What is known of a model's inputs, with what the user stated in its place; and what was assumed."""
+    from rescale.errors import UserError
+    from rescale.network import Network
+    from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+    classes = _classes(model)
+    base = known or Preprocess(IMAGENET_MEAN, IMAGENET_STD, model.resolution)
+    if len(base.labels) != classes:
+        base = replace(base, labels=())  # names of another head's outputs
+    preprocess = replace(base, resolution=model.resolution, **stated)
+    if preprocess.labels and len(preprocess.labels) != classes:
+        raise UserError(f"--labels: {len(preprocess.labels)} names for the {classes} outputs of {model.name}")
+    channels = model.input.channels if isinstance(model, Network) else 3
+    if len(preprocess.mean) != channels:
+        raise UserError(f"{model.name} takes {channels} channels; give as many numbers by --mean and --std")
+    if known and known.resolution != preprocess.resolution:
+        return preprocess, [
+            f"weights for {known.resolution} pixels; {model.name} takes {preprocess.resolution}"
+        ]
+    keys = [key for key in ("mean", "std", "crop", "interpolation") if not known and key not in stated]
+    assumed = ", ".join(f"{key} {_text(getattr(preprocess, key))}" for key in keys)
+    return preprocess, [f"assumed, since nothing beside the weights says it: {assumed}"] if keys else []
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...] | None:
+    from rescale.errors import UserError
+
+    if not text:
+        return None
     try:
-        said = json.loads(config.read_text())
-        name, classes = str(said["architecture"]), int(said.get("num_classes", 1000))
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{config}: names no architecture; give --model NAME") from None
-    if said.get("model_args"):
-        raise UserError(f"{config}: {name} with arguments of its own; give --model NAME")
-    found = network(name).with_classes(classes)
-    size = said.get("pretrained_cfg", {}).get("input_size")
-    return found.at(int(size[-1])) if size and int(size[-1]) != found.resolution else found
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} {text}: write numbers with commas between them") from None
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    from rescale.errors import UserError
+
+    try:
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--labels {path}: cannot be read: {error}") from None

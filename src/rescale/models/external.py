@@ -76,18 +76,22 @@ def _timm_resolution(name: str) -> int:
     bare = name.removeprefix("timm:")
     if not timm.is_model(bare):
         raise UserError(f"timm has no model {bare!r}; {nearest(bare, timm.list_models())}")
-    found = timm.get_pretrained_cfg(bare)
-    return int(found.input_size[-1]) if found else 224
+    try:
+        config = timm.get_pretrained_cfg(bare)
+    except RuntimeError as error:  # a tag that it does not know
+        known = timm.list_pretrained(f"{bare.partition('.')[0]}.*")
+        raise UserError(f"timm:{bare}: {error} {nearest(bare, known)}") from None
+    return int(config.input_size[-1]) if config else 224
 
 
 def _build_timm(name: str, model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
     import timm
 
-    wanted = {"num_classes": model.classes, "drop_rate": rates.dropout}
+    arguments = {"num_classes": model.classes, "drop_rate": rates.dropout}
     missed = []
     if rates.stochastic_depth:
         try:
-            module = timm.create_model(name, drop_path_rate=rates.stochastic_depth, **wanted)
+            module = timm.create_model(name, drop_path_rate=rates.stochastic_depth, **arguments)
         except TypeError:
             missed.append(
                 f"{model.name}: stochastic depth {rates.stochastic_depth} (it takes no drop_path_rate)"
@@ -98,7 +102,7 @@ def _build_timm(name: str, model: External, rates: Rates) -> tuple[nn.Module, li
                     f"{model.name}: stochastic depth by stage (timm's own, block by block, in its place)"
                 )
             return module, missed
-    return timm.create_model(name, **wanted), missed
+    return timm.create_model(name, **arguments), missed
 
 
 def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
@@ -114,5 +118,7 @@ def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, 
     module = make(num_classes=model.classes)
     if not isinstance(module, nn.Module):
         raise UserError(f"{model.name}: {function} returned {type(module).__name__}, not an nn.Module")
-    asked = {"dropout": rates.dropout, "stochastic depth": rates.stochastic_depth}
-    return module, [f"{model.name}: {what} {rate} (a function's own)" for what, rate in asked.items() if rate]
+    not_applied = {"dropout": rates.dropout, "stochastic depth": rates.stochastic_depth}
+    return module, [
+        f"{model.name}: {what} {rate} (a function's own)" for what, rate in not_applied.items() if rate
+    ]

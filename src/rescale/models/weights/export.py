@@ -1,7 +1,6 @@
 """Weights for others, in timm's folder layout: `timm.create_model("local-dir:...", pretrained=True)`."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rescale.models.weights.layouts import (
 )
 from rescale.models.weights.layouts import resnet as timm_resnet
 from rescale.network import Input, Network
+from rescale.preprocess import Preprocess
 
 RESNETS = (  # of ours, those that timm has under the same name
     *("resnet26", "resnet50", "resnet101", "resnet152", "resnet200"),
@@ -59,40 +59,43 @@ def architecture(net: Network) -> Architecture:
     )
 
 
-def export_weights(
-    model: Model,
-    folder: Path,
-    mean: Sequence[float],
-    std: Sequence[float],
-    classes: Sequence[str] = (),
-    interpolation: str = "bicubic",
-    crop: float = 0.875,
-) -> list[str]:
-    """Write config.json and model.safetensors in timm's layout. Returns one line for each thing to know.
+def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[str]:
+    """Write config.json and model.safetensors in timm's layout.
 
-    mean, std: of the normalisation, for pixels of 0..1. classes: names of the outputs. Where timm is
-    installed the folder is loaded with it and its outputs are compared with ours.
+    Where timm is installed the folder is loaded with it and its outputs are compared with ours.
+
+    Args:
+        model: with its weights.
+        folder: a new or empty one.
+        preprocess: what was done to the model's inputs; its labels are written where there are any.
+
+    Returns:
+        One line for each thing to know.
+
+    Raises:
+        UserError: timm has no network of this structure.
+        JobError: a file cannot be written, or timm's outputs differ.
     """
-    found = architecture(model.network)
+    timms = architecture(model.network)
     state = model.state_dict()
-    names = tensor_names(model.network, found.layout)
+    names = tensor_names(model.network, timms.layout)
     tensors = {theirs: state[ours].contiguous() for theirs, ours in names.items() if ours in state}
     if len(tensors) != len(state):
-        raise AssertionError(f"{found.name}: {len(state) - len(tensors)} tensors have no name there")
+        raise AssertionError(f"{timms.name}: {len(state) - len(tensors)} tensors have no name there")
     check_free(folder)
     size = model.network.resolution
     config = {
-        "architecture": found.name,
+        "architecture": timms.name,
         "num_classes": model.network.head.classes,
-        "model_args": found.arguments,
+        "model_args": timms.arguments,
         "pretrained_cfg": {
             "input_size": [model.network.input.channels, size, size],
-            "interpolation": interpolation,
-            "crop_pct": crop,
-            "mean": list(mean),
-            "std": list(std),
+            "interpolation": preprocess.interpolation.removeprefix("tf1-"),
+            "crop_pct": preprocess.crop,
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
             "num_classes": model.network.head.classes,
-            **({"label_names": list(classes)} if classes else {}),
+            **({"label_names": list(preprocess.labels)} if preprocess.labels else {}),
         },
     }
     try:
@@ -101,7 +104,7 @@ def export_weights(
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise JobError(f"{folder}: cannot be written ({error.strerror})") from error
-    return [f"architecture {found.name}", _checked(model, folder)]
+    return [f"architecture {timms.name}", _checked(model, folder)]
 
 
 def _checked(model: Model, folder: Path) -> str:

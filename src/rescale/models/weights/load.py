@@ -1,76 +1,152 @@
 """Fill a model with tensors in our names, timm's or torchvision's, or of files by Keras or TensorFlow."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rescale.errors import UserError
 from rescale.models.build import Model
 from rescale.models.weights.keras import SUFFIXES, read_keras
-from rescale.models.weights.layouts import renamed
-from rescale.models.weights.read import read_tensors
-from rescale.models.weights.tf1 import prefix_of, read_tf1
-from rescale.network import Network
+from rescale.models.weights.layouts import LAYOUTS, renamed, tensor_names
+from rescale.models.weights.read import read_checkpoint, weights_file
+from rescale.models.weights.state_dicts import Checkpoint, unwrapped
+from rescale.models.weights.tf1 import files_of, prefix_of, read_tf1
 
 _HEAD = ("head.linear.weight", "head.linear.bias")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading did. kept: tensors of the model that the file did not fill, batch norm's counters of steps
-    apart; unused: the file's extras."""
+    """What loading did.
+
+    Args:
+        loaded: number of tensors that were filled.
+        kept: tensors of the model that the file did not fill, batch norm's counters of steps apart.
+        unused: the file's extras.
+        notes: what a reader should know, one line each.
+        averaged: whether the weights are an average over steps; None where the file does not say.
+    """
 
     loaded: int
     kept: tuple[str, ...]
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    averaged: bool | None = None
 
 
-def load_weights(model: Model, source: str | Path | Mapping[str, Tensor]) -> Loaded:
+def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: str = "") -> Loaded:
     """Fill a model from a file or a state dict in our names, timm's or torchvision's; also from files of
     Keras' ResNet-RS and EfficientNet and from TensorFlow-1 checkpoints of ResNet-RS.
 
     A head of another size stays as it was drawn, and the result says so. Anything else that does not
     fit raises UserError with the tensors' names, and the model is left untouched.
+
+    Args:
+        model: what `build` returned.
+        source: a path, or a state dict.
+        key: which state dict of a training script's checkpoint to take. Without it the averaged weights
+            where there are such, and a note says so.
     """
-    given = _from_file(Path(source), model.network) if isinstance(source, str | Path) else dict(source)
-    found = in_our_names(model, given)
-    own = model.state_dict()
-    reshaped = [name for name in own if name in found and found[name].shape != own[name].shape]
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    unused = tuple(name for name in found if name not in own)
-    head = [name for name in _HEAD if name in reshaped]
-    wrong = [f"{n}: {tuple(found[n].shape)}, here {tuple(own[n].shape)}" for n in reshaped if n not in head]
-    wrong += [f"{name}: missing" for name in missing] + [f"{name}: unknown here" for name in unused]
+    if isinstance(source, str | Path):
+        weights = read_weights(Path(source), model, key)
+    else:
+        weights = in_names_of(model, Checkpoint(dict(source)))
+    own, tensors = model.state_dict(), weights.tensors
+    head = [name for name in _HEAD if name in tensors and tensors[name].shape != own[name].shape]
+    fits = fitting(model, {n: t for n, t in tensors.items() if n not in head}, model.network.name, head)
+    model.load_state_dict({**own, **fits})
+    notes = list(weights.notes)
+    if head:
+        theirs, ours = tensors[head[0]].shape[0], own[head[0]].shape[0]
+        notes.append(f"the head of {theirs} classes was left out; it stays as drawn for {ours}")
+    kept = (name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
+    return Loaded(len(fits), tuple(kept), weights.outside, tuple(notes), weights.averaged)
+
+
+def read_weights(path: Path, module: nn.Module, key: str = "") -> Checkpoint:
+    """Read a file or folder of weights, in the names of the module's tensors.
+
+    Args:
+        path: safetensors, a file of torch.save, Keras' or TensorFlow's, or a folder that holds one.
+        module: a network of ours, for which the names of other libraries are known; or any other module,
+            whose weights have its own names. It is not changed and may be on the meta device.
+        key: as `read_checkpoint` takes it.
+
+    Raises:
+        UserError: the file cannot be read; whether its tensors fit is for `fitting` to say.
+    """
+    is_keras = path.is_file() and path.suffix in SUFFIXES
+    prefix = None if is_keras else prefix_of(path)
+    if not is_keras and not prefix:
+        return in_names_of(module, read_checkpoint(path, key))
+    if not isinstance(module, Model):
+        raise UserError(f"{path}: files of Keras and TensorFlow are read for this project's networks alone")
+    if key:
+        raise UserError(f"{path}: --weights-key is for files of torch.save")
+    if prefix:
+        return Checkpoint(read_tf1(prefix, module.network))
+    return Checkpoint(read_keras(path, module.network))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the file of weights at a path, or of a TensorFlow checkpoint's files in order."""
+    prefix = None if path.is_file() and path.suffix in SUFFIXES else prefix_of(path)
+    total = hashlib.sha256()
+    for file in files_of(prefix) if prefix else [weights_file(path)]:
+        with file.open("rb") as opened:
+            while piece := opened.read(1 << 20):
+                total.update(piece)
+    return total.hexdigest()
+
+
+def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
+    """Rename tensors to the module's names, without the prefixes of wrappers.
+
+    What lies outside the wrapped model is left out, with a note; a name that is not known stays.
+    """
+    if isinstance(module, Model):
+        known = {name for layout in LAYOUTS.values() for name in tensor_names(module.network, layout)}
+    else:
+        known = set(module.state_dict())
+    bare, outside = unwrapped(weights.tensors, known)
+    names = renamed(module.network, set(bare.values()))[1] if isinstance(module, Model) else {}
+    notes = list(weights.notes)
+    if outside:
+        shown = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
+        notes.append(f"{len(outside)} tensors outside the model are left out: {shown}")
+    tensors = {names.get(name, name): weights.tensors[full] for full, name in bare.items()}
+    return Checkpoint(tensors, weights.averaged, tuple(notes), tuple(outside))
+
+
+def fitting(
+    module: nn.Module, tensors: Mapping[str, Tensor], name: str, may_lack: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """The tensors, if they are the module's: names and shapes agree.
+
+    Args:
+        name: the model's, for the error.
+        may_lack: tensors of the module that need not be there; batch norm's counters of steps need not
+            either.
+
+    Raises:
+        UserError: with the names of the tensors that differ.
+    """
+    own = module.state_dict()
+    wrong = [
+        f"{n}: {tuple(tensors[n].shape)}, here {tuple(tensor.shape)}"
+        for n, tensor in own.items()
+        if n in tensors and tensors[n].shape != tensor.shape
+    ]
+    missing = (n for n in own if n not in tensors and n not in may_lack)
+    wrong += [f"{n}: missing" for n in missing if not n.endswith("num_batches_tracked")]
+    wrong += [f"{n}: unknown here" for n in tensors if n not in own]
     if wrong:
         raise UserError(
-            f"these are not weights of {model.network.name}: {len(wrong)} of {len(own)} tensors differ: "
+            f"these are not weights of {name}: {len(wrong)} of {len(own)} tensors differ: "
             + "; ".join(wrong[:5])
             + ("; ..." if len(wrong) > 5 else "")
         )
-    fits = {name: tensor for name, tensor in found.items() if name not in head}
-    model.load_state_dict({**own, **fits})
-    notes: tuple[str, ...] = ()
-    if head:
-        theirs, ours = found[head[0]].shape[0], own[head[0]].shape[0]
-        notes = (f"the head of {theirs} classes was left out; it stays as drawn for {ours}",)
-    kept = (name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
-    return Loaded(len(fits), tuple(kept), unused, notes)
-
-
-def _from_file(path: Path, network: Network) -> dict[str, Tensor]:
-    """A file's tensors; Keras' and TensorFlow's are in our names already."""
-    if path.is_file() and path.suffix in SUFFIXES:
-        return read_keras(path, network)
-    if prefix := prefix_of(path):
-        return read_tf1(prefix, network)
-    return read_tensors(path)
-
-
-def in_our_names(model: Model, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors of any layout that we know to ours; a name that none has stays as it is."""
-    given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
-    _, names = renamed(model.network, set(given))
-    return {names.get(name, name): tensor for name, tensor in given.items()}
+    return dict(tensors)

@@ -1,38 +1,114 @@
-"""Tensors from files: safetensors, or pickles that hold nothing but tensors."""
+"""Tensors from files: safetensors, or pickles whose content cannot run code."""
 
+import argparse
+import pathlib
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from rescale.errors import UserError
+from rescale.models.weights.state_dicts import Checkpoint, chosen
+
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # a model folder's, timm's
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict: safetensors, or a pickle that holds nothing but tensors (weights_only).
-
-    A folder stands for the `model.safetensors` in it (a run's, or one in timm's layout).
-    """
-    if path.is_dir() and (path / "model.safetensors").is_file():
-        path = path / "model.safetensors"
+def weights_file(path: Path) -> Path:
+    """The file itself; of a folder, the file of weights in it. Raises UserError where there is none."""
+    if path.is_dir():
+        inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+        if not inside:
+            raise UserError(f"{path}: no such file of weights; the folder holds no {' or '.join(IN_FOLDERS)}")
+        return inside[0]
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"{path}: damaged or not safetensors: {error}") from None
+    return path
+
+
+def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
+    """Read the state dict of a file, or of the file of weights in a folder.
+
+    Args:
+        path: safetensors, or what `torch.save` wrote: a state dict, or a training script's checkpoint with
+            one or several inside. Pickles are read with `weights_only`; beside tensors and plain values only
+            argparse.Namespace, paths and NumPy's scalars are let in, which run no code.
+        key: the state dict to take where there are several, such as `state_dict_ema`. Without it the averaged
+            weights are taken where they lie beside raw ones, and a note says so.
+
+    Raises:
+        UserError: the file is missing, damaged, asks for other classes, or holds no state dict; values that
+            are not finite.
+    """
+    path = weights_file(path)
+    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
+    checkpoint = chosen(content, key, where=str(path))
+    broken = [
+        name
+        for name, tensor in checkpoint.tensors.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if broken:
+        shown = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
+        raise UserError(f"{path}: {len(broken)} tensors hold NaN or infinite values ({shown})")
+    return checkpoint
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged or not safetensors: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError),
+        *(AttributeError, LookupError),  # of bytes that are no pickle
+    ) as error:
+        if refused := _refused(path, error):
+            raise UserError(
+                f"{path}: its pickle asks for {', '.join(refused)}, which could run code and is not let in; "
+                "save the state dict alone: torch.save(model.state_dict(), FILE)"
+            ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged, or a pickle that holds more than tensors: {reason}") from None
-    for key in ("state_dict", "model"):  # how training scripts wrap it
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path}: holds no state dict of tensors")
-    return found
+        raise UserError(f"{path}: damaged, or not a file of torch.save: {reason}") from None
+
+
+def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What training scripts save beside tensors, by the names that pickles have for it."""
+    scalar = np.float64(0).__reduce__()[0]
+    assert callable(scalar)
+    kinds = {type(np.dtype(kind)) for kind in ("?", *np.typecodes["AllInteger"], *np.typecodes["AllFloat"])}
+    return [
+        argparse.Namespace,
+        (scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *kinds,
+        (pathlib.PurePosixPath, "pathlib.PosixPath"),
+        (pathlib.PurePosixPath, "pathlib._local.PosixPath"),  # Python 3.13
+    ]
+
+
+def _refused(path: Path, error: Exception) -> list[str]:
+    """The classes and functions of a pickle that were not let in, by name."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return []
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except (ValueError, RuntimeError, OSError):  # the format before zip archives
+        names = []
+    return sorted(names) or re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))

@@ -38,6 +38,12 @@ def prefix_of(path: Path) -> Path | None:
     return path if parts and not path.exists() else None
 
 
+def files_of(prefix: Path) -> list[Path]:
+    """The index and the data files of a checkpoint, by name."""
+    files = prefix.parent.glob(f"{escape(prefix.name)}.*")
+    return sorted(file for file in files if _FILE.fullmatch(file.name) and file.suffix != ".meta")
+
+
 def read_tf1(prefix: Path, network: Network) -> dict[str, Tensor]:
     """The checkpoint's tensors in our names, averaged where there is an average; the optimizer's are left."""
     try:

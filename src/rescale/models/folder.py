@@ -1,0 +1,179 @@
+"""One folder for a model: what `import` writes, what a finished run holds, and what everything else reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rescale.errors import JobError, UserError
+from rescale.families import network
+from rescale.files import atomic, write_json, write_text
+from rescale.models.external import External
+from rescale.models.make import make
+from rescale.models.weights.load import digest, fitting
+from rescale.models.weights.read import read_checkpoint
+from rescale.network import Network, to_yaml
+from rescale.preprocess import Preprocess
+
+NETWORK = "network.yaml"
+EXTERNAL = "external.json"
+WEIGHTS = "model.safetensors"
+PREPROCESS = "preprocess.json"
+_RUN = "run.json"  # with it a folder is a run
+_AVERAGED = "averaged"  # in the metadata of the weights
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with a model: `network.yaml` or `external.json`, `model.safetensors`, `preprocess.json`.
+
+    A finished run is one, too. Folders of format 1 have no `preprocess.json`.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> "ModelFolder":
+        """An existing one.
+
+        Raises:
+            UserError: it is none, and what is missing; a run there has not finished.
+        """
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder")
+        if (path / _RUN).is_file() and not (path / "result.json").is_file():
+            raise UserError(f"{path}: has not finished; go on with: rescale train --resume {path}")
+        if not is_model_folder(path):
+            raise UserError(f"{path}: no model folder: it holds no {NETWORK} or {EXTERNAL}")
+        if not (path / WEIGHTS).is_file():
+            raise UserError(f"{path}: no model folder: it holds no {WEIGHTS}")
+        return cls(path)
+
+    @property
+    def model(self) -> Network | External:
+        """What the weights belong to."""
+        if (self.path / NETWORK).is_file():
+            return network(self.path / NETWORK)
+        try:
+            return External(**json.loads((self.path / EXTERNAL).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.path / EXTERNAL}: holds no model's name, resolution, classes: {error}"
+            ) from None
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """What must be done to an input; None where nothing in the folder says it."""
+        if (self.path / PREPROCESS).is_file():
+            return Preprocess.read(self.path / PREPROCESS)
+        if (self.path / _RUN).is_file():
+            return preprocess_of_format_1(self.path, self.model.resolution)
+        return None
+
+    @property
+    def sha256(self) -> str:
+        """Of model.safetensors."""
+        return digest(self.path)
+
+    @property
+    def averaged(self) -> bool | None:
+        """Whether the weights are an average over steps; None where that is unknown."""
+        result = self.path / "result.json"
+        if result.is_file():
+            return json.loads(result.read_text()).get("averaged")
+        try:
+            with safe_open(self.path / WEIGHTS, "pt") as file:
+                return {"true": True, "false": False}.get((file.metadata() or {}).get(_AVERAGED, ""))
+        except SafetensorError as error:
+            raise UserError(f"{self.path / WEIGHTS}: damaged or not safetensors: {error}") from None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, by the names of the module's tensors. Raises UserError where they are damaged."""
+        return read_checkpoint(self.path / WEIGHTS).tensors
+
+    def load(self) -> nn.Module:
+        """The module with its weights, in evaluation mode.
+
+        Raises:
+            UserError: the weights are damaged or another model's.
+        """
+        model = self.model
+        module, _ = make(model)
+        weights = fitting(module, self.tensors(), model.name)
+        module.load_state_dict({**module.state_dict(), **weights})
+        return module.eval()
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a folder that says what model is in it; its weights may still be missing."""
+    return any((path / name).is_file() for name in (NETWORK, EXTERNAL))
+
+
+def write(
+    path: Path,
+    model: Network | External,
+    state_dict: Mapping[str, Tensor],
+    preprocess: Preprocess,
+    averaged: bool | None = None,
+) -> ModelFolder:
+    """Write a model folder; each file is whole or absent, and the weights come last.
+
+    Args:
+        path: a new or empty folder; that it is one is for the caller to check.
+        model: what the weights belong to.
+        state_dict: of the module that `make(model)` builds.
+        preprocess: what must be done to an input.
+        averaged: whether the weights are an average over steps, if that is known.
+
+    Raises:
+        JobError: a file cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{path}: cannot be made ({error.strerror})") from None
+    write_model(path, model)
+    preprocess.write(path / PREPROCESS)
+    metadata = {} if averaged is None else {_AVERAGED: str(averaged).lower()}
+    with atomic(path / WEIGHTS) as beside:
+        # cloned: tensors that share memory cannot be stored
+        save_file({n: t.detach().clone().contiguous() for n, t in state_dict.items()}, beside, metadata)
+    return ModelFolder(path)
+
+
+def write_model(path: Path, model: Network | External) -> None:
+    """Write the model's description, `network.yaml` or `external.json`, into an existing folder."""
+    if isinstance(model, Network):
+        write_text(path / NETWORK, to_yaml(model))
+    else:
+        write_json(path / EXTERNAL, vars(model))
+
+
+def preprocess_of_format_1(run: Path, resolution: int) -> Preprocess:
+    """What a run of format 1 did to its images, of data.json and recipe.yaml: it wrote no preprocess.json.
+
+    Raises:
+        UserError: one of the two files lacks it.
+    """
+    try:
+        data: dict[str, Any] = json.loads((run / "data.json").read_text())
+        recipe: dict[str, Any] = yaml.safe_load((run / "recipe.yaml").read_text())
+        values = {
+            "mean": data["mean"],
+            "std": data["std"],
+            "resolution": resolution,
+            "crop": recipe["eval_crop"],
+            "interpolation": recipe["interpolation"],
+            "labels": data["classes"],
+        }
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{run}: says not what was done to its images ({type(error).__name__}: {error})"
+        ) from None
+    return Preprocess.from_json(values, where=str(run))

@@ -1,0 +1,271 @@
+"""Starting weights: from a model folder, a finished run, a file, or timm's pretrained ones."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rescale.errors import UserError
+from rescale.models.external import External
+from rescale.models.folder import ModelFolder, is_model_folder
+from rescale.models.head import classifier_name, classifier_of
+from rescale.models.make import make
+from rescale.models.weights.export import architecture
+from rescale.models.weights.layouts import tensor_names
+from rescale.models.weights.load import digest, fitting, read_weights
+from rescale.models.weights.pretrained import pretrained
+from rescale.models.weights.timm_config import CONFIG, TimmConfig, preprocess_of
+from rescale.network import Network
+from rescale.preprocess import Preprocess
+
+PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """Weights that a model starts from.
+
+    Args:
+        source: what the user gave, with what it stands for.
+        sha256: of the file of weights.
+        averaged: whether they are an average over steps; None where that is unknown.
+        tensors: by the names of the module's tensors.
+        classes: outputs of their classifier; None where the model has no single linear classifier.
+        preprocess: what their inputs were given; None where the source does not say.
+        notes: what a reader should know, one line each.
+    """
+
+    source: str
+    sha256: str
+    averaged: bool | None
+    tensors: dict[str, Tensor]
+    classes: int | None = None
+    preprocess: Preprocess | None = None
+    notes: tuple[str, ...] = ()
+
+
+def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
+    """Read the weights that a model is to start from. Nothing of the model is built with memory.
+
+    Args:
+        text: a model folder, a finished run, a file or folder of weights as `import` reads them, or
+            `pretrained`: timm's own weights of the same network.
+        model: what is to be filled; input size and classes may be others than the weights'.
+        key: which state dict of a training script's checkpoint to take.
+
+    Raises:
+        UserError: there is no such file, the run has not finished, the folder holds another network, or
+            timm's weights are not at hand; one line says what to do.
+    """
+    path = Path(text)
+    is_folder = is_model_folder(path)
+    if key and (is_folder or text == PRETRAINED):
+        raise UserError(f"{text}: holds one set of weights; --weights-key is for files of training scripts")
+    if text == PRETRAINED:
+        return _pretrained(model)
+    if is_folder:
+        return _from_folder(ModelFolder.open(path), model)
+    if not path.exists() and text.startswith(PRETRAINED):
+        raise UserError(f"{text}: no such file; write {PRETRAINED} for timm's default weights")
+    module = _on_meta(model)
+    weights = read_weights(path, module, key)
+    preprocess, notes = _beside(path, model)
+    return StartingWeights(
+        text,
+        digest(path),
+        weights.averaged,
+        weights.tensors,
+        _outputs(module, weights.tensors),
+        preprocess,
+        (*weights.notes, *notes),
+    )
+
+
+def fill(
+    module: nn.Module, model: Network | External, weights: StartingWeights, classes: Sequence[str] = ()
+) -> list[str]:
+    """Put starting weights into a module; where something does not fit it is left untouched.
+
+    The classifier's rows are matched to the classes by name where the weights name their outputs. Without
+    names they are taken in order if the counts agree. Else the classifier stays as it was drawn.
+
+    Args:
+        module: what `make(model)` built.
+        model: what it is, for errors.
+        classes: the data's, in the order of the module's outputs; empty to compare the counts alone.
+
+    Returns:
+        What happened to the head, and what was assumed, one line each.
+
+    Raises:
+        UserError: any other tensor does not fit; with the tensors' names.
+    """
+    name = classifier_name(module)
+    head = [] if name is None else [n for n in (f"{name}.weight", f"{name}.bias") if n in module.state_dict()]
+    tensors = dict(weights.tensors)
+    notes: list[str] = []
+    may_lack: list[str] = []
+    if name is not None and weights.classes is not None:
+        outputs = classifier_of(module).out_features
+        labels = weights.preprocess.labels if weights.preprocess else ()
+        rows, notes = _rows(labels, tuple(classes), weights.classes, outputs)
+        if rows is None:
+            may_lack = head
+            tensors = {n: tensor for n, tensor in tensors.items() if n not in head}
+        else:
+            tensors |= {n: tensors[n][rows] for n in head if n in tensors}
+    fits = fitting(module, tensors, model.name, may_lack)
+    module.load_state_dict({**module.state_dict(), **fits})
+    return notes
+
+
+def class_order(labels: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """The output of each class, by name.
+
+    Args:
+        labels: the name of each output.
+        classes: the data's classes, some of the labels in any order.
+
+    Returns:
+        For each class the number of its output; None where a class is not among the labels, or its name
+        stands for several of them.
+    """
+    if tuple(labels) == tuple(classes):
+        return list(range(len(labels)))
+    numbers = _unique(labels)
+    if len(set(classes)) < len(classes) or not all(name in numbers for name in classes):
+        return None
+    return [numbers[name] for name in classes]
+
+
+def differences(first: Network, second: Network) -> list[str]:
+    """What tells the structure of two networks apart, one line each; input size and classes may differ."""
+    theirs, ours = (dict(_flat(asdict(net))) for net in (first, second))
+    if len(first.stages) != len(second.stages):
+        return [f"{len(first.stages)} stages, not {len(second.stages)}"]
+    skipped = ("name", "scale_ends", "input.resolution", "head.classes")
+    keys = [key for key in {**theirs, **ours} if key not in skipped and theirs.get(key) != ours.get(key)]
+    return [f"{key} is {theirs.get(key)}, not {ours.get(key)}" for key in keys]
+
+
+def _rows(
+    labels: tuple[str, ...], classes: tuple[str, ...], theirs: int, ours: int
+) -> tuple[list[int] | None, list[str]]:
+    """Which rows of the weights' classifier make the module's, in order; None for a new one; and notes."""
+    if labels and len(labels) != theirs:
+        raise UserError(f"the weights have {theirs} outputs and names for {len(labels)}; mend labels")
+    new = f"the head is newly initialised for {ours} classes"
+    if labels and classes:
+        order = class_order(labels, classes)
+        if order is None:
+            matched = len(_unique(labels).keys() & set(classes))
+            return None, [f"{new}: {matched} of them are among the names of the weights' {theirs} outputs"]
+        if order == list(range(theirs)):
+            return order, []
+        what = "in another order" if len(order) == theirs else f"{len(order)} of {theirs}"
+        return order, [f"the head's outputs are matched to the classes by name ({what})"]
+    if theirs != ours:
+        return None, [f"{new} (the weights have {theirs})"]
+    assumed = (
+        f"the weights name no classes: their {theirs} outputs are taken in the order of the data's classes"
+    )
+    return list(range(theirs)), [f"{assumed} ({_few(classes)})"] if classes else []
+
+
+def _unique(labels: Sequence[str]) -> dict[str, int]:
+    """Name -> output, of the names that only one output has."""
+    counts = Counter(labels)
+    return {name: number for number, name in enumerate(labels) if counts[name] == 1}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _from_folder(folder: ModelFolder, model: Network | External) -> StartingWeights:
+    _check_same(folder.path, folder.model, model)
+    module, tensors = _on_meta(model), folder.tensors()
+    outputs = _outputs(module, tensors)
+    return StartingWeights(
+        str(folder.path), folder.sha256, folder.averaged, tensors, outputs, folder.preprocess
+    )
+
+
+def _pretrained(model: Network | External) -> StartingWeights:
+    if isinstance(model, Network):
+        timms = architecture(model)
+        if timms.arguments:
+            raise UserError(f"{model.name}: timm has no pretrained weights of a network of this structure")
+        weights = pretrained(timms.name)
+        names = tensor_names(model, timms.layout)
+        tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
+    elif model.name.startswith("timm:"):
+        weights = pretrained(_bare(model).removeprefix("timm:"))
+        tensors = weights.tensors
+    else:
+        raise UserError(f"{model.name}: {PRETRAINED} weights exist of timm's networks; give a file")
+    return StartingWeights(
+        f"{PRETRAINED}: {weights.name}",
+        digest(weights.file),
+        None,
+        tensors,
+        _outputs(_on_meta(model), tensors),
+        weights.preprocess,
+        tuple(weights.notes),
+    )
+
+
+def _check_same(path: Path, stored: Network | External, model: Network | External) -> None:
+    """Refuse weights of another structure."""
+    if isinstance(stored, Network) and isinstance(model, Network):
+        if lines := differences(stored, model):
+            more = f"; {len(lines) - 3} more" if len(lines) > 3 else ""
+            raise UserError(f"{path}: holds {stored.name}, another network: {'; '.join(lines[:3])}{more}")
+    elif isinstance(stored, Network) or isinstance(model, Network) or _structure(stored) != _structure(model):
+        raise UserError(f"{path}: holds {stored.name}, not {model.name}")
+
+
+def _bare(model: External) -> str:
+    return model.name.split("@")[0]
+
+
+def _structure(model: External) -> str:
+    """The name without what does not change the module: input size, and timm's tag of weights."""
+    bare = _bare(model)
+    return bare.split(".")[0] if bare.startswith("timm:") else bare
+
+
+def _on_meta(model: Network | External) -> nn.Module:
+    """The module without memory: the names and shapes of its tensors."""
+    with torch.device("meta"):
+        return make(model)[0]
+
+
+def _outputs(module: nn.Module, tensors: dict[str, Tensor]) -> int | None:
+    """Outputs of the classifier in the tensors."""
+    weight = tensors.get(f"{classifier_name(module)}.weight")
+    return None if weight is None or weight.ndim != 2 else weight.shape[0]
+
+
+def _beside(path: Path, model: Network | External) -> tuple[Preprocess | None, list[str]]:
+    """What timm's config.json beside the weights says of their inputs."""
+    if not (path / CONFIG).is_file():
+        return None, []
+    config = TimmConfig.read(path / CONFIG)
+    return preprocess_of(config.pretrained, config.resolution or model.resolution, str(config.path))
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value inside, by its path: stages[1].depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, tuple | list):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{number}]")
+    else:
+        yield path, value

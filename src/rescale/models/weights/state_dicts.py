@@ -1,0 +1,139 @@
+"""Which state dict of a checkpoint is the model's, and how its names were wrapped.
+
+Training scripts save a dictionary with the weights under one key or another, often with averaged ones beside
+(timm: `state_dict`, `state_dict_ema`; torchvision's reference scripts: `model`, `model_ema`; Lightning:
+`state_dict`, with `model.` before each name). Wrappers such as DistributedDataParallel and torch.compile put
+prefixes before the names.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from rescale.errors import UserError, nearest
+
+RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
+AVERAGED = (
+    *("state_dict_ema", "ema_state_dict", "model_state_dict_ema", "model_ema_state_dict"),
+    *("model_ema", "ema_model", "ema", "averaged_model", "swa_model", "average"),
+)
+WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "_forward_module.")
+COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel: no weight
+DEPTH = 3  # dictionaries inside one another that are looked through
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of one state dict.
+
+    Args:
+        tensors: by name.
+        averaged: whether they are an average over steps; None where the file does not say.
+        notes: what was chosen and left out, one line each.
+        outside: names of tensors that were left out, since they lie outside the model.
+    """
+
+    tensors: dict[str, Tensor]
+    averaged: bool | None = None
+    notes: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+def chosen(content: Any, key: str, where: str) -> Checkpoint:
+    """The state dict of a file's content that `key` names; without a key the averaged one, else the raw one.
+
+    Raises UserError, which begins with `where`, if there is none, or several of which none is known.
+    """
+    found = dict(_state_dicts(content))
+    if not found:
+        raise UserError(f"{where}: holds no state dict of tensors")
+    averaged = [name for name in found if _is_averaged(name)]
+    averaged.sort(key=lambda name: min(AVERAGED.index(part) for part in name.split(".") if part in AVERAGED))
+    if key:
+        if key not in found:
+            raise UserError(f"{where}: holds no state dict under {key!r}; {nearest(key, found)}")
+        return Checkpoint(found[key], key in averaged if averaged else None)
+    others = [name for name in found if name not in averaged]
+    raw = sorted((name for name in others if _rank(name) < len(RAW)), key=_rank)
+    if averaged:
+        return Checkpoint(found[averaged[0]], True, _note("averaged weights", [*averaged, *(raw or others)]))
+    if not raw and len(others) > 1:
+        raise UserError(f"{where}: holds several state dicts ({', '.join(others)}); choose by --weights-key")
+    notes = _note("weights", raw) if len(raw) > 1 else ()
+    unread = (
+        f"the averaged weights under {name!r} are in a form that is not read" for name in _unread(content)
+    )
+    return Checkpoint(found[(raw or others)[0]], None, (*notes, *unread))
+
+
+def unwrapped(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Take the prefixes of wrappers off, as many as make the most names known.
+
+    Returns:
+        A name as it is -> without prefixes; and the names that do not lie inside the wrapper.
+    """
+    best = bare = {name: name for name in names}
+    while True:
+        counts = {prefix: sum(name.startswith(prefix) for name in bare.values()) for prefix in WRAPPERS}
+        prefix = max(counts, key=lambda wrapper: counts[wrapper])
+        if not counts[prefix]:
+            return best, [name for name in names if name not in best and name != COUNTER]
+        bare = {full: name.removeprefix(prefix) for full, name in bare.items() if name.startswith(prefix)}
+        if len(set(bare.values()) & set(known)) > len(set(best.values()) & set(known)):
+            best = bare
+
+
+def _state_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every state dict in the content, by the keys that lead to it, with a dot between them."""
+    if not isinstance(content, Mapping) or len(path) > DEPTH:
+        return
+    if not all(isinstance(name, str) for name in content):  # an optimizer's state, by number
+        return
+    if not _is_state_dict(content):
+        for name, value in content.items():
+            yield from _state_dicts(value, (*path, name))
+        return
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    groups = {name.partition(".")[0] for name in tensors}
+    if len(groups) > 1 and groups & set(AVERAGED):  # two models in one state dict
+        for group in sorted(groups):
+            inside = {n.removeprefix(f"{group}."): t for n, t in tensors.items() if n.startswith(f"{group}.")}
+            if inside:
+                yield ".".join((*path, group)), inside
+        return
+    yield ".".join(path), tensors
+
+
+def _is_state_dict(content: Mapping[str, Any]) -> bool:
+    """Names to tensors; numbers and whatever modules keep as extra state may lie among them."""
+    plain = all(
+        isinstance(value, Tensor | int | float | None) or name.endswith("_extra_state")
+        for name, value in content.items()
+    )
+    return plain and any(isinstance(value, Tensor) and value.ndim for value in content.values())
+
+
+def _is_averaged(name: str) -> bool:
+    return any(part in AVERAGED for part in name.split("."))
+
+
+def _rank(name: str) -> int:
+    """Place among the usual keys of raw weights; behind all of them for others. "" is the file itself."""
+    if not name:
+        return 0
+    return min((RAW.index(part) for part in name.split(".") if part in RAW), default=len(RAW))
+
+
+def _note(kind: str, names: list[str]) -> tuple[str, ...]:
+    used, *others = names
+    also = f"; the file also holds {', '.join(others)} (--weights-key chooses)" if others else ""
+    return (f"the {kind} under {used!r} are used{also}",)
+
+
+def _unread(content: Any) -> list[str]:
+    """Keys of averaged weights that hold something else than a state dict, such as a list of tensors."""
+    if not isinstance(content, Mapping):
+        return []
+    return [name for name in AVERAGED if isinstance(content.get(name), Mapping | list) and content[name]]

@@ -1,0 +1,115 @@
+"""What timm says about weights beside them: `config.json` of a folder in its layout, `pretrained_cfg`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import UserError
+from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+CONFIG = "config.json"
+_USUAL = {"in_chans": (3,), "global_pool": ("avg", "token")}  # convolutional networks', transformers'
+
+
+@dataclass(frozen=True)
+class TimmConfig:
+    """Of a folder in timm's layout.
+
+    Args:
+        path: the file.
+        values: its content.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "TimmConfig":
+        """Read a config.json; UserError where it is no JSON object."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: expected an object")
+        return cls(path, values)
+
+    @property
+    def pretrained(self) -> dict[str, Any]:
+        """What belongs to the weights; files of timm before 0.9 have it at the top."""
+        inner = self.values.get("pretrained_cfg", self.values)
+        above = {key: self.values[key] for key in ("num_classes", "label_names") if key in self.values}
+        return {**(inner if isinstance(inner, dict) else {}), **above}
+
+    @property
+    def architecture(self) -> str:
+        """timm's name of the network, without a tag. UserError where the file names none."""
+        name = self.values.get("architecture")
+        if not isinstance(name, str) or not name:
+            raise UserError(f"{self.path}: names no architecture; give --model NAME")
+        if others := [key for key, value in self._arguments().items() if value not in _USUAL.get(key, ())]:
+            raise UserError(
+                f"{self.path}: {name} with other {', '.join(others)} than usual; give --model NAME"
+            )
+        return name
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the network was made with, the number of classes apart."""
+        arguments = self.values.get("model_args")
+        return (
+            {k: v for k, v in arguments.items() if k != "num_classes"} if isinstance(arguments, dict) else {}
+        )
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the head."""
+        classes = self.pretrained.get("num_classes", 1000)
+        if not isinstance(classes, int) or classes < 1:
+            raise UserError(f"{self.path}: num_classes: expected a whole number above 0; found {classes!r}")
+        return classes
+
+    @property
+    def resolution(self) -> int | None:
+        """Pixels a side; None where the file does not say."""
+        size = self.pretrained.get("input_size")
+        return size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
+
+
+def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) -> tuple[Preprocess, list[str]]:
+    """What timm's configuration of weights says must be done to an input.
+
+    Args:
+        pretrained: mean, std, crop_pct, interpolation, label_names; what is missing has timm's default,
+            which is ImageNet's normalisation.
+        resolution: pixels a side.
+        where: what errors begin with.
+
+    Returns:
+        The value, and a note for what was assumed.
+    """
+    assumed = [key for key in ("mean", "std") if not pretrained.get(key)]
+    names = pretrained.get("label_names") or ()
+    if isinstance(names, Mapping):  # number of the output -> name
+        numbered = {int(number): name for number, name in names.items() if str(number).isdigit()}
+        if sorted(numbered) != list(range(len(names))):
+            raise UserError(f"{where}: label_names: expected a name for each output from 0 on")
+        names = [numbered[number] for number in range(len(names))]
+    values = {
+        "mean": pretrained.get("mean") or IMAGENET_MEAN,
+        "std": pretrained.get("std") or IMAGENET_STD,
+        "resolution": resolution,
+        "crop": pretrained.get("crop_pct") or 0.875,
+        "interpolation": pretrained.get("interpolation") or "bicubic",
+        "labels": names,
+    }
+    preprocess = Preprocess.from_json(
+        {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}, where
+    )
+    notes = [f"normalisation: ImageNet's is assumed, since {where} says none"] if assumed else []
+    if (mode := pretrained.get("crop_mode") or "center") != "center":
+        notes.append(f"images: the central square is taken in place of timm's crop mode {mode!r}")
+    return preprocess, notes

@@ -1,0 +1,121 @@
+"""What must be done to an image before a model sees it, and what the model's outputs mean."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import UserError, nearest
+from rescale.files import write_json
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bicubic", "bilinear", "tf1-bicubic")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What must be done to an input, and what an output means.
+
+    Args:
+        mean: of each channel, for pixels from 0 to 1; it is subtracted.
+        std: of each channel, above 0; it divides.
+        resolution: pixels a side of the square that the model is given.
+        crop: side of the central square that is kept / shorter side of the image, above 0; above 1 it
+            reaches beyond the image.
+        interpolation: of resizing, `bicubic`, `bilinear` or `tf1-bicubic`.
+        labels: the name of each output in order; empty where the names are unknown.
+
+    Raises:
+        UserError: a value is out of its range; the line names the key.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution: int
+    crop: float = 0.875
+    interpolation: str = "bicubic"
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if mistakes := _mistakes(vars(self)):
+            raise UserError(*mistakes)
+
+    @classmethod
+    def from_json(cls, values: Any, where: str = "preprocess") -> "Preprocess":
+        """The value of a JSON object.
+
+        Args:
+            values: the object, as `json.loads` returns it.
+            where: what errors begin with.
+
+        Raises:
+            UserError: one line for each key that is missing, unknown or out of its range.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where}: expected an object with mean, std and resolution")
+        known = [field.name for field in fields(cls)]
+        mistakes = [f"no key {key!r}; {nearest(str(key), known)}" for key in values if key not in known]
+        mistakes += [f"{key} is missing" for key in ("mean", "std", "resolution") if key not in values]
+        if mistakes := mistakes or _mistakes(values):
+            raise UserError(*(f"{where}: {mistake}" for mistake in mistakes))
+        arguments: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**arguments)
+
+    @classmethod
+    def read(cls, path: Path) -> "Preprocess":
+        """Read a `preprocess.json`.
+
+        Raises:
+            UserError: the file cannot be read, or a key is wrong; the line names file and key.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON: {error}") from None
+        return cls.from_json(values, where=str(path))
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all. Raises JobError where that fails."""
+        write_json(path, asdict(self))
+
+
+def _mistakes(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values that are there, one line for each key."""
+    mistakes = []
+    for key in ("mean", "std"):
+        value = values.get(key, [0])
+        if not (_is_list(value) and value and all(map(_is_number, value))):
+            mistakes.append(f"{key}: expected a list of numbers, one for each channel; found {value!r}")
+    if not mistakes and {"mean", "std"} <= values.keys():
+        if len(values["mean"]) != len(values["std"]):
+            mistakes.append(f"std: {len(values['std'])} values for the {len(values['mean'])} of mean")
+        if not all(value > 0 for value in values["std"]):
+            mistakes.append(f"std: expected values above 0; found {list(values['std'])}")
+    resolution = values.get("resolution", 1)
+    if not isinstance(resolution, int) or isinstance(resolution, bool) or resolution < 1:
+        mistakes.append(f"resolution: expected a whole number of pixels, at least 1; found {resolution!r}")
+    crop = values.get("crop", 1.0)
+    if not _is_number(crop) or crop <= 0:
+        mistakes.append(f"crop: expected a share of the shorter side, above 0; found {crop!r}")
+    interpolation = values.get("interpolation", INTERPOLATIONS[0])
+    if interpolation not in INTERPOLATIONS:
+        mistakes.append(f"interpolation: expected {', '.join(INTERPOLATIONS)}; found {interpolation!r}")
+    labels = values.get("labels", ())
+    if not _is_list(labels) or not all(isinstance(label, str) for label in labels):
+        mistakes.append("labels: expected a list of names, one for each output")
+    return mistakes
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

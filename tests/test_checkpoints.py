@@ -1,0 +1,197 @@
+"""Checkpoints as training scripts write them: by timm's, torchvision's and torch's own classes."""
+
+import argparse
+import collections
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from rescale.errors import UserError
+from rescale.families import network
+from rescale.models import build, load_weights
+from rescale.models.weights.read import read_checkpoint
+from rescale.models.weights.state_dicts import unwrapped
+from test_models import randomise
+
+NET = network("resnet26x0.25@32").with_classes(4)
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def saved(content: object, folder: Path) -> Path:
+    torch.save(content, folder / "w.pth")
+    return folder / "w.pth"
+
+
+def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+RAW, MEAN = small(1).state_dict(), small(2).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "averaged", "tensors", "words"),
+    [
+        (RAW, None, RAW, ""),
+        ({"state_dict": RAW, "epoch": 3, "optimizer": {"state": {0: RAW}}}, None, RAW, ""),
+        ({"model": {"state_dict": RAW}}, None, RAW, ""),
+        ({"weights": RAW, "epoch": torch.tensor(3)}, None, RAW, ""),
+        ({"state_dict": RAW, "state_dict_ema": MEAN}, True, MEAN, "'state_dict_ema' .* holds state_dict"),
+        ({"model": RAW, "model_ema": MEAN}, True, MEAN, "'model_ema' .* also holds model"),
+        ({"model": RAW, "ema": {"decay": 0.9, "module": MEAN}}, True, MEAN, "'ema.module' .* holds model"),
+        ({"ema": MEAN, "state_dict_ema": RAW}, True, RAW, "'state_dict_ema' .* also holds ema"),
+        ({"state_dict_ema": None, "state_dict": RAW}, None, RAW, ""),
+        ({"state_dict": RAW, "model": MEAN}, None, RAW, "'state_dict' .* also holds model"),
+        ({"model": RAW, "ema": {"shadow_params": [MEAN["0.weight"]]}}, None, RAW, "'ema' .* not read"),
+        ({"model": RAW, "criterion": {"weight": torch.ones(3)}}, None, RAW, ""),
+        (under("model.", RAW) | under("ema_model.", MEAN), True, MEAN, "'ema_model' .* also holds model"),
+    ],
+)  # fmt: skip
+def test_the_state_dict_that_is_taken(content, averaged, tensors, words: str, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(saved(content, tmp_path))
+    assert checkpoint.averaged is averaged and equal(checkpoint.tensors, tensors)
+    assert len(checkpoint.notes) == bool(words)
+    assert all(re.search(words, note) for note in checkpoint.notes)
+
+
+def test_a_key_chooses(tmp_path: Path) -> None:
+    path = saved({"state_dict": RAW, "state_dict_ema": MEAN}, tmp_path)
+    raw, mean = (read_checkpoint(path, key) for key in ("state_dict", "state_dict_ema"))
+    assert equal(raw.tensors, RAW) and raw.averaged is False and not raw.notes
+    assert equal(mean.tensors, MEAN) and mean.averaged is True
+    with pytest.raises(UserError, match=r"under 'state_dict_em'; did you mean 'state_dict_ema'"):
+        read_checkpoint(path, "state_dict_em")
+    path = saved({"generator": RAW, "discriminator": MEAN}, tmp_path)
+    with pytest.raises(UserError, match=r"several state dicts \(generator, discriminator\).*--weights-key"):
+        read_checkpoint(path)
+    assert equal(read_checkpoint(path, "discriminator").tensors, MEAN)
+    save_file(under("model.", RAW) | under("average.", MEAN), tmp_path / "both.safetensors")
+    assert equal(read_checkpoint(tmp_path / "both.safetensors").tensors, MEAN)
+    assert equal(read_checkpoint(tmp_path / "both.safetensors", "model").tensors, RAW)
+
+
+@pytest.mark.parametrize("wrapper", [AveragedModel, ModelEmaV3], ids=lambda wrapper: wrapper.__name__)
+def test_averages_of_torch_and_timm(wrapper, tmp_path: Path) -> None:
+    model = build(NET)
+    average = wrapper(randomise(build(NET)))
+    path = saved({"model": model.state_dict(), "model_ema": average.state_dict()}, tmp_path)
+    report = load_weights(model, path)
+    assert report.averaged and not report.kept and not report.unused
+    assert equal(dict(model.state_dict()), dict(average.module.state_dict()))
+
+
+def test_wrapped_models(tmp_path: Path) -> None:
+    source = randomise(build(NET))
+    compiled = torch.compile(nn.DataParallel(source))
+    assert next(iter(compiled.state_dict())).startswith("_orig_mod.module.")
+    for content in (compiled.state_dict(), {"state_dict": under("model.", compiled.state_dict())}):
+        model = build(NET)
+        assert not equal(dict(model.state_dict()), dict(source.state_dict()))
+        assert not load_weights(model, saved(content, tmp_path)).notes
+        assert equal(dict(model.state_dict()), dict(source.state_dict()))
+
+
+def test_what_lies_outside_the_wrapped_model_is_named(tmp_path: Path) -> None:
+    source = randomise(build(NET))
+    content = under("model.", source.state_dict()) | {"criterion.weight": torch.ones(4)}
+    model = build(NET)
+    report = load_weights(model, saved({"state_dict": content}, tmp_path))
+    assert report.notes == ("1 tensors outside the model are left out: criterion.weight",)
+    assert report.unused == ("criterion.weight",)
+    assert equal(dict(model.state_dict()), dict(source.state_dict()))
+
+
+def test_names_that_are_the_model_s_own_keep_their_prefix() -> None:
+    known = ["model.a", "model.b", "head.c"]
+    assert unwrapped(known, known) == ({name: name for name in known}, [])
+    full = [f"module.{name}" for name in known]
+    assert unwrapped([*full, "n_averaged"], known) == (dict(zip(full, known, strict=True)), [])
+
+
+def test_harmless_content_beside_the_weights(tmp_path: Path) -> None:
+    content = {
+        "state_dict": collections.OrderedDict(RAW),
+        "args": argparse.Namespace(lr=0.1, out=Path("a/b"), inner=argparse.Namespace(deep=True)),
+        "metric": np.float64(71.5),
+        "half": np.float16(0.5),
+        "count": np.int64(3),
+        "yes": np.bool_(True),
+        "size": torch.Size([1]),
+        "device": torch.device("cpu"),
+    }
+    path = saved(content, tmp_path)
+    assert equal(read_checkpoint(path).tensors, RAW)
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert equal(read_checkpoint(path).tensors, RAW)
+
+
+class Configuration:
+    """Of a user: reading it back would run code of theirs."""
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this pickle ran",))
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_what_a_pickle_asks_for_is_named(new: bool, tmp_path: Path, capsys) -> None:
+    for content, asked in (
+        ({"model": RAW, "config": Configuration()}, "test_checkpoints.Configuration"),
+        ({"model": RAW, "evil": Evil()}, "print"),
+        (small(), "torch.nn.modules.container.Sequential"),
+        ({"model": RAW, "args": argparse.Namespace(evil=Evil())}, "print"),
+    ):
+        torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+        with pytest.raises(UserError, match=rf"asks for .*{asked}.*save the state dict alone") as caught:
+            read_checkpoint(tmp_path / "w.pth")
+        assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
+    assert "this pickle ran" not in capsys.readouterr().out
+
+
+def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:
+    whole = saved({"state_dict": RAW}, tmp_path).read_bytes()
+    path = tmp_path / "cut.pth"
+    for size in range(0, len(whole), 211):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match=r"cut.pth: ") as caught:
+            read_checkpoint(path)
+        assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
+    torch.save({"state_dict": RAW}, path, _use_new_zipfile_serialization=False)
+    old = path.read_bytes()
+    for size in range(0, len(old), 211):
+        path.write_bytes(old[:size])
+        with pytest.raises(UserError, match=r"cut.pth: "):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    state = small().state_dict()
+    state["3.weight"][0, 1] = value
+    with pytest.raises(UserError, match=r"1 tensors hold NaN or infinite values \(3.weight\)"):
+        read_checkpoint(saved({"model": state}, tmp_path))
+
+
+def test_nothing_of_weights(tmp_path: Path) -> None:
+    for content in ([1, 2], {}, {"epoch": 3}, {"state_dict": {}}, {"optimizer": {"state": {0: RAW}}}, 7):
+        with pytest.raises(UserError, match="holds no state dict of tensors"):
+            read_checkpoint(saved(content, tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no such file of weights; .* no model.safetensors or"):
+        read_checkpoint(tmp_path / "empty")
