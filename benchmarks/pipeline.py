@@ -80,25 +80,25 @@ def ours(folder: Path, images: int, batch: int, pixels: int, small: bool) -> Ste
     import torch
 
     from rescale import machine
-    from rescale.data import batches, open_data
-    from rescale.data.augment import levels, randaugment, train_transform
+    from rescale.data import Loading, open_data
+    from rescale.data.augment import levels, randaugment
     from rescale.data.raw import Arrays
     from rescale.recipes import Recipe
-    from rescale.tasks import Classification
+    from rescale.tasks.classification import Classification
 
     machine.keep_memory()
     torch.set_num_threads(1)
     randaugment.NAMES = tuple(name for name in levels.NAMES if name != LACKING)  # type: ignore[misc]
     labels = np.arange(images) % 2
     source = Arrays("small", small_images(images), labels) if small else _all(open_data(folder))
-    transform = train_transform(Recipe(augment="randaugment", randaugment_magnitude=10.0), pixels)
-    task = Classification(MEAN, STD)
+    chosen = Recipe(augment="randaugment", randaugment_magnitude=10.0)
+    task = Classification(chosen, mean=MEAN, std=STD)
     epoch = 0
 
     def step() -> None:
         nonlocal epoch
-        for made in batches(source, transform, batch=batch, seed=0, epoch=epoch):
-            task.inputs(made.images)
+        for made in task.stream(source, pixels, Loading(batch=batch, epoch=epoch)):
+            task.inputs(made)
         epoch += 1
 
     return step

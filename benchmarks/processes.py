@@ -13,12 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from harness import compare, finish
+from ready import ready_loop
 
 CASES = {"small": ("resnetrs26x0.25@32", 64), "large": ("resnetrs50@160", 16)}  # network, global batch
 STEPS = {"small": 20, "large": 2}
@@ -61,21 +59,11 @@ class Contender:
 def serve(folder: Path, case: str) -> None:
     """Be one process of a contender."""
     from rescale import machine
-    from rescale.data import Batch, open_data
+    from rescale.data import open_data
     from rescale.families import network
+    from rescale.processes import Status, join
     from rescale.recipes import recipe, resolve
-    from rescale.training import Run, Settings
-    from rescale.training.loop import Job
-    from rescale.training.processes import Status, join
-    from rescale.training.stop import StopRequest
-
-    class Fed(Job):
-        """The loop as it is, its batches lying ready."""
-
-        ready: list[Batch]
-
-        def load(self, *_: Any, **__: Any) -> Iterator[Batch]:
-            return iter(self.ready)
+    from rescale.training import Settings
 
     processes = join()
     name, batch = CASES[case]
@@ -87,16 +75,7 @@ def serve(folder: Path, case: str) -> None:
         native_bf16=machine.native_bf16(machine.default_device()),
     )
     settings = Settings(machine.default_device(), processes.share_of_cores(), save_minutes=1e9)
-    facts = {"seed": 0, "settings": asdict(settings), "data": data.spec, "notes": []}
-    facts["processes"] = processes.count
-    run = processes.from_first(
-        lambda: Run.create(folder / "run", net, chosen, data.manifest(), facts)  # type: ignore[arg-type]
-    )
-    job = Fed(run, data, StopRequest(), quiet=True, processes=processes)
-    stream = Job.load(job, data.train, 0)
-    job.ready = [next(stream) for _ in range(STEPS[case])]
-    job.steps = job.stepper.steps_per_epoch = len(job.ready)
-    job.start()
+    loop = ready_loop(folder / "run", net, chosen, data, settings, STEPS[case], processes)
     asked = 0
     while True:
         asked += 1
@@ -106,7 +85,7 @@ def serve(folder: Path, case: str) -> None:
             return
         processes.synchronize(Status())
         began = time.perf_counter()
-        job.train_epoch(job.at.step // job.steps, 0)
+        loop.train_epoch(loop.position.step // loop.epoch_steps, 0)
         processes.synchronize(Status())
         if processes.first:
             answer = folder / f"took{asked}"

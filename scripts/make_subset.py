@@ -25,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     data = open_data(given.data)
     names = [data.train.describe(i).removeprefix(given.data).lstrip("/") for i in range(len(data.train))]
-    ranks, labels = rank(names, "subset"), np.asarray(data.train.labels)
+    ranks, labels = rank(names, "subset"), np.asarray(data.train.strata)
     chosen = []
     for label in range(len(data.classes)):
         members = np.flatnonzero(labels == label)
@@ -40,8 +40,8 @@ def write(source: Source, indices: list[int], classes: tuple[str, ...], out: Pat
     for name in classes:
         (out / name).mkdir(parents=True)
     for index in indices:
-        Image.fromarray(source.image(index).pixels()).save(
-            out / classes[int(source.labels[index])] / f"{index:06d}.png"
+        Image.fromarray(source.sample(index).media.pixels()).save(
+            out / classes[int(source.strata[index])] / f"{index:06d}.png"
         )
 
 

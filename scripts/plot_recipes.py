@@ -36,7 +36,7 @@ def draw(axis, path: Path) -> None:
     for column, recipe in enumerate(recipes):
         items = [item for item in plan.items if item.recipe == recipe]
         runs = [Run.open(path / "runs" / item.name) for item in items]
-        held = [run.result["top1"] for run in runs]
+        held = [run.result["figures"]["top1"] for run in runs]
         trained = [trained_to(run) for run in runs]
         for shift, values, filled, what in (
             (-0.08, held, True, "held-out"),

@@ -3,6 +3,7 @@
 What a training raises is written to NAME.RANK.txt beside them.
 """
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,8 @@ from torch import nn
 import rescale
 from rescale.errors import JobError, UserError
 from rescale.recipes import recipe
+from rescale.tasks.classification import Classification
 from rescale.training import Run, Settings, train
-from rescale.training import assemble as assemble_module
-from rescale.training import loop as loop_module
 
 RANK = int(os.environ.get("RANK", "0"))
 NET = "resnetrs1-1x0.125+smallstem@8"
@@ -48,37 +48,40 @@ def frozen():
 
 def drawn():
     """Norms begin with scales of all sizes: a block whose last one begins at 0 hides its gradients."""
-    original = assemble_module.make
+    original = Classification.model
 
-    def make(*args, **options):
-        module, missed = original(*args, **options)
+    def model(self, *args):
+        module, missed = original(self, *args)
         generator = torch.Generator().manual_seed(1)
         for norm in [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]:
             nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
         return module, missed
 
-    return replaced(assemble_module, "make", make)
+    return replaced(Classification, "model", model)
 
 
 def wrong_share():
     """Every process takes the first's part of each batch."""
-    original = loop_module.batches
-    by = lambda *args, share, **options: original(*args, share=(0, share[1]), **options)  # noqa: E731
-    return replaced(loop_module, "batches", by)
+    original = Classification.stream
+
+    def stream(self, source, resolution, loading):
+        return original(self, source, resolution, dataclasses.replace(loading, share=(0, loading.share[1])))
+
+    return replaced(Classification, "stream", stream)
 
 
 def nan_at(call: int, rank: int):
     """The loss of one process is not a number in its call `call`."""
-    original, calls = loop_module.Classification.losses, []
+    original, calls = Classification.losses, []
 
-    def losses(self, model, batch, seed):
-        found = original(self, model, batch, seed)
+    def losses(self, model, batch, seed, processes):
+        found = original(self, model, batch, seed, processes)
         calls.append(1)
         if len(calls) == call and rank == RANK:
-            found["loss"] = found["loss"] * float("nan")
+            found = found._replace(loss=found.loss * float("nan"))
         return found
 
-    return replaced(loop_module.Classification, "losses", losses)
+    return replaced(Classification, "losses", losses)
 
 
 def failing_log():

@@ -12,7 +12,7 @@ from rescale.data import Batch
 from rescale.data.prefetch import ahead
 from rescale.execution import ExecutionMode
 from rescale.recipes import recipe, resolve
-from rescale.tasks import Classification
+from rescale.tasks import task_of
 from rescale.training import Settings, train
 from rescale.training.assemble import assemble
 
@@ -23,8 +23,11 @@ def numbered(count: int) -> list[Batch]:
     draw = np.random.default_rng(0)
     return [
         Batch(
-            torch.from_numpy(draw.integers(0, 256, (4, 3, 64, 64), dtype=np.uint8)),
-            torch.full((4,), number),
+            {
+                "images": torch.from_numpy(draw.integers(0, 256, (4, 3, 64, 64), dtype=np.uint8)),
+                "labels": torch.full((4,), number),
+            },
+            4,
             torch.arange(4),
         )
         for number in range(count)
@@ -37,8 +40,8 @@ def test_batches_sent_ahead_are_the_same(device: str) -> None:
     found = list(ahead(iter(given), device))
     assert len(found) == len(given)
     for one, other in zip(given, found, strict=True):
-        assert other.images.device.type == device
-        assert torch.equal(one.images, other.images.cpu()) and torch.equal(one.labels, other.labels.cpu())
+        assert other.tensors["images"].device.type == device
+        assert all(torch.equal(tensor, other.tensors[name].cpu()) for name, tensor in one.tensors.items())
 
 
 def test_no_batch_is_no_batch() -> None:
@@ -88,13 +91,10 @@ def test_graphs_take_the_steps_that_eager_code_takes() -> None:
     """Two micro-batches a step: CUDA graphs hand their gradients out in memory that they use again."""
     net = rescale.network("resnetrs26x0.25+smallstem@32")
     chosen = resolve(recipe("resnet-rs", batch=8, accumulate=2, precision="fp32", ema=0.0), net).recipe
-    task = Classification((0.5,) * 3, (0.5,) * 3, device="cuda")
+    task = task_of(chosen)
     losses = []
     for mode in ("channels_last", "channels_last+graphs"):
-        stepper, _ = assemble(net, chosen, task, 10, mode=ExecutionMode.parse(mode))
-        given = numbered(12)
-        batches = [
-            batch._replace(images=batch.images.to("cuda"), labels=batch.labels.cuda()) for batch in given
-        ]
+        stepper, _ = assemble(net, chosen, task, 10, mode=ExecutionMode.parse(mode), device="cuda")
+        batches = [batch.to("cuda") for batch in numbered(12)]
         losses.append([stepper(batches[2 * i : 2 * i + 2], i).loss for i in range(6)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

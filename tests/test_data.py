@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from classified import Classified
 from data_files import CLASSES, encoded, pixels, samples, write_cifar, write_folder, write_parquet, write_tar
-from rescale.data import batches, open_data
+from rescale.data import Loading, batches, open_data
 from rescale.data.folders import Folder
 from rescale.data.splits import split
 from rescale.errors import UserError
+from rescale.recipes import Recipe
+from rescale.tasks import task_of
 
 
 def make_folder(path: Path) -> None:
@@ -56,18 +59,21 @@ def test_each_format_is_recognised_and_batches_are_the_same_for_any_workers(
     data = open_data(str(tmp_path))
     assert data.format == kind
     assert len(data.train) == 30 and len(data.val) == 6
-    assert np.bincount(data.train.labels).tolist() == [10, 10, 10]
-    assert data.train.labels.dtype == np.int64
+    assert np.bincount(data.train.strata).tolist() == [10, 10, 10]
+    assert data.train.strata.dtype == np.int64
 
     def load(workers: int, skip: int = 0) -> list:
-        options = {"batch": 8, "seed": 1, "epoch": 2, "workers": workers, "skip": skip}
-        return list(batches(data.train, pixel_tensor, **options))
+        loading = Loading(batch=8, seed=1, epoch=2, workers=workers, skip=skip)
+        return list(batches(data.train, Classified(pixel_tensor), loading))
+
+    def same(a: list, b: list) -> bool:
+        pairs = zip(a, b, strict=True)
+        return all(torch.equal(x.tensors[name], y.tensors[name]) for x, y in pairs for name in x.tensors)
 
     whole = load(0)
     for other in (load(1), load(2)):
-        assert all(torch.equal(a.images, b.images) for a, b in zip(whole, other, strict=True))
-        assert all(torch.equal(a.labels, b.labels) for a, b in zip(whole, other, strict=True))
-    assert all(torch.equal(a.images, b.images) for a, b in zip(whole[2:], load(1, skip=2), strict=True))
+        assert same(whole, other)
+    assert same(whole[2:], load(1, skip=2))
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -91,13 +97,15 @@ def test_digits_are_scikit_learns() -> None:
     data = open_data("digits")
     assert data.classes == tuple("0123456789") and len(data.train) + len(data.val) == 1797
     assert 0.19 < len(data.val) / 1797 < 0.21
-    assert (np.bincount(data.val.labels) > 30).all()
+    assert (np.bincount(data.val.strata) > 30).all()
     shown = {
-        tuple(np.asarray(s.image(i))[..., 0].ravel()) for s in (data.train, data.val) for i in range(len(s))
+        tuple(np.asarray(s.sample(i).media)[..., 0].ravel())
+        for s in (data.train, data.val)
+        for i in range(len(s))
     }
     scans = {tuple(scan.astype(int)) for scan in np.round(load_digits().data * 255 / 16)}
     assert shown == scans
-    values = np.stack([np.asarray(data.train.image(i)) for i in range(len(data.train))]) / 255
+    values = np.stack([np.asarray(data.train.sample(i).media) for i in range(len(data.train))]) / 255
     assert data.mean == pytest.approx(values.mean((0, 1, 2)))
     assert data.std == pytest.approx(values.std((0, 1, 2)))
 
@@ -111,8 +119,8 @@ def test_data_of_one_part_is_split_the_same_way_each_time(kind: str, tmp_path: P
     else:
         write_parquet(tmp_path / "all.parquet", range(60))
     data, again = open_data(tmp_path), open_data(tmp_path)
-    assert np.bincount(data.val.labels).tolist() == [2, 2, 2]
-    assert np.bincount(data.train.labels).tolist() == [18, 18, 18]
+    assert np.bincount(data.val.strata).tolist() == [2, 2, 2]
+    assert np.bincount(data.train.strata).tolist() == [18, 18, 18]
     parts = [[s.describe(i) for i in range(len(s))] for s in (data.train, data.val, again.val)]
     assert not set(parts[0]) & set(parts[1]) and len(set(parts[0] + parts[1])) == 60
     assert parts[1] == parts[2]
@@ -123,7 +131,7 @@ def test_minival_is_two_percent_of_each_class_and_stays_when_images_are_added() 
         source = Folder(Path(), tuple(f"{i}.png" for i in range(images)), np.arange(images) % 5)
         kept, held = split(source, 0.02, "minival")
         assert len(kept) + len(held) == images and not set(kept.indices) & set(held.indices)
-        assert (np.bincount(held.labels) == round(0.02 * images / 5)).all()
+        assert (np.bincount(held.strata) == round(0.02 * images / 5)).all()
         return {held.key(i) for i in range(len(held))}
 
     before, after = keys(5000), keys(5500)
@@ -155,7 +163,8 @@ def test_other_content_has_another_digest(tmp_path: Path) -> None:
 
 def refused(path: str | Path, *words: str) -> None:
     with pytest.raises(UserError) as caught:
-        open_data(path)
+        data = open_data(path)
+        task_of(Recipe(), data).check(data)
     for word in words:
         assert word in str(caught.value)
 
@@ -227,7 +236,7 @@ def test_classes_are_sorted_folders_as_torchvision_has_them(tmp_path: Path) -> N
     theirs = ImageFolder(tmp_path / "train")
     data = open_data(tmp_path)
     assert data.classes == tuple(theirs.classes)
-    ours = [(s.describe(i), int(s.labels[i])) for s in (data.train, data.val) for i in range(len(s))]
+    ours = [(s.describe(i), int(s.strata[i])) for s in (data.train, data.val) for i in range(len(s))]
     assert sorted(ours) == sorted(theirs.samples)
 
 

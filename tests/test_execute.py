@@ -15,7 +15,7 @@ from rescale.models import Rates, build, model_named
 from rescale.models.blocks import ConvNorm, checkpoint_blocks
 from rescale.models.execute import check_mode, executed, folded, frozen
 from rescale.recipes import recipe, resolve
-from rescale.tasks import Classification
+from rescale.tasks import task_of
 from rescale.training.step import Stepper
 from test_models import randomise
 
@@ -145,7 +145,7 @@ def test_modes_that_cannot_be_had() -> None:
     net = rescale.network("resnetrs50")
     with pytest.raises(UserError, match="GPU"):
         check_mode(net, ExecutionMode(compile=True, graphs=True), "cpu")
-    with pytest.raises(UserError, match="no blocks of ours"):
+    with pytest.raises(UserError, match="no blocks of this project"):
         check_mode(model_named("python:torch.nn:Identity@8"), ExecutionMode(checkpointing=True), "cpu")
     check_mode(net, ExecutionMode(checkpointing=True), "cpu")
 
@@ -201,11 +201,11 @@ def test_gradients_that_keep_their_memory_give_the_same_steps() -> None:
     chosen = resolve(recipe("resnet-rs", batch=8, accumulate=2, precision="fp32"), net).recipe
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (6, 4, 3, 8, 8), dtype=torch.uint8, generator=draw)
-    batches = [Batch(each, torch.arange(4), torch.arange(4)) for each in images]
+    batches = [Batch({"images": each, "labels": torch.arange(4)}, 4, torch.arange(4)) for each in images]
     for keep in (False, True):
         torch.manual_seed(0)
         model = build(net)
-        task = Classification((0.5,) * 3, (0.5,) * 3, layout=torch.contiguous_format)
+        task = task_of(chosen).placed("cpu", torch.contiguous_format)
         stepper = Stepper(model, model, task, chosen, 10, keep_gradients=keep)
         for step in range(3):
             stepper(batches[2 * step : 2 * step + 2], step)

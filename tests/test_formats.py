@@ -32,7 +32,7 @@ def refused(path: Path, *words: str) -> None:
 
 def held(source: Source) -> list[tuple[bytes, int]]:
     """Pixels and class of each image."""
-    return [(source.image(i).pixels().tobytes(), int(source.labels[i])) for i in range(len(source))]
+    return [(source.sample(i).media.pixels().tobytes(), int(source.strata[i])) for i in range(len(source))]
 
 
 def expected(numbers: range) -> list[tuple[bytes, int]]:
@@ -148,7 +148,7 @@ def test_the_class_is_asked_before_the_json_and_captions_are_passed_over(tmp_pat
         open_data(write_tar(tmp_path / "a.tar", extra + samples(range(9))))
     extra = [(name, content.replace(b"width", b"label")) for name, content in extra]
     data = open_data(write_tar(tmp_path / "b.tar", extra + samples(range(9))))
-    assert np.bincount(data.train.labels).tolist() == [2, 2, 2]
+    assert np.bincount(data.train.strata).tolist() == [2, 2, 2]
 
 
 def test_a_shard_may_be_given_by_itself(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_damaged_member_is_named_when_it_is_read(tmp_path: Path) -> None:
     write_tar(tmp_path / "train.tar", members)
     write_tar(tmp_path / "val.tar", samples(range(9)))
     with pytest.raises(BadImage, match=r"train\.tar:0004\.png: "):
-        open_data(tmp_path).train.image(4)
+        open_data(tmp_path).train.sample(4)
 
 
 # --- Parquet
@@ -322,8 +322,8 @@ def test_damage_inside_a_table_is_named_when_it_is_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     source = open_data(tmp_path).train
     with pytest.raises(BadImage, match=r"train-0\.parquet:group 0 row 1: "):
-        source.image(1)
-    assert source.image(8).pixels().tobytes() == pixels(8).tobytes()
+        source.sample(1)
+    assert source.sample(8).media.pixels().tobytes() == pixels(8).tobytes()
 
 
 def test_strange_tables_are_refused(tmp_path: Path) -> None:
@@ -352,8 +352,8 @@ def test_images_that_are_none_are_named(tmp_path: Path) -> None:
     source = open_data(tmp_path).train
     for index, word in ((0, "no bytes"), (1, "not an image"), (3, "no bytes")):
         with pytest.raises(BadImage, match=f"row {index}: {word}"):
-            source.image(index)
-    assert source.image(2).pixels().tobytes() == pixels(0).tobytes()
+            source.sample(index)
+    assert source.sample(2).media.pixels().tobytes() == pixels(0).tobytes()
 
 
 def test_classes_declared_differently_or_without_images_are_refused(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_real_folder(tiny: Path) -> None:
     assert [len(s) for s in (data.train, data.minival, data.val)] == [9800, 200, 1000]
     assert len(data.classes) == 20 and data.classes == tuple(sorted(data.classes))
     for index in range(0, 9800, 500):
-        assert data.train.image(index).size == (64, 64)
+        assert data.train.sample(index).media.size == (64, 64)
 
 
 def test_real_images_as_parquet_and_as_shards(tiny: Path, tmp_path: Path) -> None:
@@ -428,5 +428,5 @@ def test_real_images_as_parquet_and_as_shards(tiny: Path, tmp_path: Path) -> Non
 def test_real_shard(data_folder: Any, tmp_path: Path) -> None:
     (tmp_path / "sample.tar").symlink_to(data_folder("imagenet_sample") / "imagenet_sample400.tar")
     data = open_data(tmp_path)
-    assert len(data.train) == 400 and data.train.labels[:3].tolist() == [0, 2, 5]
-    assert all(data.train.image(i).pixels().shape[2] == 3 for i in range(0, 400, 50))
+    assert len(data.train) == 400 and data.train.strata[:3].tolist() == [0, 2, 5]
+    assert all(data.train.sample(i).media.pixels().shape[2] == 3 for i in range(0, 400, 50))

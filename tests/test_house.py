@@ -1,8 +1,10 @@
 """The structure: imports run one way, public names exist, --help is quick and light."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
     "errors", "figure", "files", "preprocess", "execution", "network", "geometry", "cost", "memory",
-    "scaling", "families", "search", "machine", "models", "recipes", "optim", "data", "tasks", "training",
-    "bench", "latency", "studies", "report", "cli",
+    "scaling", "families", "search", "machine", "processes", "models", "recipes", "optim", "data", "tasks",
+    "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 
@@ -78,3 +80,47 @@ def test_help_imports_nothing_heavy() -> None:
 def test_pricing_needs_no_torch() -> None:
     code = "import rescale, sys; rescale.cost(rescale.network('resnetrs420')); print('torch' in sys.modules)"
     assert python(code) == "False\n"
+
+
+GENERAL = ("training", "bench", "latency", "studies", "report", "cli")  # what serves every task alike
+OF_ONE_TASK = re.compile(r"\b(top_?-?[15]|correct)\b", re.IGNORECASE)
+
+
+def words_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every name and every string that is no docstring."""
+    tree = ast.parse(path.read_text())
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, owners)]
+    docstrings = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        for name in ("id", "attr", "arg", "name"):
+            if isinstance(text := getattr(node, name, None), str):
+                yield getattr(node, "lineno", 0), text
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def general_files() -> list[Path]:
+    """Python files of the packages that serve every task; the reader of format 1 knows classification."""
+    files = [path for package in GENERAL for path in sorted((SOURCE / package).rglob("*.py"))]
+    return [path for path in files if path.name != "format_1.py"]
+
+
+@pytest.mark.parametrize("path", general_files(), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_nothing_general_names_the_figures_of_one_task(path: Path) -> None:
+    assert [(line, text) for line, text in words_of(path) if OF_ONE_TASK.search(text)] == []
+
+
+@pytest.mark.parametrize("path", general_files(), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_nothing_general_reads_labels(path: Path) -> None:
+    """Of a batch or a source; a plan's labels are names of networks, a preprocess's those of outputs."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr == "labels":
+            assert ast.unparse(node.value).split(".")[-1] in ("plan", "preprocess"), ast.unparse(node)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            assert node.slice.value != "labels", ast.unparse(node)
+
+
+def test_the_words_of_one_task_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('"""Top-1."""\n\n\ndef f(row):\n    """top1"""\n    return row["top1"]\n')
+    assert [line for line, text in words_of(tmp_path / "a.py") if OF_ONE_TASK.search(text)] == [6]

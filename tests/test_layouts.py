@@ -14,17 +14,18 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from classified import Classified
 from data_files import encoded, pixels, samples, write_cifar, write_folder, write_parquet, write_tar
-from rescale.data import BadImage, Source, batches, folders, open_data, parquet, shards
+from rescale.data import BadImage, Loading, Source, batches, folders, open_data, parquet, shards
 from rescale.errors import UserError
 
 
 def assert_is_torchvisions(source: folders.Folder, oracle: ImageFolder, every: int = 1) -> None:
     """The same images, classes and, for every so many, pixels."""
     ours = {source.describe(i): i for i in range(len(source))}
-    assert {path: source.labels[i] for path, i in ours.items()} == dict(oracle.samples)
+    assert {path: source.strata[i] for path, i in ours.items()} == dict(oracle.samples)
     for path, i in list(ours.items())[::every]:
-        assert np.array_equal(np.asarray(source.image(i)), np.asarray(oracle.loader(path)))
+        assert np.array_equal(np.asarray(source.sample(i).media), np.asarray(oracle.loader(path)))
 
 
 def test_a_folder_holds_what_torchvision_reads(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_an_image_that_went_missing_is_a_damaged_one(tmp_path: Path) -> None:
         source = module.read(tmp_path / name).train
         shutil.rmtree(tmp_path / name)
         with pytest.raises(BadImage, match=rf"{name}\S*.*: .*No such file") as caught:
-            source.image(3)
+            source.sample(3)
         assert "\n" not in str(caught.value)
 
 
@@ -98,9 +99,9 @@ def test_workers_read_files_that_their_parent_has_read(tmp_path: Path, kind: str
     else:
         write_parquet(tmp_path / "0.parquet", range(48))
         source = parquet.read(tmp_path).train
-    source.image(0)
-    for batch in batches(source, as_is, batch=4, seed=0, epoch=0, workers=2):
-        for image, number in zip(batch.images, batch.indices.tolist(), strict=True):
+    source.sample(0)
+    for batch in batches(source, Classified(as_is), Loading(batch=4, workers=2)):
+        for image, number in zip(batch.tensors["images"], batch.indices.tolist(), strict=True):
             assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels(number))
 
 
@@ -143,7 +144,7 @@ def test_many_shards_need_few_open_files(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 30, hard))
     try:
         source = shards.read(tmp_path).train
-        assert len({source.image(i).pixels().tobytes() for i in range(len(source))}) == 3
+        assert len({source.sample(i).media.pixels().tobytes() for i in range(len(source))}) == 3
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(source) == 180
@@ -155,14 +156,14 @@ def test_the_imagenet_sample_is_what_tarfile_reads(tmp_path: Path, data_folder) 
         (tmp_path / name).symlink_to(folder / name)
     found = shards.read(tmp_path)
     assert found.val is None and len(found.train) == 400 and len(found.classes) == 1000
-    assert set(found.train.labels % 5) == {0, 2}
+    assert set(found.train.strata % 5) == {0, 2}
     ids = [line.split("\t")[1] for line in (folder / "classes.txt").read_text().splitlines()]
     with tarfile.open(folder / "imagenet_sample400.tar") as tar:
         for i in range(0, 400, 16):
             name = found.train.names[i]
-            assert ids[found.train.labels[i]] == name.removesuffix(".jpg")
+            assert ids[found.train.strata[i]] == name.removesuffix(".jpg")
             theirs = Image.open(tar.extractfile(name)).convert("RGB")
-            assert np.array_equal(np.asarray(found.train.image(i)), np.asarray(theirs))
+            assert np.array_equal(np.asarray(found.train.sample(i).media), np.asarray(theirs))
 
 
 def test_a_missing_parquet_file_is_found_by_the_count_in_the_names(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_kinds_of_binary_and_compression(tmp_path: Path, kind: pa.DataType, comp
     table = pa.table({"img": images, "label": pa.array([0, 1, 0, 1], pa.int8())})
     pq.write_table(table, tmp_path / "train.parquet", compression=compression)
     source = parquet.read(tmp_path).train
-    assert all(np.array_equal(np.asarray(source.image(n)), pixels(n)) for n in range(4))
+    assert all(np.array_equal(np.asarray(source.sample(n).media), pixels(n)) for n in range(4))
 
 
 def test_row_groups_are_read_once_while_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,5 +198,5 @@ def test_row_groups_are_read_once_while_they_fit(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     source = parquet.read(tmp_path).train
     for place in (0, 5, 11, 1, 4, 9, 7):
-        source.image(place)
+        source.sample(place)
     assert seen == [0, 1, 3, 2]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from rescale.data import BadImage, Batch, LazyImage, batches, open_data
-from rescale.data.augment import train_transform
+from classified import Classified
+from rescale.data import BadImage, Batch, LazyImage, Loading, Sample, batches, open_data
+from rescale.data.draw import order
 from rescale.data.folders import Folder
-from rescale.data.loading import bad_image_limit, order
+from rescale.data.loading import bad_image_limit
 from rescale.errors import JobError
 from rescale.families import network
 from rescale.recipes import recipe, resolve
+from rescale.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,16 @@ class Numbers:
     damaged: frozenset[int] = frozenset()
 
     @property
-    def labels(self) -> np.ndarray:
+    def strata(self) -> np.ndarray:
         return np.arange(self.images) % 7
 
     def __len__(self) -> int:
         return self.images
 
-    def image(self, index: int) -> LazyImage:
+    def sample(self, index: int) -> Sample:
         if index in self.damaged:
             raise BadImage(f"image {index}: damaged")
-        return LazyImage.of(np.full((4, 4, 3), index % 256, dtype=np.uint8))
+        return Sample(LazyImage.of(np.full((4, 4, 3), index % 256, dtype=np.uint8)), index % 7)
 
     def describe(self, index: int) -> str:
         return f"image {index}"
@@ -53,32 +55,40 @@ def noisy(image: LazyImage, rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+NOISY = Classified(noisy)
+LOADING = Loading(batch=8, seed=3, epoch=1)
+
+
 def load(source=Numbers(50), **changes) -> list[Batch]:
-    return list(batches(source, noisy, **{"batch": 8, "seed": 3, "epoch": 1, **changes}))
+    return list(batches(source, NOISY, replace(LOADING, **changes)))
 
 
 def equal(a: list[Batch], b: list[Batch]) -> bool:
     return len(a) == len(b) and all(
-        all(torch.equal(x, y) for x, y in zip(one[:3], other[:3], strict=True)) and one.bad == other.bad
+        torch.equal(one.indices, other.indices)
+        and one.bad == other.bad
+        and one.tensors.keys() == other.tensors.keys()
+        and all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
         for one, other in zip(a, b, strict=True)
     )
 
 
 def test_a_batch_holds_the_images_it_names() -> None:
-    for images, labels, indices, bad in load():
-        assert images.dtype == torch.uint8 and images.shape == (8, 3, 4, 4)
+    for batch in load():
+        images, labels, indices = batch.tensors["images"], batch.tensors["labels"], batch.indices
+        assert batch.count == 8 and images.dtype == torch.uint8 and images.shape == (8, 3, 4, 4)
         assert labels.dtype == indices.dtype == torch.int64
         assert torch.equal(images[:, 0, 0, 0].long(), indices)
         assert torch.equal(labels, indices % 7)
-        assert bad == ()
+        assert batch.bad == ()
 
 
 def test_an_epoch_sees_every_image_at_most_once_and_evaluation_all_in_order() -> None:
     seen = torch.cat([batch.indices for batch in load()])
     assert len(seen) == len(set(seen.tolist())) == 48
-    held = load(shuffle=False, drop_last=False)
+    held = load(training=False)
     assert torch.cat([batch.indices for batch in held]).tolist() == list(range(50))
-    assert len(held[-1].labels) == 2
+    assert held[-1].count == 2
 
 
 def test_order_and_randomness_follow_seed_and_epoch() -> None:
@@ -87,15 +97,15 @@ def test_order_and_randomness_follow_seed_and_epoch() -> None:
         other = load(**change)
         assert not torch.equal(load()[0].indices, other[0].indices)
     # one image in two epochs: other draws; the same image in an other order, same epoch: the same draws
-    first = next(b.images[i] for b in load() for i, n in enumerate(b.indices) if n == 5)
-    later = next(b.images[i] for b in load(epoch=2) for i, n in enumerate(b.indices) if n == 5)
-    unshuffled = load(shuffle=False)[0].images[5]
+    first = next(b.tensors["images"][i] for b in load() for i, n in enumerate(b.indices) if n == 5)
+    later = next(b.tensors["images"][i] for b in load(epoch=2) for i, n in enumerate(b.indices) if n == 5)
+    unshuffled = load(training=False)[0].tensors["images"][5]
     assert not torch.equal(first, later)
     assert torch.equal(first, unshuffled)
 
 
 def test_the_draws_of_two_images_differ() -> None:
-    draws = {bytes(image[1:].contiguous().numpy()) for batch in load() for image in batch.images}
+    draws = {bytes(image[1:].contiguous().numpy()) for batch in load() for image in batch.tensors["images"]}
     assert len(draws) == 48
 
 
@@ -121,7 +131,7 @@ def test_nothing_is_decoded_for_skipped_batches() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("damaged", [frozenset(), frozenset({0, 7, 8, 49})])
 def test_workers_make_the_same_bytes(workers: int, damaged: frozenset[int]) -> None:
-    for options in ({}, {"shuffle": False, "drop_last": False}):
+    for options in ({}, {"training": False}):
         options |= {"source": Numbers(50, damaged), "on_bad_image": "skip"}
         assert equal(load(workers=workers, **options), load(**options))
 
@@ -151,41 +161,41 @@ def test_in_training_the_next_good_image_takes_the_place_of_a_damaged_one() -> N
     for sound, batch in zip(load(), found, strict=True):
         asked = sound.indices.tolist()
         assert batch.indices.tolist() == [stand_in.get(index, index) for index in asked]
-        assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices)
-        assert torch.equal(batch.labels, batch.indices % 7)
+        assert torch.equal(batch.tensors["images"][:, 0, 0, 0].long(), batch.indices)
+        assert torch.equal(batch.tensors["labels"], batch.indices % 7)
         passed = [bad for i in asked for bad in {5: (5, 6), 6: (6,), 49: (49,)}.get(i, ())]
         assert batch.bad == tuple(f"image {i}: damaged" for i in passed)
 
 
 def test_in_evaluation_damaged_images_are_left_out() -> None:
     damaged = frozenset({5, 48, 49})  # the last two are a batch by themselves
-    found = load(Numbers(50, damaged), on_bad_image="skip", shuffle=False, drop_last=False)
+    found = load(Numbers(50, damaged), on_bad_image="skip", training=False)
     assert torch.cat([b.indices for b in found]).tolist() == [i for i in range(48) if i != 5]
-    assert all(len(b.images) == len(b.labels) == len(b.indices) > 0 for b in found)
+    assert all(len(b.tensors["images"]) == b.count == len(b.indices) > 0 for b in found)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_more_damaged_images_than_the_limit_end_the_job(workers: int, shuffle: bool) -> None:
-    options = {"on_bad_image": "skip", "workers": workers, "shuffle": shuffle}
+@pytest.mark.parametrize("training", [True, False])
+def test_more_damaged_images_than_the_limit_end_the_job(workers: int, training: bool) -> None:
+    options = {"on_bad_image": "skip", "workers": workers, "training": training, "batch": 10}
     at_limit = frozenset(range(0, 40, 4))
     assert bad_image_limit(50) == len(at_limit) == 10
     load(Numbers(50, at_limit), **options)
     with pytest.raises(JobError, match="more than 10 damaged images"):
-        load(Numbers(50, at_limit | {41}), **options, drop_last=False)
+        load(Numbers(50, at_limit | {41}), **options)
 
 
 def test_the_limit_counts_an_image_once_and_grows_with_the_source() -> None:
     # image 1 is passed over once for itself and once for each of those before it: still one image
-    found = load(Numbers(50, frozenset(range(1, 11))), on_bad_image="skip", drop_last=False)
+    found = load(Numbers(50, frozenset(range(1, 11))), on_bad_image="skip", batch=10)
     assert sum(len(batch.bad) for batch in found) == 55
     assert bad_image_limit(2500) == 25
 
 
 def test_no_good_image_at_all_is_an_error() -> None:
-    for shuffle in (True, False):
+    for training in (True, False):
         with pytest.raises(JobError):
-            load(Numbers(4, frozenset(range(4))), on_bad_image="skip", batch=2, shuffle=shuffle)
+            load(Numbers(4, frozenset(range(4))), on_bad_image="skip", batch=2, training=training)
 
 
 def test_damaged_files_by_name(tmp_path: Path) -> None:
@@ -210,15 +220,15 @@ class Slow(Numbers):
 
     folder: str = ""
 
-    def image(self, index: int) -> LazyImage:
+    def sample(self, index: int) -> Sample:
         (Path(self.folder) / str(os.getpid())).touch()
         time.sleep(0.01)
-        return super().image(index)
+        return super().sample(index)
 
 
 def test_workers_outlive_the_signals_that_stop_a_run(tmp_path: Path) -> None:
     """A signal to the process group must leave them to the process that saves."""
-    stream = batches(Slow(64, folder=str(tmp_path)), noisy, batch=8, seed=3, epoch=1, workers=2)
+    stream = batches(Slow(64, folder=str(tmp_path)), NOISY, replace(LOADING, workers=2))
     found = [next(stream)]
     workers = [int(path.name) for path in tmp_path.iterdir()]
     assert workers and os.getpid() not in workers
@@ -230,7 +240,7 @@ def test_workers_outlive_the_signals_that_stop_a_run(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
-    stream = batches(Slow(64, folder=str(tmp_path)), noisy, batch=8, seed=3, epoch=1, workers=2)
+    stream = batches(Slow(64, folder=str(tmp_path)), NOISY, replace(LOADING, workers=2))
     next(stream)
     del stream
     for worker in (int(path.name) for path in tmp_path.iterdir()):
@@ -241,10 +251,10 @@ def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
 def test_what_workers_get_can_be_pickled() -> None:
     """Where processes are not forked (macOS, Python 3.14), they get it so."""
     source = open_data("digits", minival=0.1).train
-    transform = train_transform(resolve(recipe("resnet-rs"), network("resnet50@32")).recipe, 32)
-    options = {"batch": 8, "seed": 0, "epoch": 0}
-    again = batches(*pickle.loads(pickle.dumps((source, transform))), **options)
-    assert equal([next(again)], [next(batches(source, transform, **options))])
+    task = task_of(resolve(recipe("resnet-rs"), network("resnet50@32")).recipe)
+    prepare = task.prepare(32, training=True)
+    again = batches(*pickle.loads(pickle.dumps((source, prepare))), LOADING)
+    assert equal([next(again)], [next(batches(source, prepare, LOADING))])
 
 
 def test_any_error_of_a_worker_comes_back_and_ends_them_all() -> None:
@@ -254,16 +264,17 @@ def test_any_error_of_a_worker_comes_back_and_ends_them_all() -> None:
         raise ValueError("seven")
 
     with pytest.raises(RuntimeError, match="ValueError: seven"):
-        next(batches(Numbers(64), broken, batch=8, seed=3, epoch=1, workers=2))
+        next(batches(Numbers(64), Classified(broken), replace(LOADING, workers=2)))
     with pytest.raises(ValueError, match="seven"):
-        next(batches(Numbers(64), broken, batch=8, seed=3, epoch=1))
+        next(batches(Numbers(64), Classified(broken), LOADING))
 
 
 LEAVES = """
 import sys
-from test_loading import Numbers, noisy, batches
-stream = batches(Numbers(640), noisy, batch=8, seed=3, epoch=1, workers=2)
-print(len(next(stream).labels), flush=True)
+from dataclasses import replace
+from test_loading import LOADING, NOISY, Numbers, batches
+stream = batches(Numbers(640), NOISY, replace(LOADING, workers=2))
+print(next(stream).count, flush=True)
 sys.exit(3)
 """
 

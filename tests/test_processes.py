@@ -199,7 +199,7 @@ def test_stopped_by_a_signal_to_one_it_ends_the_same(together, tmp_path) -> None
     assert 0 < latest(out) < 88
     with launched("-m", "rescale", "train", "--resume", out) as process:
         code, text = ended(process)
-    assert code == 0 and text.count("% top-1") == 1 and text.count("going on from") == 1, text
+    assert code == 0 and text.count(": top-1 ") == 1 and text.count("resuming at step") == 1, text
     assert_same_end(Run.open(together / "cut-whole"), Run.open(out))
 
 
@@ -308,7 +308,7 @@ def test_two_machines(together, tmp_path) -> None:
         for node in nodes:
             node.kill()
     assert [code for code, _ in found] == [0, 0], found
-    assert sum(text.count("% top-1") for _, text in found) == 1
+    assert sum(text.count(": top-1 ") for _, text in found) == 1
     assert_same_end(Run.open(together / "cut-whole"), Run.open(tmp_path / "run"))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rescale.data import BadImage, Data, open_data
+from classified import Classified
+from rescale.data import BadImage, Data, Loading, open_data
 from rescale.data.augment import train_transform
 from rescale.data.loading import batches
 from rescale.errors import JobError, UserError
@@ -28,11 +29,11 @@ def test_pictures_are_those_of_training(digits: Data, tmp_path: Path, monkeypatc
     draw_samples(digits, RECIPE, 8, 3, tmp_path / "grid.png")
     assert len(drawn) == samples.ROWS * (samples.EPOCHS + 1)
     transform = train_transform(RECIPE, 8)
-    first = next(iter(batches(digits.train, transform, batch=samples.ROWS, seed=3, epoch=0)))
+    first = next(iter(batches(digits.train, Classified(transform), Loading(batch=samples.ROWS, seed=3))))
     for row, index in enumerate(first.indices):
         start = row * (samples.EPOCHS + 1)
-        assert np.array_equal(drawn[start], digits.train.image(int(index)))
-        assert np.array_equal(drawn[start + 1], first.images[row].permute(1, 2, 0))
+        assert np.array_equal(drawn[start], digits.train.sample(int(index)).media)
+        assert np.array_equal(drawn[start + 1], first.tensors["images"][row].permute(1, 2, 0))
 
 
 def test_the_file_is_a_png_and_the_same_each_time(digits: Data, tmp_path: Path, monkeypatch) -> None:

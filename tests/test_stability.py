@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 import rescale
 from rescale import machine
-from rescale.data import batches, open_data
-from rescale.data.augment import train_transform
+from rescale.data import Loading, open_data
 from rescale.models import model_named
 from rescale.recipes import NAMED, recipe, resolve
 from rescale.report import gather, write_report
-from rescale.training import Run, evaluate_run, resume
+from rescale.tasks import task_of
+from rescale.training import Run, evaluate_folder, resume
 from rescale.training.begin import identity
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,10 +45,11 @@ def test_run_identities_of_equal_resolved_values(case: str) -> None:
 @pytest.mark.parametrize("name", CORE["batches"])
 def test_the_first_batch(name: str) -> None:
     chosen = resolve(recipe(name), model_named("resnetrs50@32")).recipe
-    source = open_data("digits").train
-    batch = next(batches(source, train_transform(chosen, 32), batch=16, seed=5, epoch=2))
-    digest = hashlib.sha256(batch.images.contiguous().numpy().tobytes())
-    for tensor in (batch.labels, batch.indices):
+    data = open_data("digits")
+    stream = task_of(chosen, data).stream(data.train, 32, Loading(batch=16, seed=5, epoch=2))
+    batch = next(stream)
+    digest = hashlib.sha256(batch.tensors["images"].contiguous().numpy().tobytes())
+    for tensor in (batch.tensors["labels"], batch.indices):
         digest.update(tensor.numpy().tobytes())
     assert digest.hexdigest() == CORE["batches"][name]
 
@@ -80,7 +81,7 @@ def test_an_unfinished_run_of_format_1_is_resumed(tmp_path: Path) -> None:
 
 def test_a_finished_run_of_format_1_is_evaluated() -> None:
     run = Run.open(FORMAT_1 / "finished")
-    figures = evaluate_run(run)
+    figures = evaluate_folder(run.path).figures
     stored = json.loads((run.path / "result.json").read_text())
     assert figures["top1"] == pytest.approx(stored["top1"], abs=0.3)
     assert figures["loss"] == pytest.approx(stored["loss"], rel=1e-3)

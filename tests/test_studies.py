@@ -298,7 +298,7 @@ def test_how_far_a_training_is(tmp_path):
     assert progress_of(tmp_path) == (0, None, "starting")
     (tmp_path / "recipe.yaml").write_text("name: resnet-rs\nepochs: 16  # from --set\nwarmup_epochs: 5\n")
     assert progress_of(tmp_path) == (0, None, "starting")
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "data": "digits"}))
     assert progress_of(tmp_path) == (0, 16, "")
     rows = [
         {"kind": "train", "epoch": 1, "step": 9, "loss": 2.3},
@@ -321,7 +321,7 @@ def test_how_far_a_training_of_so_many_steps_is(tmp_path):
     from rescale.studies.display import progress_of
 
     (tmp_path / "recipe.yaml").write_text("name: pose\nepochs: 90\nsteps: 500\n")
-    (tmp_path / "run.json").write_text(json.dumps({"headline": ERROR.as_json()}))
+    (tmp_path / "run.json").write_text(json.dumps({"format": 2, "headline": ERROR.as_json()}))
     assert progress_of(tmp_path) == (0, 500, "")
     rows = [
         {"kind": "train", "epoch": 1, "step": 40, "loss": 2.3},

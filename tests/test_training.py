@@ -17,9 +17,11 @@ import rescale
 from rescale.errors import JobError, UserError
 from rescale.files import locked
 from rescale.recipes import recipe
-from rescale.training import Run, Settings, evaluate_run, resume, train
+from rescale.tasks.classification import Classification
+from rescale.training import Run, Settings, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
-from rescale.training.loop import Job, Stopped
+from rescale.training.feed import Stopped
+from rescale.training.loop import TrainingLoop
 
 NET = "resnetrs1-1x0.125+smallstem@8"
 SMALL = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32"}  # 5 steps an epoch
@@ -62,7 +64,7 @@ def assert_same_end(a: Run, b: Run) -> None:
 def test_a_run_learns_and_leaves_everything(tmp_path) -> None:
     run = begin(tmp_path / "run", epochs=6, batch=64, lr=0.2, augment="none", crop_area_min=0.6)
     result = run.result
-    assert result["top1"] > 80 and result["val_images"] == 360 and result["steps"] == 6 * 22
+    assert result["figures"]["top1"] > 80 and result["val_images"] == 360 and result["steps"] == 6 * 22
     names = {path.name for path in run.path.iterdir()}
     assert {"network.yaml", "recipe.yaml", "data.json", "run.json", "metrics.jsonl", "result.json"} <= names
     assert {"tensorboard", "checkpoints", "model.safetensors"} <= names
@@ -71,9 +73,9 @@ def test_a_run_learns_and_leaves_everything(tmp_path) -> None:
     assert kinds.count("eval") == 6 and kinds.count("train") == 6 * 11
     assert run.model == rescale.network(NET).with_classes(10)
     assert isinstance(run.recipe.lr, float) and "# " in (run.path / "recipe.yaml").read_text()
-    found = evaluate_run(run)
-    assert found["top1"] == pytest.approx(result["top1"]) and found["loss"] == pytest.approx(
-        result["loss"], rel=1e-5
+    found = evaluate_folder(run.path).figures
+    assert found["top1"] == pytest.approx(result["figures"]["top1"]) and found["loss"] == pytest.approx(
+        result["figures"]["loss"], rel=1e-5
     )
 
 
@@ -85,18 +87,18 @@ def test_stopped_anywhere_it_ends_the_same(tmp_path, monkeypatch, changes: dict)
     changes |= {"dropout": 0.3, "stochastic_depth": 0.2}
     whole = begin(tmp_path / "whole", **changes)
     stops = [2, 3, 5, 7]  # inside an epoch, twice; at its end; after it
-    original = Job.save_if_due
+    original = TrainingLoop.save_if_due
 
-    def stop_here(self: Job) -> None:
+    def stop_here(self: TrainingLoop) -> None:
         original(self)
-        if stops and self.at.step == stops[0] and self.at.step % self.steps:
+        if stops and self.position.step == stops[0] and self.position.step % self.epoch_steps:
             stops.pop(0)
             raise KeyboardInterrupt
-        if stops and self.at.step == stops[0] == self.steps and self.at.evaluated == 0:
+        if stops and self.position.step == stops[0] == self.epoch_steps and self.position.evaluated == 0:
             stops.pop(0)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Job, "save_if_due", stop_here)
+    monkeypatch.setattr(TrainingLoop, "save_if_due", stop_here)
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "cut", **changes)
     for _ in range(3):
@@ -237,14 +239,14 @@ def test_broken_checkpoints_are_passed_over(tmp_path, monkeypatch, capsys) -> No
 
 
 def cut_at(monkeypatch, step: int) -> None:
-    original = Job.save_if_due
+    original = TrainingLoop.save_if_due
 
-    def stop_here(self: Job) -> None:
+    def stop_here(self: TrainingLoop) -> None:
         original(self)
-        if self.at.step == step:
+        if self.position.step == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Job, "save_if_due", stop_here)
+    monkeypatch.setattr(TrainingLoop, "save_if_due", stop_here)
 
 
 # lines 10, 11: a full disk is one line; the checkpoint before stays, nothing half-written does
@@ -282,19 +284,19 @@ def test_a_read_only_folder(tmp_path) -> None:
 
 # line 13: NaN stops before the update and names the step
 def test_nan_stops_before_the_update(tmp_path, monkeypatch) -> None:
-    original = loop_module.Classification.losses
+    original = Classification.losses
     seen = {}
 
-    def losses(self, model, batch, seed):
-        found = original(self, model, batch, seed)
+    def losses(self, model, batch, seed, processes):
+        found = original(self, model, batch, seed, processes)
         seen["calls"] = seen.get("calls", 0) + 1
         if seen["calls"] == 4:
             seen["before"] = [p.detach().clone() for p in model.parameters()]
             seen["model"] = model
-            found["loss"] = found["loss"] * float("nan")
+            found = found._replace(loss=found.loss * float("nan"))
         return found
 
-    monkeypatch.setattr(loop_module.Classification, "losses", losses)
+    monkeypatch.setattr(Classification, "losses", losses)
     with pytest.raises(JobError, match=r"step 3: the loss is nan; stopped before the update"):
         begin(tmp_path / "run")
     assert all(torch.equal(a, b) for a, b in zip(seen["before"], seen["model"].parameters(), strict=True))
@@ -302,13 +304,13 @@ def test_nan_stops_before_the_update(tmp_path, monkeypatch) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path, monkeypatch) -> None:
-    original = loop_module.Classification.losses
+    original = Classification.losses
 
-    def losses(self, model, batch, seed):
+    def losses(self, model, batch, seed, processes):
         model.head.linear.bias.register_hook(lambda gradient: gradient * float("inf"))
-        return original(self, model, batch, seed)
+        return original(self, model, batch, seed, processes)
 
-    monkeypatch.setattr(loop_module.Classification, "losses", losses)
+    monkeypatch.setattr(Classification, "losses", losses)
     with pytest.raises(JobError, match="step 0: the gradient"):
         begin(tmp_path / "run")
 
@@ -347,7 +349,7 @@ def test_changed_data_is_refused(tmp_path, monkeypatch) -> None:
         begin(tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"data_digest": "0" * 16}))
-    with pytest.raises(UserError, match="not what the run began with"):
+    with pytest.raises(UserError, match="not what the run was started with"):
         resume(tmp_path / "run", quiet=True)
 
 
@@ -370,15 +372,15 @@ def test_a_batch_larger_than_the_data(tmp_path) -> None:
 
 def test_minival_is_never_trained_on_and_chooses_the_best(tmp_path, monkeypatch) -> None:
     seen = set()
-    original = loop_module.batches
+    original = Classification.stream
 
-    def batches(source, *args, **options):
-        for batch in original(source, *args, **options):
-            if options["shuffle"]:
+    def stream(self, source, resolution, loading):
+        for batch in original(self, source, resolution, loading):
+            if loading.training:
                 seen.update(source.describe(int(i)) for i in batch.indices)
             yield batch
 
-    monkeypatch.setattr(loop_module, "batches", batches)
+    monkeypatch.setattr(Classification, "stream", stream)
     run = begin(tmp_path / "run", epochs=6, batch=64, keep_best=True, minival=0.1, lr=0.05)
     data = rescale.open_data("digits", minival=0.1)
     held = {data.minival.describe(i) for i in range(len(data.minival))}
@@ -387,7 +389,7 @@ def test_minival_is_never_trained_on_and_chooses_the_best(tmp_path, monkeypatch)
     assert {row["on"] for row in evals} == {"minival"}
     top = [row["averaged"]["top1"] for row in evals]
     assert run.result["best_epoch"] == 1 + top.index(max(top)) and run.result["val_images"] == 360
-    assert evaluate_run(run)["top1"] == pytest.approx(run.result["top1"])
+    assert evaluate_folder(run.path).figures["top1"] == pytest.approx(run.result["figures"]["top1"])
 
 
 def test_weights_reported_are_the_averaged_ones(tmp_path) -> None:
@@ -403,8 +405,8 @@ def test_a_full_gpu_gets_one_line_that_helps(tmp_path, monkeypatch) -> None:
     def full(self, *_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Job, "train_epoch", full)
-    with pytest.raises(JobError, match="memory is full; start anew with --set accumulate=4, or"):
+    monkeypatch.setattr(TrainingLoop, "train_epoch", full)
+    with pytest.raises(JobError, match="memory is full; start again with --set accumulate=4, or"):
         begin(tmp_path / "run", accumulate=2)
 
 
@@ -415,7 +417,7 @@ def test_a_gpus_run_is_not_gone_on_with_where_there_is_none(tmp_path, monkeypatc
     facts["settings"]["device"] = "cuda"
     (run.path / "run.json").write_text(json.dumps(facts))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="was begun on cuda, which this machine does not have"):
+    with pytest.raises(UserError, match="was started on cuda, which this machine does not have"):
         resume(run.path, quiet=True)
 
 
@@ -433,7 +435,8 @@ def test_lower_precisions_train(tmp_path, precision: str) -> None:
     plain = begin(tmp_path / "plain", epochs=1)
     run = begin(tmp_path / "run", epochs=1, precision=precision)
     assert run.result["precision"] == precision
-    assert 0 < abs(run.result["loss"] - plain.result["loss"]) < 0.02 * plain.result["loss"]
+    loss, expected = run.result["figures"]["loss"], plain.result["figures"]["loss"]
+    assert 0 < abs(loss - expected) < 0.02 * expected
     scaler = json.loads((sorted((run.path / "checkpoints").glob("step-*"))[-1] / "state.json").read_text())[
         "scaler"
     ]
@@ -453,7 +456,7 @@ def test_an_external_model_trains_by_the_same_recipe(tmp_path) -> None:
     )
     assert made.result["model"] == "timm:resnet10t@32" and made.result["params"] > 10**6
     assert any("epochs 1 <= 100" in line for line in made.result["not_applied"])
-    assert evaluate_run(Run.open(made.path))["top1"] == pytest.approx(made.result["top1"])
+    assert evaluate_folder(made.path).figures["top1"] == pytest.approx(made.result["figures"]["top1"])
 
 
 def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
@@ -498,8 +501,8 @@ def test_evaluating_on_other_classes_is_refused(tmp_path) -> None:
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(3):
             Image.new("RGB", (9, 9)).save(tmp_path / "data" / name / f"{i}.png")
-    with pytest.raises(UserError, match="classes are not the run's"):
-        evaluate_run(run, str(tmp_path / "data"))
+    with pytest.raises(UserError, match="classes of the data that the model does not know: cat, dog"):
+        evaluate_folder(run.path, str(tmp_path / "data"))
 
 
 def test_a_run_from_a_later_format_is_refused(tmp_path, monkeypatch) -> None:

@@ -48,7 +48,7 @@ def choose_for_run(
         print(f"measuring {asked.fast} {asked.precision} ...", file=sys.stderr, flush=True)
         return time_network(model, asked, recipe, ask)
 
-    steps = recipe.epochs * (images // recipe.batch) * recipe.accumulate
+    steps = recipe.total_steps(images // recipe.batch) * recipe.accumulate
     choice = fastest(clock, protocol, precisions_for(protocol, recipe.precision), steps=steps)
     print(f"{choice.mode} {choice.precision}: {choice.because()}", file=sys.stderr, flush=True)
     sources = resolved.sources | ({"precision": "measured here"} if precision == "auto" else {})
@@ -66,7 +66,8 @@ def worth_measuring(
     short runs always run alike."""
     on_gpu = settings.device.startswith("cuda")
     rate = GPU_RATE if on_gpu else CPU_RATE * (settings.threads or machine.cores())
-    expected = 3 * cost_of(model).macs * images * recipe.epochs / rate
+    trained_on = images * (recipe.length_in_epochs(images) or recipe.epochs)
+    expected = 3 * cost_of(model).macs * trained_on / rate
     if expected > WORTH_MEASURING:
         return True
     if isinstance(model, External):

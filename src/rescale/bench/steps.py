@@ -9,16 +9,15 @@ from rescale import machine
 from rescale.bench.timing import TimingProtocol
 from rescale.data import Batch
 from rescale.execution import ExecutionMode
-from rescale.models import External, make
+from rescale.models import External, Rates
 from rescale.models.execute import LAYOUTS, check_mode, folded, frozen, place
 from rescale.network import Network
 from rescale.recipes import Recipe, recipe, resolve
-from rescale.tasks import Classification
+from rescale.tasks import Task, task_of
 from rescale.training.assemble import assemble
 from rescale.training.step import DTYPES
 
 _STEPS_PER_EPOCH = 100  # of a made-up epoch; it decides the learning rate and nothing that takes time
-_MIDDLE = (0.5, 0.5, 0.5)
 
 Step = Callable[[], object]
 
@@ -32,36 +31,27 @@ def prepare(
     """
     chosen, mode = resolved(model, protocol, batch, plain), ExecutionMode.parse(protocol.fast)
     check_mode(model, mode, protocol.device)
-    task = Classification(
-        _MIDDLE,
-        _MIDDLE,
-        float(chosen.label_smoothing),
-        chosen.mixup,
-        protocol.device,
-        LAYOUTS[mode.layout],
-    )
-    images = torch.randint(256, (batch, 3, model.resolution, model.resolution), dtype=torch.uint8)
-    labels = torch.randint(model.classes if isinstance(model, External) else model.head.classes, (batch,))
+    task = task_of(chosen).placed(protocol.device, LAYOUTS[mode.layout])
+    example = task.example(batch, model)
     used = {"precision": str(chosen.precision), "fast": str(mode)}
     if protocol.mode == "infer":
-        step, is_folded = _infer(model, mode, task, images, str(chosen.precision))
+        step, is_folded = _infer(model, mode, task, example, str(chosen.precision))
         return step, used | {"folded": is_folded}
-    stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode)
-    ready = images.to(protocol.device, memory_format=torch.channels_last)  # as a run's loader has them there
-    batches = [Batch(ready, labels.to(protocol.device), torch.arange(batch))]
+    stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode, device=protocol.device)
+    batches = [example.to(protocol.device)]  # as a run's loader has them there
     return lambda: stepper(batches, 0), used
 
 
 def _infer(
-    model: Network | External, mode: ExecutionMode, task: Classification, images: torch.Tensor, precision: str
+    model: Network | External, mode: ExecutionMode, task: Task, example: Batch, precision: str
 ) -> tuple[Step, bool]:
     """A forward pass, batch norm folded where it can be, and whether it was."""
     torch.manual_seed(0)
-    module, _ = make(model)
+    module, _ = task.model(model, Rates())
     simpler = folded(module.eval())
     module = place(simpler if simpler is not None else module, mode, task.device)
     dtype = DTYPES.get(precision, torch.float32)  # cast once: autocast would cast the weights in every pass
-    ready = task.inputs(images).to(dtype)
+    ready = task.inputs(example).to(dtype)
     call = frozen(module.to(dtype), mode, ready)
 
     def infer() -> object:

@@ -45,7 +45,8 @@ def info(data: Spec, as_json: Json = False) -> None:
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} looked at)")
     for line in damaged:
         print(f"damaged     {line}")
-    print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}")
+    assumed = " (ImageNet's, not measured)" if found.has_imagenet_constants else ""
+    print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
 
 
 @app.command("verify")
@@ -131,7 +132,7 @@ def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
     sizes, damaged = [], []
     for i in range(count):
         try:
-            sizes.append(source.image(i * len(source) // count).size)
+            sizes.append(source.sample(i * len(source) // count).media.size)
         except BadImage as error:
             damaged.append(str(error))
     return sizes, damaged

@@ -35,7 +35,7 @@ def scale(
         str, typer.Option(help="Of --latency: infer, a forward pass, or train, a training step.")
     ] = "infer",
     measure: Annotated[
-        bool, typer.Option(help="Of --latency: time what is proposed, and correct the prediction by it.")
+        bool, typer.Option(help="Of --latency: measure what is proposed, and adjust the prediction by it.")
     ] = True,
     alpha: Annotated[float | None, typer.Option(help="Of fast: the share of the width.")] = None,
     exponents: Annotated[

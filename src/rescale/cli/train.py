@@ -24,7 +24,17 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeat for more."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder, new or empty.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Start from these: a model folder, a run, a file of weights, or pretrained (timm's)."
+        ),
+    ] = "",
+    freeze: Annotated[str, typer.Option(help="backbone: train the classifier alone (a linear probe).")] = "",
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Continue this run; --data says where its data was moved to."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order, augmentation and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
     fast: Annotated[
@@ -57,19 +67,21 @@ def train(
     from rescale.bench.for_run import choose_for_run
     from rescale.errors import UserError
     from rescale.execution import USUAL
+    from rescale.figure import Figure
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import with_changes
     from rescale.training import Settings, is_first_process
-    from rescale.training import resume as go_on
+    from rescale.training import resume as continue_run
     from rescale.training import train as begin
 
     if resume is not None:
-        if model or data or changes or out:
+        if model or changes or out or weights or freeze:
             raise UserError(
-                "--resume takes everything from the run's folder; leave out model, --data, --set, --out"
+                "--resume takes everything from the run's folder; leave out the model and all options but "
+                "--data, which says where the data was moved to"
             )
-        run = go_on(resume)
+        run = continue_run(resume, data=data or None)
     else:
         missing = [
             what for what, given in (("a model", model), ("--data", data), ("--out", out)) if not given
@@ -88,9 +100,19 @@ def train(
             sync_bn=sync_bn,
             fast=str(USUAL) if fast == "auto" else fast,
         )
-        chosen = with_changes(recipe_named(recipe), changes or [])
+        frozen = [f"freeze={freeze}"] if freeze else []
+        chosen = with_changes(recipe_named(recipe), [*(changes or []), *frozen])
         choose = partial(choose_for_run, precision=chosen.precision) if fast == "auto" else None
-        run = begin(model_named(model), chosen, data, out, seed=seed, settings=settings, choose=choose)
+        run = begin(
+            model_named(model),
+            chosen,
+            data,
+            out,
+            seed=seed,
+            settings=settings,
+            weights=weights,
+            choose=choose,
+        )
     if not is_first_process():
         return
     result = run.result or {}
@@ -99,17 +121,25 @@ def train(
         return
     for line in result["not_applied"]:
         print(f"note: {line}")
+    figure = Figure(**result["headline"])
     print(
-        f"{run.path}: {result['model']} reached {result['top1']:.2f} % top-1 "
-        f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw {result['top1_raw']:.2f} %) "
-        f"on {result['val_images']} images, {result['epochs']} epochs in {result['seconds']:.0f} s"
+        f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
+        f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
+        f"{figure.number(result['raw'][figure.name])}) on {result['val_images']} images, "
+        f"{result['epochs']} epochs in {result['seconds']:.0f} s"
     )
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    data: Annotated[str, typer.Option(help="Other data of the same classes; without it the run's own.")] = "",
-    resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the run's.")] = 0,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A finished run, or a model folder.")],
+    data: Annotated[
+        str, typer.Option(help="Other data, its classes matched by name; without it the run's own.")
+    ] = "",
+    resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the folder's.")] = 0,
+    evaluator: Annotated[
+        list[str] | None,
+        typer.Option(help="top-k, knn or linear (of frozen features); repeat for more. Default: top-k."),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,36 +148,41 @@ def evaluate(
             help="As in train, of what evaluation uses: interpolation, eval_crop, precision, batch.",
         ),
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Also write the prediction for each image, as Parquet.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
     on_bad_image: Annotated[str, typer.Option(help="raise or skip.")] = "raise",
     as_json: Json = False,
 ) -> None:
-    """Judge a run's weights on its validation images, or on other data.
+    """Judge the weights of a run or a model folder on validation images.
 
     Example: rescale eval runs/rs50 --data path/to/other/images
     """
     from rescale import machine
     from rescale.recipes import with_changes
-    from rescale.training import Run, evaluate_run
+    from rescale.training import evaluate_folder, recipe_for
 
-    opened = Run.open(run)
-    figures = evaluate_run(
-        opened,
-        data or None,
-        recipe=with_changes(opened.recipe, changes or []),
+    figures, notes = evaluate_folder(
+        folder,
+        data,
+        recipe=with_changes(recipe_for(folder), changes or []),
         resolution=resolution or None,
         device=machine.chosen_device(device),
         workers=workers,
         on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+        evaluators=evaluator or (),
+        predictions=predictions,
     )
     if as_json:
-        print(json.dumps([{"run": str(run), **figures}], indent=1))
-    else:
-        print(
-            f"{run}: {figures['top1']:.2f} % top-1, {figures['top5']:.2f} % top-5, "
-            f"loss {figures['loss']:.4f} on {figures['images']} images of {figures['data']}"
-        )
+        print(json.dumps([{"folder": str(folder), **figures, "notes": notes}], indent=1))
+        return
+    for note in notes:
+        print(f"note: {note}")
+    values = {name: value for name, value in figures.items() if isinstance(value, float)}
+    about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    print(f"{folder}: {about} on {figures['images']} images of {figures['data']}")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

@@ -155,10 +155,10 @@ def _preprocess(
     from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
     classes = _classes(model)
-    base = known or Preprocess(IMAGENET_MEAN, IMAGENET_STD, model.resolution)
-    if len(base.labels) != classes:
-        base = replace(base, labels=())  # names of another head's outputs
-    preprocess = replace(base, resolution=model.resolution, **stated)
+    preprocess = known or Preprocess(IMAGENET_MEAN, IMAGENET_STD, model.resolution)
+    if len(preprocess.labels) != classes:
+        preprocess = replace(preprocess, labels=())  # names of another head's outputs
+    preprocess = replace(preprocess, resolution=model.resolution, **stated)
     if preprocess.labels and len(preprocess.labels) != classes:
         raise UserError(f"--labels: {len(preprocess.labels)} names for the {classes} outputs of {model.name}")
     channels = model.input.channels if isinstance(model, Network) else 3

@@ -1,8 +1,23 @@
-"""Data: from a word or a folder to labelled images, and from those to batches."""
+"""Data: from a word or a path to samples, and from those to batches."""
 
-from rescale.data.loading import batches
+from rescale.data.draw import Draw
+from rescale.data.loading import Loading, batches
 from rescale.data.open import open_data
 from rescale.data.raw import RawDataset
-from rescale.data.source import BadImage, Batch, Data, LazyImage, Source
+from rescale.data.source import BadImage, Batch, Data, LazyImage, Sample, Source
+from rescale.data.spec import DataSpec
 
-__all__ = ["BadImage", "Batch", "Data", "LazyImage", "RawDataset", "Source", "batches", "open_data"]
+__all__ = [
+    "BadImage",
+    "Batch",
+    "Data",
+    "DataSpec",
+    "Draw",
+    "LazyImage",
+    "Loading",
+    "RawDataset",
+    "Sample",
+    "Source",
+    "batches",
+    "open_data",
+]

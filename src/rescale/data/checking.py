@@ -48,7 +48,7 @@ class _Checks(Dataset[Check]):
     def __getitem__(self, index: int) -> Check:
         key = self.source.key(index)
         try:
-            pixels = self.source.image(index).pixels()
+            pixels = self.source.sample(index).media.pixels()
         except BadImage as error:
             return Check(key, "", str(error))
         content = f"{pixels.shape[1]} {pixels.shape[0]} ".encode() + pixels.tobytes()

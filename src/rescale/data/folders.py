@@ -10,7 +10,7 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
-from rescale.data.raw import RawDataset
+from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, nearest
 
@@ -19,7 +19,7 @@ EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Classified):
     """Image files, relative to a folder."""
 
     root: Path

@@ -4,7 +4,7 @@ import atexit
 import gc
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -14,63 +14,64 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from rescale.data.draw import Draw, order
 from rescale.data.prefetch import ahead
-from rescale.data.source import BadImage, Batch, LazyImage, Source
+from rescale.data.source import BadImage, Batch, Sample, Source
 from rescale.errors import JobError
 
-Transform = Callable[[LazyImage, np.random.Generator], Tensor]  # -> uint8 [3, R, R]
-
-# Seeds end in one of these: NumPy pads them with zeros, so that (s, e) and (s, e, 0) would draw the same.
-_ORDER, _SAMPLE = 1, 2
+# From a sample and where its randomness comes from to the tensors of one place in a batch.
+Prepare = Callable[[Sample, Draw], Mapping[str, Tensor]]
 
 
-def batches(
-    source: Source,
-    transform: Transform,
-    *,
-    batch: int,
-    seed: int,
-    epoch: int,
-    skip: int = 0,
-    share: tuple[int, int] = (0, 1),
-    workers: int = 0,
-    shuffle: bool = True,
-    drop_last: bool = True,
-    on_bad_image: str = "raise",
-    device: str = "cpu",
-) -> Iterator[Batch]:
-    """An epoch's batches from number `skip` on; the same bytes for any number of workers.
+@dataclass(frozen=True)
+class Loading:
+    """How one pass over a source is loaded.
 
-    The order is a function of (seed, epoch), each image's randomness of (seed, epoch, index). Nothing is
-    decoded for the batches before `skip`. share: (k, n) gives part k of each batch's n near-equal parts, for
-    one of n processes; an empty part gives no batch. transform must not keep the generator it is given.
-    device: where the batches will be used; on a GPU they are copied there ahead (`prefetch.ahead`).
+    Args:
+        batch: samples a batch, over all processes.
+        seed, epoch: what the order and the augmentation are drawn from.
+        skip: batches of the epoch to leave out; nothing is decoded for them.
+        share: (k, n) takes part k of each batch's n near-equal parts, for one of n processes.
+        workers: processes that load; 0 loads in this one.
+        training: shuffle, and drop the last batch where it is not full; else all samples in their order.
+        on_bad_image: `raise` or `skip`.
+        device: where the batches will be used; on a GPU they are copied there ahead of their use.
+    """
+
+    batch: int
+    seed: int = 0
+    epoch: int = 0
+    skip: int = 0
+    share: tuple[int, int] = (0, 1)
+    workers: int = 0
+    training: bool = True
+    on_bad_image: str = "raise"
+    device: str = "cpu"
+
+
+def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batch]:
+    """The batches of a pass; the same bytes for any number of workers.
+
+    The order is a function of (seed, epoch), each sample's randomness of (seed, epoch, index). An empty share
+    of a batch gives none. prepare must not keep the generators that it draws from.
 
     A damaged image raises JobError, which names it. With on_bad_image="skip" it is named in Batch.bad
-    instead and, in training (shuffle), replaced by the next good image of the source, so that a batch
-    depends on nothing but its number; in evaluation it is left out. JobError when more images than
-    `bad_image_limit` says are found damaged in one pass, or none is good.
+    instead and, in training, replaced by the next good one of the source, so that a batch depends on
+    nothing but its number; in evaluation it is left out. JobError when more images than `bad_image_limit`
+    says are damaged in one pass, or none is good.
     """
-    indices = order(len(source), seed, epoch) if shuffle else np.arange(len(source))
-    stop = len(indices) - len(indices) % batch if drop_last else len(indices)
-    chunks = [indices[i : min(i + batch, stop)] for i in range(skip * batch, stop, batch)]
-    chunks = [np.array_split(chunk, share[1])[share[0]] for chunk in chunks]
-    limit = bad_image_limit(len(source)) if on_bad_image == "skip" else 0
-    maker = _Maker(source, source.labels, transform, seed, epoch, limit, replace=shuffle)
-    made = _in_workers(maker, chunks, workers, device) if workers else map(maker.__getitem__, chunks)
-    stream = _checked(made, limit, whole=share[1] == 1)
+    samples, size = len(source), loading.batch
+    indices = order(samples, loading.seed, loading.epoch) if loading.training else np.arange(samples)
+    stop = samples - samples % size if loading.training else samples
+    chunks = [indices[i : min(i + size, stop)] for i in range(loading.skip * size, stop, size)]
+    part, parts = loading.share
+    chunks = [np.array_split(chunk, parts)[part] for chunk in chunks]
+    limit = bad_image_limit(samples) if loading.on_bad_image == "skip" else 0
+    maker = _Maker(source, prepare, loading.seed, loading.epoch, limit, replace=loading.training)
+    made = _in_workers(maker, chunks, loading) if loading.workers else map(maker.__getitem__, chunks)
+    stream = _checked(made, limit, whole=parts == 1)
     _STREAMS.add(stream)
-    return ahead(stream, device)
-
-
-def order(images: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch's images."""
-    return np.random.default_rng((seed, epoch, _ORDER)).permutation(images)
-
-
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """What decides an image's augmentation in an epoch."""
-    return np.random.default_rng((seed, epoch, index, _SAMPLE))
+    return ahead(stream, loading.device)
 
 
 def bad_image_limit(images: int) -> int:
@@ -80,11 +81,10 @@ def bad_image_limit(images: int) -> int:
 
 @dataclass(frozen=True)
 class _Maker(Dataset[Batch | Exception]):
-    """Makes a batch of the images with given indices. limit: damaged images to pass over; 0: none."""
+    """Makes a batch of the samples with given indices. limit: damaged images to pass over; 0: none."""
 
     source: Source
-    labels: np.ndarray
-    transform: Transform
+    prepare: Prepare
     seed: int
     epoch: int
     limit: int
@@ -92,15 +92,15 @@ class _Maker(Dataset[Batch | Exception]):
 
     def __getitem__(self, indices: np.ndarray) -> Batch | Exception:
         """The batch; in a worker an error is returned: one raised there would keep the workers waiting."""
-        images: list[Tensor] = []
+        prepared: list[Mapping[str, Tensor]] = []
         kept: list[int] = []
         bad: list[str] = []
         try:
             for asked in indices.tolist():
                 for index in self._candidates(asked):
-                    image = self._made(index, asked, bad)
-                    if image is not None:
-                        images.append(image)
+                    tensors = self._prepared(index, asked, bad)
+                    if tensors is not None:
+                        prepared.append(tensors)
                         kept.append(index)
                         break
         except JobError as error:
@@ -109,23 +109,21 @@ class _Maker(Dataset[Batch | Exception]):
             if get_worker_info() is None:
                 raise
             return RuntimeError(f"in a loading process:\n{traceback.format_exc()}")
-        pixels = _stacked(images) if images else torch.empty(0, dtype=torch.uint8)
-        labels = torch.from_numpy(self.labels[kept].astype(np.int64))
-        return Batch(pixels, labels, torch.tensor(kept, dtype=torch.int64), tuple(bad))
+        names = prepared[0] if prepared else ()
+        stacked = {name: _stacked([tensors[name] for tensors in prepared]) for name in names}
+        return Batch(stacked, len(kept), torch.tensor(kept, dtype=torch.int64), tuple(bad))
 
     def _candidates(self, index: int) -> Iterable[int]:
-        """The image asked for, and in training those after it, which take its place."""
+        """The sample asked for, and in training those after it, which take its place."""
         if not self.replace:
             return (index,)
         return (i % len(self.source) for i in range(index, index + len(self.source)))
 
-    def _made(self, index: int, asked: int, bad: list[str]) -> Tensor | None:
-        """What the network sees of an image, by the draws of the one asked for.
-
-        None where it is damaged, which is noted.
-        """
+    def _prepared(self, index: int, asked: int, bad: list[str]) -> Mapping[str, Tensor] | None:
+        """The tensors of a sample, by the draws of the one asked for; None where it is damaged, which is
+        noted."""
         try:
-            return self.transform(self.source.image(index), sample_rng(self.seed, self.epoch, asked))
+            return self.prepare(self.source.sample(index), Draw(self.seed, self.epoch, asked))
         except BadImage as error:
             if not self.limit:
                 raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
@@ -134,18 +132,20 @@ class _Maker(Dataset[Batch | Exception]):
             return None
 
 
-def _stacked(images: list[Tensor]) -> Tensor:
-    """uint8 [3, R, R] each -> [N, 3, R, R], channels last in memory as they are, so that none is turned."""
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    """One tensor a sample -> [N, ...]. Images, uint8 [3, H, W], keep their channels last in memory."""
+    if tensors[0].dim() == 3 and tensors[0].dtype == torch.uint8:
+        return torch.stack([image.permute(1, 2, 0) for image in tensors]).permute(0, 3, 1, 2)
+    return torch.stack(tensors)
 
 
-def _in_workers(maker: _Maker, chunks: list[np.ndarray], workers: int, device: str) -> DataLoader:
+def _in_workers(maker: _Maker, chunks: list[np.ndarray], loading: Loading) -> DataLoader:
     return DataLoader(
         maker,
         sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
         batch_size=None,
-        num_workers=workers,
-        pin_memory=device.startswith("cuda"),  # by a thread beside the loop
+        num_workers=loading.workers,
+        pin_memory=loading.device.startswith("cuda"),  # by a thread beside the loop
         worker_init_fn=_begin_worker,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # its own, so that the default one is not drawn from
@@ -174,15 +174,15 @@ def _checked(made: Iterable[Batch | Exception], limit: int, whole: bool) -> Gene
     good = 0
     stream = iter(made)  # begins the workers
     try:
-        for found in stream:
-            if isinstance(found, Exception):
-                raise found
-            if found.bad:
-                bad.update(found.bad)
+        for batch in stream:
+            if isinstance(batch, Exception):
+                raise batch
+            if batch.bad:
+                bad.update(batch.bad)
                 check_limit(bad, limit)
-            good += len(found.labels)
-            if len(found.labels):
-                yield found
+            good += batch.count
+            if batch.count:
+                yield batch
         if whole and bad and not good:
             raise JobError(f"none of the images can be read; one of them: {min(bad)}")
     finally:
@@ -201,9 +201,9 @@ def _close_streams() -> None:
 
 def check_limit(bad: Iterable[str], limit: int) -> None:
     """Give a source up, with a JobError, where more than `limit` different images are damaged."""
-    found = set(bad)
-    if len(found) > limit:
+    damaged = set(bad)
+    if len(damaged) > limit:
         raise JobError(
-            f"more than {limit} damaged images, the most that are skipped; one of them: {min(found)}; "
+            f"more than {limit} damaged images, the most that are skipped; one of them: {min(damaged)}; "
             f"list them all with: rescale data verify"
         )

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from rescale.data import cifar, digits, folders, parquet, shards
 from rescale.data.raw import RawDataset
 from rescale.data.source import Data
+from rescale.data.spec import DataSpec
 from rescale.data.splits import split
 from rescale.errors import UserError, nearest
 
@@ -14,44 +13,32 @@ FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image fold
 VAL_SHARE = 0.1  # of a data set that comes in one part
 
 
-def open_data(spec: str | Path, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
-    """Open data by a word (`digits`) or a folder, whose layout tells its format.
+def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
+    """Open data by a word (`digits`) or a path, whose layout tells its format.
 
-    A single .tar or .parquet file will do for a folder.
-    minival: share of the training images to hold out, in a part of their own. A folder of one part is
-    split: a tenth of each class, chosen by a hash of the images' names, becomes the validation part, which
-    stays empty where no class has two images. Raises UserError with what is wrong: no such folder (with
-    the nearest names), no images, one class only, a class without images, training and validation classes
-    that differ, files that are cut off.
+    A single .tar or .parquet file will do for a folder. A data set of one part is split: a tenth of each
+    stratum (class), chosen by a hash of the samples' names, becomes the validation part, which stays empty
+    where no stratum has two samples. Whether the data can be learned from is the task's to check.
+
+    Args:
+        spec: the word or path.
+        on_bad_image: `raise` or `skip`, for whoever loads the data.
+        minival: share of the training samples to hold out, in a part of their own.
+
+    Raises:
+        UserError: no such path (with the nearest names), no images, a class without images, training and
+            validation classes that differ, files that are cut off.
     """
-    spec = str(spec)
-    kind, parts = (digits.NAME, digits.read()) if spec == digits.NAME else _read(Path(spec))
-    train, val, held = parts.train, parts.val, None
-    check_classes(spec, parts)
+    spec = spec if isinstance(spec, DataSpec) else DataSpec.of(spec)
+    raw_format, raw = (digits.NAME, digits.read()) if spec.source == digits.NAME else _read(Path(spec.source))
+    train, val, held = raw.train, raw.val, None
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
     if minival:
         train, held = split(train, minival, salt="minival")
         if not len(held):
             raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
-    return Data(spec, kind, parts.classes, train, val, held, parts.mean, parts.std, parts.files, on_bad_image)
-
-
-def check_classes(spec: str, parts: RawDataset) -> None:
-    """Refuse what cannot be learned: images of fewer than two classes, or judged on classes never seen."""
-    present = np.unique(parts.train.labels)
-    if len(present) < 2:
-        only = "".join(f" ({parts.classes[label]})" for label in present)
-        raise UserError(
-            f"{spec}: images of {len(present)} class only{only}; classification needs two or more"
-        )
-    held = parts.val.labels if parts.val is not None else present
-    if len(strange := np.setdiff1d(held, present)):
-        names = ", ".join(repr(parts.classes[label]) for label in strange[:5])
-        raise UserError(
-            f"{spec}: {len(strange)} classes have validation images and no training images: {names}"
-            f"{', ...' * (len(strange) > 5)}"
-        )
+    return Data(spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image)
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:

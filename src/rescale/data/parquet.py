@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rescale.data.decode import rgb
-from rescale.data.raw import RawDataset, class_names, label_numbers
+from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
@@ -23,7 +23,7 @@ _KEPT_BYTES = 256 << 20  # of encoded images that a process keeps in memory, by 
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Classified):
     """Images in rows of Parquet files, read a row group at a time: int64 [N] each, but for the files."""
 
     paths: tuple[Path, ...]

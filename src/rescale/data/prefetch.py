@@ -1,6 +1,7 @@
 """Batches on a GPU before they are needed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -20,7 +21,7 @@ def ahead(stream: Iterator[Batch], device: str) -> Iterator[Batch]:
     waiting: tuple[Batch, torch.cuda.Event] | None = None
     for batch in stream:
         with torch.cuda.stream(side):
-            copied = batch._replace(images=_sent(batch.images, device), labels=_sent(batch.labels, device))
+            copied = replace(batch, tensors={name: _sent(t, device) for name, t in batch.tensors.items()})
             done = side.record_event()
         if waiting is not None:
             yield _given(*waiting)
@@ -39,6 +40,6 @@ def _given(batch: Batch, done: torch.cuda.Event) -> Batch:
     """Let the present stream wait for the copy, and keep the memory until it has used it."""
     working = torch.cuda.current_stream()
     working.wait_event(done)
-    for tensor in (batch.images, batch.labels):
+    for tensor in batch.tensors.values():
         tensor.record_stream(working)
     return batch

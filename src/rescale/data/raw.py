@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Source
+from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
 from rescale.errors import UserError
 
 _LARGEST_LABEL = 1_000_000  # beyond it stand identities, not classes
@@ -25,8 +25,27 @@ class RawDataset(NamedTuple):
     files: Mapping[str, str] = MappingProxyType({})
 
 
+class Classified:
+    """What sources have in common whose samples are an image of one class: `image` and `labels` are given."""
+
+    labels: np.ndarray
+
+    @property
+    def strata(self) -> np.ndarray:
+        """The classes."""
+        return self.labels
+
+    def image(self, index: int) -> LazyImage:
+        """The image at an index."""
+        raise NotImplementedError
+
+    def sample(self, index: int) -> Sample:
+        """The image and its class number."""
+        return Sample(self.image(index), int(self.labels[index]))
+
+
 @dataclass(frozen=True)
-class Arrays:
+class Arrays(Classified):
     """Images in memory: uint8 [N, H, W, 3]. Nothing is decoded or copied."""
 
     name: str
@@ -51,22 +70,22 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a source."""
+    """Some samples of a source."""
 
     source: Source
     indices: np.ndarray
 
     @property
-    def labels(self) -> np.ndarray:
-        """Labels of the chosen images."""
-        return self.source.labels[self.indices]
+    def strata(self) -> np.ndarray:
+        """Strata of the chosen samples."""
+        return self.source.strata[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at a place of the subset."""
-        return self.source.image(int(self.indices[index]))
+    def sample(self, index: int) -> Sample:
+        """The sample at a place of the subset."""
+        return self.source.sample(int(self.indices[index]))
 
     def describe(self, index: int) -> str:
         """Where it lies."""

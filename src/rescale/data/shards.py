@@ -17,7 +17,7 @@ import numpy as np
 
 from rescale.data.decode import rgb
 from rescale.data.folders import TRAIN, VAL
-from rescale.data.raw import RawDataset, class_names, label_numbers
+from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shards:
+class Shards(Classified):
     """Images inside tar files: int64 [N] each, but for the names."""
 
     paths: tuple[Path, ...]

@@ -10,16 +10,16 @@ from rescale.data.source import Source
 
 
 def split(source: Source, share: float, salt: str) -> tuple[Subset, Subset]:
-    """Hold out about `share` of the images of each class, at least one; returns (kept, held out).
+    """Hold out about `share` of the samples of each stratum, at least one; returns (kept, held out).
 
-    Which ones depends on nothing but the images' keys. salt: two splits of other salts are independent.
-    A class of one image keeps it.
+    Which ones depends on nothing but the samples' keys. salt: two splits of other salts are independent.
+    A stratum of one sample keeps it.
     """
-    labels = source.labels
+    strata = source.strata
     ranks = rank([source.key(i) for i in range(len(source))], salt)
-    held = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    held = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
         count = min(max(1, round(share * len(members))), len(members) - 1)
         held[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
     return Subset(source, np.flatnonzero(~held)), Subset(source, np.flatnonzero(held))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError
@@ -78,8 +79,23 @@ def features_of(module: nn.Module, inputs: Tensor) -> Tensor:
     return seen[0]
 
 
+class ChosenOutputs(nn.Module):
+    """A model whose outputs are some of another's, in another order."""
+
+    def __init__(self, module: nn.Module, order: list[int]) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x)[:, self.order]
+
+
 def _named_classifier(module: nn.Module) -> tuple[str, nn.Linear]:
     names = {part: name for name, part in module.named_modules()}
+    if isinstance(module, ChosenOutputs):
+        name, linear = _named_classifier(module.module)
+        return f"module.{name}", linear
     if isinstance(module, Model):
         classifier: Any = module.head.linear
     elif callable(get := getattr(module, "get_classifier", None)):

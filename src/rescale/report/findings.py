@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from rescale.bench.timing import Timing
+from rescale.data import DataSpec
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, best_first, speedups
@@ -71,7 +72,7 @@ class Findings:
         epochs = sorted({row.epochs for row in self.rows})
         seeds = sorted({row.seeds for row in self.rows})
         parts = [
-            "data " + ", ".join(dict.fromkeys(item.data for item in self.plan.items)),
+            "data " + ", ".join(dict.fromkeys(DataSpec(item.data).name for item in self.plan.items)),
             "recipe " + ", ".join(dict.fromkeys(item.recipe for item in self.plan.items)),
         ]
         if self.rows:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rescale.data import BadImage, Data
-from rescale.data.augment import train_transform
+from rescale.data import BadImage, Data, Draw
 from rescale.data.augment.levels import SMALL
-from rescale.data.loading import order, sample_rng
+from rescale.data.draw import order
 from rescale.errors import JobError, UserError
 from rescale.files import atomic
 from rescale.recipes import Recipe
+from rescale.tasks import task_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,24 +32,25 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}")
     chosen = [int(index) for index in order(len(data.train), seed, 0)[:ROWS]]
-    transform = train_transform(recipe, resolution)
+    task = task_of(recipe, data)
+    prepare = task.prepare(resolution, training=True)
     size = ((EPOCHS + FIRST) * CELL, len(chosen) * (CELL + 0.12) + 0.8)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(len(chosen), EPOCHS + 1, squeeze=False, width_ratios=[FIRST] + [1] * EPOCHS)
     for row, index in zip(axes, chosen, strict=True):
         try:
-            image = data.train.image(index)
-            _draw(row[0], image.pixels())
+            sample = data.train.sample(index)
+            _draw(row[0], sample.media.pixels())
         except BadImage as error:
             raise JobError(f"{error}; `rescale data verify` names all that are damaged") from None
-        name = data.classes[int(data.train.labels[index])].replace("_", " ")
-        row[0].set_title(f"{_short(name, 18)}, {image.width} x {image.height}", fontsize=7, pad=3, loc="left")
+        about = f"{_short(task.caption(sample.target), 18)}, {sample.media.width} x {sample.media.height}"
+        row[0].set_title(about, fontsize=7, pad=3, loc="left")
         for epoch, axis in enumerate(row[1:]):
-            made = transform(image, sample_rng(seed, epoch, index))
-            _draw(axis, made.permute(1, 2, 0).numpy())
+            tensors = prepare(sample, Draw(seed, epoch, index))
+            _draw(axis, task.picture(dict(tensors)))
     for epoch, axis in enumerate(axes[0][1:]):
         axis.set_title(f"epoch {epoch + 1}", fontsize=8, pad=3)
-    title = f"{Path(data.spec).name} as {recipe.name} trains on it, at {resolution} x {resolution} pixels"
+    title = f"{data.spec.name} as {recipe.name} trains on it, at {resolution} x {resolution} pixels"
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(caption(recipe, resolution), fontsize=8)
     with atomic(out) as beside:

@@ -6,8 +6,9 @@ from typing import TypeVar
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.models import model_named
-from rescale.recipes import Recipe, recipe, resolve, with_changes
+from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.plan import Item, Plan
+from rescale.tasks import task_of
 from rescale.training import check_batch
 
 Key = TypeVar("Key")
@@ -22,9 +23,11 @@ def check(plan: Plan) -> None:
     _refuse(models, recipes, data)
 
     def check_run(item: Item) -> None:
-        resolved = resolve(recipes[item.recipe, item.changes], models[item.model]).recipe
-        images = len(data[item.data].train)
-        check_batch(resolved, images - round(images * float(resolved.minival)))
+        recipe, model = recipes[item.recipe, item.changes], models[item.model]
+        images = round(len(data[item.data].train) * (1 - held_out(recipe, model)))
+        resolved = resolve(recipe, model, images).recipe
+        task_of(resolved, data[item.data]).check(data[item.data])
+        check_batch(resolved, images)
 
     _refuse(_look_up(check_run, (item for item in plan.items if item.seed == plan.items[0].seed)))
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import yaml
 
 from rescale.bench.timing import TimingProtocol
+from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
 
 _STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
@@ -18,8 +19,9 @@ _STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
 class Item:
     """One training run.
 
-    model, recipe, data: as on the command line. changes: "key=value" on top of the recipe. label: the
-    network's name in the report; runs of one label differ in the seed alone. group: the front it belongs to.
+    model, recipe: as on the command line. data: a word, or an absolute path. changes: "key=value" on top of
+    the recipe. label: the network's name in the report; runs of one label differ in the seed alone. group:
+    the front it belongs to.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -95,7 +97,7 @@ def pareto_plan(
         Item(
             model=model,
             recipe=recipe,
-            data=data,
+            data=str(DataSpec.of(data)),
             changes=tuple(changes),
             label=f"{model}, {Path(recipe).stem}" if several else model,
             group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),
@@ -104,7 +106,7 @@ def pareto_plan(
         for model in models
     ]
     plan = Plan(
-        title=title or f"{Path(data).name}: speed and accuracy",
+        title=title or f"{DataSpec.of(data).name}: speed and accuracy",
         items=tuple(replace(item, seed=seed) for seed in range(seeds) for item in items),
         timing=timing or TimingProtocol(),
         command=command,
@@ -152,9 +154,10 @@ def from_file(path: Path) -> Plan:
 
 
 def _labelled(item: Item) -> Item:
-    """An item written by hand may leave label and group out."""
+    """An item written by hand may leave label and group out, and name its data by a relative path."""
     label = item.label or ", ".join((item.model, *item.changes))
-    return replace(item, label=label, group=item.group or family(item.model))
+    data = str(DataSpec.of(item.data))
+    return replace(item, data=data, label=label, group=item.group or family(item.model))
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:

@@ -45,7 +45,7 @@ def main() -> None:
     """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. Prints why."""
     job = json.loads(sys.argv[1])
     die_with(job["parent"])
-    from rescale.training.loop import Stopped
+    from rescale.training.feed import Stopped
 
     try:
         work(job)

@@ -1,42 +1,168 @@
 """Image classification: one label an image, cross-entropy with label smoothing, top-1 and top-5."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescale.data import Batch
-from rescale.data.augment import mixup
-from rescale.errors import JobError
+from rescale.data import Batch, Data, Draw, Loading, Sample, Source, batches
+from rescale.data.augment import eval_transform, mixup, train_transform
+from rescale.data.augment.pipeline import EvalTransform, TrainTransform
+from rescale.errors import UserError, nearest
+from rescale.figure import Figure
+from rescale.models import External, Rates, make
+from rescale.models.head import ChosenOutputs, classifier_of
+from rescale.models.start import StartingWeights, class_order, fill
+from rescale.network import Network
+from rescale.processes import Processes
+from rescale.recipes import Recipe
+from rescale.tasks.frozen_features import LinearProbe, NearestNeighbours
+from rescale.tasks.task import Evaluator, Losses
+from rescale.tasks.top_k import TOP_1, TopK
+
+EVALUATORS: dict[str, Callable[["Classification"], Evaluator]] = {
+    "top-k": TopK,
+    "knn": NearestNeighbours,
+    "linear": LinearProbe,
+}
+_MIDDLE = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class PrepareClassified:
+    """An image and its class -> images: uint8 [3, R, R], labels: int64 []."""
+
+    transform: TrainTransform | EvalTransform
+
+    def __call__(self, sample: Sample, draw: Draw) -> dict[str, Tensor]:
+        return {"images": self.transform(sample.media, draw.rng()), "labels": torch.tensor(sample.target)}
 
 
 @dataclass(frozen=True)
 class Classification:
-    """mean, std: of the data's channels, 0..1. mixup: alpha of its Beta distribution, 0 for none.
-    layout: of the images in memory, as the model has its maps."""
+    """Classification by a resolved recipe.
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
+    Args:
+        recipe: whose augmentation, label smoothing and mixup are applied.
+        classes: names by label.
+        mean, std: of the channels, of pixels in 0..1.
+        device: where batches are moved to.
+        layout: of the images in memory, as the model has its feature maps.
+    """
+
+    recipe: Recipe
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, float, float] = _MIDDLE
+    std: tuple[float, float, float] = _MIDDLE
     device: str = "cpu"
     layout: torch.memory_format = torch.channels_last
 
-    def inputs(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, R, R] -> normalised floats on the device, in the layout."""
-        images = images.to(self.device, non_blocking=True)
+    name = "classification"
+
+    @property
+    def headline(self) -> Figure:
+        """Top-1."""
+        return TOP_1
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
+
+    def placed(self, device: str, layout: torch.memory_format) -> "Classification":
+        """The same task on a device, its images in this memory layout."""
+        return replace(self, device=device, layout=layout)
+
+    def check(self, data: Data) -> None:
+        """Refuse images of fewer than two classes, and classes that are judged on and never seen."""
+        parts = [data.train, *([data.minival] if data.minival is not None else [])]
+        present = np.unique(np.concatenate([part.strata for part in parts]))
+        if len(present) < 2:
+            only = "".join(f" ({data.classes[label]})" for label in present)
+            raise UserError(
+                f"{data.spec}: images of {len(present)} class only{only}; classification needs two or more"
+            )
+        unseen = np.setdiff1d(data.val.strata, present)
+        if len(unseen):
+            names = ", ".join(repr(data.classes[label]) for label in unseen[:5])
+            raise UserError(
+                f"{data.spec}: {len(unseen)} classes have validation images and no training images: {names}"
+                f"{', ...' * (len(unseen) > 5)}"
+            )
+
+    def adapt(self, model: Network | External, data: Data) -> Network | External:
+        """The model with an output for each class of the data."""
+        return model.with_classes(len(data.classes))
+
+    def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
+        """The module, and what of the rates does not apply to it."""
+        return make(model, rates)
+
+    def start_from(self, module: nn.Module, model: Network | External, weights: StartingWeights) -> list[str]:
+        """Fill the module; rows of the head are matched to the classes by name."""
+        return fill(module, model, weights, self.classes)
+
+    def judged(self, module: nn.Module, labels: tuple[str, ...]) -> tuple[nn.Module, list[str]]:
+        """The module with an output for each class of the data, matched by name.
+
+        Without names the numbers of outputs and classes must agree; the order is assumed, and a note says so.
+        """
+        if not labels:
+            outputs = classifier_of(module).out_features
+            if outputs != len(self.classes):
+                raise UserError(
+                    f"the model has {outputs} outputs without names, the data {len(self.classes)} classes; "
+                    f"give the names in preprocess.json (rescale import --labels FILE)"
+                )
+            few = ", ".join(self.classes[:5]) + ", ..." * (len(self.classes) > 5)
+            return module, [f"the outputs have no names: assumed to be the classes in order ({few})"]
+        order = class_order(labels, self.classes)
+        if order is None:
+            unknown = [name for name in self.classes if name not in labels]
+            raise UserError(
+                f"classes of the data that the model does not know: {', '.join(unknown[:5]) or 'ambiguous'}"
+            )
+        if order == list(range(len(labels))):
+            return module, []
+        return ChosenOutputs(module, order), [
+            f"the {len(order)} classes are matched by name among the model's {len(labels)} outputs"
+        ]
+
+    def prepare(self, resolution: int, *, training: bool) -> PrepareClassified:
+        """The recipe's augmentation in training, the centre of the image in evaluation."""
+        transform = train_transform if training else eval_transform
+        return PrepareClassified(transform(self.recipe, resolution))
+
+    def stream(self, source: Source, resolution: int, loading: Loading) -> Iterator[Batch]:
+        """Batches of `images` (uint8 [N, 3, R, R]) and `labels` (int64 [N])."""
+        return batches(source, self.prepare(resolution, training=loading.training), loading)
+
+    def example(self, count: int, model: Network | External) -> Batch:
+        """Random pixels and labels."""
+        classes = model.classes if isinstance(model, External) else model.head.classes
+        side = model.resolution
+        images = torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
+        tensors = {
+            "images": images.contiguous(memory_format=torch.channels_last),
+            "labels": torch.randint(classes, (count,)),
+        }
+        return Batch(tensors, count, torch.arange(count))
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The batch's images, normalised: floats [N, 3, R, R] on the device, in the layout."""
+        images = batch.tensors["images"].to(self.device, non_blocking=True)
         scale, shift = self._normalising
         if self.layout == torch.contiguous_format:
             shape = (1, 3, 1, 1)
             return torch.addcmul(shift.view(shape), images.float().contiguous(), scale.view(shape))
         # whole rows at once: half the time of pixels of three channels
         rows, width = images.permute(0, 2, 3, 1).flatten(2), images.shape[3]
-        found = torch.addcmul(shift.repeat(width), rows.float(), scale.repeat(width))
-        return found.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+        normalised = torch.addcmul(shift.repeat(width), rows.float(), scale.repeat(width))
+        return normalised.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
     @cached_property
     def _normalising(self) -> tuple[Tensor, Tensor]:
@@ -45,55 +171,34 @@ class Classification:
         shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         return torch.tensor(scale, device=self.device), torch.tensor(shift, device=self.device)
 
-    def losses(self, model: nn.Module, batch: Batch, seed: int) -> dict[str, Tensor]:
+    def losses(self, model: nn.Module, batch: Batch, seed: int, _: Processes) -> Losses:
         """Cross-entropy against smoothed labels; with mixup, of two images mixed by one share a batch."""
-        images, labels = self.inputs(batch.images), batch.labels.to(self.device, non_blocking=True)
-        if self.mixup:
+        images, labels = self.inputs(batch), batch.tensors["labels"].to(self.device, non_blocking=True)
+        if self.recipe.mixup:
             generator = torch.Generator().manual_seed(seed)
-            images, labels, others, share = mixup(images, labels, self.mixup, generator)
+            images, labels, others, share = mixup(images, labels, self.recipe.mixup, generator)
             logits = model(images).float()
             loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, others)
         else:
             logits = model(images).float()
             loss = self._loss(logits, labels)
-        return {"loss": loss, "correct": (logits.argmax(1) == labels).sum()}
+        correct = (logits.argmax(1) == labels).sum()
+        return Losses(loss, {TOP_1.name: (100 * correct, len(labels))})
 
-    def metric(self) -> "TopK":
-        """Top-1, top-5 and mean cross-entropy (without smoothing)."""
-        return TopK(self)
+    def evaluators(self, names: Sequence[str] = ()) -> list[Evaluator]:
+        """Top-1 and top-5, unless others are named."""
+        for name in names:
+            if name not in EVALUATORS:
+                raise UserError(f"classification has no evaluator {name!r}; {nearest(name, EVALUATORS)}")
+        return [EVALUATORS[name](self) for name in names or ("top-k",)]
+
+    def caption(self, target: int) -> str:
+        """The name of the class."""
+        return self.classes[target].replace("_", " ")
+
+    def picture(self, tensors: dict[str, Tensor]) -> np.ndarray:
+        """The image's pixels."""
+        return tensors["images"].permute(1, 2, 0).numpy()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-
-
-class TopK:
-    """Percent of images whose label is the first, or among the first five, of the model's guesses."""
-
-    def __init__(self, task: Classification) -> None:
-        self.task = task
-        self.sums = torch.zeros(4, dtype=torch.float64)  # images, first, among five, loss
-
-    def update(self, model: nn.Module, batch: Batch) -> None:
-        """Add one batch of uint8 images and labels."""
-        labels = batch.labels.to(self.task.device)
-        logits = model(self.task.inputs(batch.images)).float()
-        best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        sums = [torch.tensor(float(len(labels))), best[:, 0].sum(), best.any(1).sum(), loss]
-        self.sums += torch.stack([value.double().cpu() for value in sums])
-
-    def combine(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Add the sums of all processes up."""
-        self.sums = torch.stack(gather(self.sums)).sum(0)
-
-    def compute(self) -> dict[str, float]:
-        """top1 and top5 in percent, loss in nats, images. JobError where there was no image."""
-        images, first, five, loss = self.sums.tolist()
-        if not images:
-            raise JobError("no image to judge the model on can be read")
-        return {
-            "top1": 100 * first / images,
-            "top5": 100 * five / images,
-            "loss": loss / images,
-            "images": int(images),
-        }
+        return F.cross_entropy(logits, labels, label_smoothing=float(self.recipe.label_smoothing))

@@ -1,7 +1,17 @@
-"""The loop, its run folders, checkpoints and exact resume."""
+"""The loop, its run folders, checkpoints, exact resume and evaluation."""
 
-from rescale.training.begin import check_batch, evaluate_run, resume, train
-from rescale.training.processes import is_first_process
+from rescale.processes import is_first_process
+from rescale.training.begin import check_batch, resume, train
+from rescale.training.judge import evaluate_folder, recipe_for
 from rescale.training.run import Run, Settings
 
-__all__ = ["Run", "Settings", "check_batch", "evaluate_run", "is_first_process", "resume", "train"]
+__all__ = [
+    "Run",
+    "Settings",
+    "check_batch",
+    "evaluate_folder",
+    "is_first_process",
+    "recipe_for",
+    "resume",
+    "train",
+]

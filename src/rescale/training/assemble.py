@@ -1,44 +1,64 @@
 """From a model, a recipe and a task to what takes optimizer steps: training and timing begin here."""
 
-from dataclasses import replace
-
 import torch
 
 from rescale.execution import USUAL, ExecutionMode
-from rescale.models import External, make
+from rescale.models import External
 from rescale.models.execute import LAYOUTS, executed, place
+from rescale.models.head import freeze_backbone
+from rescale.models.start import StartingWeights
 from rescale.network import Network
+from rescale.processes import ALONE, Processes
 from rescale.recipes import Recipe
 from rescale.recipes.rates import rates_of
-from rescale.tasks import Classification
+from rescale.tasks import Task
 from rescale.training.norms import synchronise
-from rescale.training.processes import ALONE, Processes
 from rescale.training.step import Stepper, seed_of
 
 
 def assemble(
     model: Network | External,
     recipe: Recipe,
-    task: Classification,
+    task: Task,
     steps_per_epoch: int,
     *,
     seed: int = 0,
     mode: ExecutionMode = USUAL,
+    device: str = "cpu",
     processes: Processes = ALONE,
     sync_bn: bool = False,
+    weights: StartingWeights | None = None,
 ) -> tuple[Stepper, list[str]]:
-    """The model with weights drawn from the seed, in the mode and on the task's device, with its optimizer
-    and average; and what of the recipe does not apply to it, one line each.
+    """The model with weights drawn from the seed, its optimizer and its average, ready to take steps.
 
-    processes: those that share each batch. sync_bn: batch norm sees the images of all of them.
+    Args:
+        model: its head has the outputs that the task needs.
+        recipe: resolved.
+        task: makes the module and the losses; the stepper's is placed on the device.
+        steps_per_epoch: what the schedule counts epochs by.
+        seed: of the weights and of every step's randomness.
+        mode: how the model is executed.
+        device: cpu, cuda or cuda:N.
+        processes: those that share each batch.
+        sync_bn: batch norm sees the images of all processes.
+        weights: what the model starts from, in place of newly drawn weights.
+
+    Returns:
+        The stepper, and notes: what of the recipe does not apply to the model, what was assumed of the
+        weights, one line each.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))
-        module, missed = make(model, rates_of(recipe))
-    module = place(module, mode, task.device)
+        module, notes = task.model(model, rates_of(recipe))
+    if weights is not None:
+        notes = [*notes, *weights.notes, *task.start_from(module, model, weights)]
+    if recipe.freeze == "backbone":
+        freeze_backbone(module)
+    module = place(module, mode, device)
     if sync_bn and processes.connected:
         module = synchronise(module)
-    task = replace(task, layout=LAYOUTS[mode.layout])
     called = processes.parallel(executed(module, mode))
-    keep = mode.graphs and recipe.accumulate > 1
-    return Stepper(module, called, task, recipe, steps_per_epoch, seed, processes, keep), missed
+    keep_gradients = mode.graphs and recipe.accumulate > 1
+    placed = task.placed(device, LAYOUTS[mode.layout])
+    stepper = Stepper(module, called, placed, recipe, steps_per_epoch, seed, processes, keep_gradients)
+    return stepper, notes

@@ -1,30 +1,25 @@
-"""Begin a run, or go on with one."""
+"""Begin a run, or resume one."""
 
 import hashlib
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rescale import machine
-from rescale.data import Data, batches, open_data
-from rescale.data.augment import eval_transform
-from rescale.errors import JobError, UserError
+from rescale.data import Data, DataSpec, open_data
+from rescale.errors import UserError
 from rescale.execution import ExecutionMode
-from rescale.files import locked
 from rescale.models import External
 from rescale.models.execute import check_mode
+from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
-from rescale.recipes import Recipe, Resolved, resolve
-from rescale.tasks import Classification
-from rescale.training.evaluate import evaluate
-from rescale.training.loop import Job, Stopped
-from rescale.training.processes import Processes, join
-from rescale.training.run import FORMAT, Run, Settings, check_new
-from rescale.training.stop import StopRequest
+from rescale.preprocess import Preprocess
+from rescale.processes import Processes, join
+from rescale.recipes import Recipe, Resolved, held_out, resolve
+from rescale.tasks import check_task, task_of
+from rescale.training.job import Job, carry_on
+from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
 
 # From a model, its resolved recipe, the number of training images, the settings and the number of processes:
 # recipe and settings, faster.
@@ -39,19 +34,36 @@ def train(
     *,
     seed: int = 0,
     settings: Settings = Settings(),
+    weights: str = "",
     choose: Choose | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train a model by a recipe on data, into a new run folder.
 
-    The head gets the data's classes. Everything that can be known to be wrong is a UserError before
-    training; a JobError on the way leaves a folder that `resume` goes on with. choose: gives the run's
-    precision and execution mode, once all is checked. Under torchrun its processes share each batch, and
-    the first of them writes.
+    Under torchrun its processes share each batch, and the first of them writes.
+
+    Args:
+        model: its head gets the outputs that the data needs.
+        recipe: resolved here where it is not yet.
+        data: opened here where it is a word or a path.
+        out: a folder that is empty or does not exist.
+        seed: of weights, order, augmentation and dropout.
+        settings: how the run is carried out.
+        weights: what the model starts from: a model folder, a finished run, a file of weights, or
+            `pretrained`; newly drawn weights if empty. Their normalisation replaces the data's.
+        choose: gives the run's precision and execution mode, once all is checked.
+        quiet: show nothing on standard error.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: for everything that can be known to be wrong before training.
+        JobError: for a failure on the way; `resume` continues from the folder that it leaves.
     """
     processes = join()
     return processes.together(
-        lambda: _begin(model, recipe, data, Path(out), seed, settings, choose, quiet, processes)
+        lambda: _begin(model, recipe, data, Path(out), seed, settings, weights, choose, quiet, processes)
     )
 
 
@@ -62,6 +74,7 @@ def _begin(
     out: Path,
     seed: int,
     settings: Settings,
+    weights: str,
     choose: Choose | None,
     quiet: bool,
     processes: Processes,
@@ -71,59 +84,89 @@ def _begin(
     check_mode(model, ExecutionMode.parse(settings.fast), settings.device)
     settings = replace(settings, threads=settings.threads or processes.share_of_cores())
     device = processes.take_device(settings.device)
-    if not isinstance(recipe, Resolved):
-        recipe = resolve(recipe, model, native_bf16=machine.native_bf16(device))
+    plain = recipe.recipe if isinstance(recipe, Resolved) else recipe
+    check_task(plain)
+    start = starting_weights(weights, model) if weights else None
     if isinstance(data, str):
-        data = open_data(data, on_bad_image=settings.on_bad_image, minival=float(recipe.recipe.minival))
-    model = model.with_classes(len(data.classes))
+        data = open_data(data, on_bad_image=settings.on_bad_image, minival=held_out(plain, model))
+    if not isinstance(recipe, Resolved):
+        recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(device))
+    notes = list(recipe.notes)
+    if start is not None and start.preprocess is not None:
+        data = data.normalised(start.preprocess.mean, start.preprocess.std)
+        notes.append(f"normalised as the starting weights: mean {data.mean}, deviation {data.std}")
+    elif data.has_imagenet_constants:
+        notes.append(f"{data.spec.name}: normalised by ImageNet's mean and deviation, which are assumed")
+    task = task_of(recipe.recipe, data)
+    task.check(data)
+    model = task.adapt(model, data)
     check_batch(recipe.recipe, len(data.train), processes.count)
     if choose is not None:
-        given = (model, recipe, len(data.train), settings, processes.count)
-        recipe, settings = processes.from_first(lambda: choose(*given))
+        arguments = (model, recipe, len(data.train), settings, processes.count)
+        recipe, settings = processes.from_first(lambda: choose(*arguments))
     facts = {
         "format": FORMAT,
-        "identity": identity(model, recipe.recipe, data, seed),
+        "identity": identity(model, recipe.recipe, data, seed, start),
         "seed": seed,
-        "data": data.spec,
+        "task": task.name,
+        "headline": task.headline.as_json(),
+        "data": asdict(data.spec),
         "data_digest": data.digest,
+        "weights": start and {"source": start.source, "sha256": start.sha256, "averaged": start.averaged},
         "settings": asdict(settings),
         "processes": processes.count,
-        "notes": list(recipe.notes),
+        "notes": notes,
         "machine": machine.describe(device),
     }
-    run = processes.from_first(lambda: Run.create(out, model, recipe, data.manifest(), facts))
-    return _go_on(run, data, quiet, processes)
+    chosen = recipe.recipe
+    preprocess = Preprocess(
+        data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
+    )
+    resolved, manifest = recipe, data.manifest()
+    run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
+    job = Job(run, facts, model, chosen, data, start)
+    return carry_on(job, quiet, processes)
 
 
-def resume(path: str | Path, *, quiet: bool = False) -> Run:
-    """Go on with a run from its newest whole checkpoint; a finished run is returned as it is."""
+def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
+    """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
+
+    Args:
+        path: the run's folder.
+        data: where the run's data lies now, if it was moved; it must be the same (equal digests).
+        quiet: show nothing on standard error.
+    """
     processes = join()
-    return processes.together(lambda: _reopen(Path(path), quiet, processes))
+    return processes.together(lambda: _reopen(Path(path), data, quiet, processes))
 
 
-def _reopen(path: Path, quiet: bool, processes: Processes) -> Run:
+def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes) -> Run:
     run = processes.from_first(lambda: Run.open(path))
     if processes.from_first(lambda: run.result is not None):
         return run
     facts, recipe, manifest = processes.from_first(lambda: (run.facts, run.recipe, run.data))
-    if facts["format"] != FORMAT:
-        raise UserError(f"{path}: written in format {facts['format']}; this version reads {FORMAT}")
+    if facts["format"] not in FORMATS:
+        raise UserError(f"{path}: written in format {facts['format']}; this version reads up to {FORMAT}")
     settings = facts["settings"]
     try:
         machine.chosen_device(settings["device"])
     except UserError:
         raise UserError(
-            f"{path}: was begun on {settings['device']}, which this machine does not have; "
-            f"go on with it on one that has"
+            f"{path}: was started on {settings['device']}, which this machine does not have; "
+            f"resume it on one that has"
         ) from None
-    data = open_data(facts["data"], on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
+    spec = DataSpec(**facts["data"]) if moved_to is None else DataSpec.of(moved_to)
+    data = open_data(spec, on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
-            f"{path}: the data in {facts['data']} is not what the run began with: "
-            f"{_difference(manifest, data.manifest())}; put it back, or start a new run"
+            f"{path}: the data in {spec} is not what the run was started with: "
+            f"{_difference(manifest, data.manifest())}; put it back, say where it is now with --data, or "
+            f"start a new run"
         )
     check_batch(recipe, len(data.train), processes.count)
-    return _go_on(run, data, quiet, processes)
+    preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    data = data.normalised(preprocess.mean, preprocess.std)
+    return carry_on(Job(run, facts, described, recipe, data), quiet, processes)
 
 
 def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
@@ -145,42 +188,20 @@ def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
         )
 
 
-def identity(model: Network | External, recipe: Recipe, data: Data, seed: int) -> str:
-    """What makes two runs the same: network, resolved recipe, data and seed; not names, not precision."""
-    text = "\n".join((model.identity, recipe.identity_text(), data.digest, str(seed)))
+def identity(
+    model: Network | External,
+    recipe: Recipe,
+    data: Data,
+    seed: int,
+    weights: StartingWeights | None = None,
+) -> str:
+    """What makes two runs the same: network, resolved recipe, data, seed and starting weights; not names, not
+    precision."""
+    parts = [model.identity, recipe.identity_text(), data.digest, str(seed)]
+    if weights is not None:
+        parts += [weights.sha256, f"averaged {weights.averaged}"]
+    text = "\n".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _go_on(run: Run, data: Data, quiet: bool, processes: Processes) -> Run:
-    with ExitStack() as held:
-        processes.from_first(lambda: held.enter_context(locked(run.path)))
-        stop = held.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
-        job = Job(run, data, stop, quiet, processes)
-        with job.display:
-            try:
-                job.start()
-                job.train()
-                job.finish()
-            except Stopped:
-                job.save()
-                raise
-            except torch.OutOfMemoryError:
-                raise _full(run) from None
-            finally:
-                job.close()
-    return run
-
-
-def _full(run: Run) -> JobError:
-    """A GPU's memory is full. Other processes are not told: they wait for this one's gradients, until
-    torchrun sees it end."""
-    parts = 2 * run.recipe.accumulate
-    error = JobError(
-        f"{run.path}: the GPU's memory is full; start anew with --set accumulate={parts}, "
-        f"or with --fast channels_last+checkpointing"
-    )
-    error.already_reported = True
-    return error
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -189,46 +210,3 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "; ".join(
         f"{key} was {str(before.get(key))[:60]}, is {str(now.get(key))[:60]}" for key in keys[:3]
     )
-
-
-def evaluate_run(
-    run: Run,
-    data: str | None = None,
-    *,
-    recipe: Recipe | None = None,
-    resolution: int | None = None,
-    device: str = "cpu",
-    workers: int = 0,
-    on_bad_image: str = "raise",
-) -> dict[str, Any]:
-    """Top-1, top-5 and loss of a finished run's weights on its validation images or on other data.
-
-    recipe: the run's with changes, of which evaluation uses interpolation, eval_crop, precision and batch.
-    Other data must have the run's classes.
-    """
-    recipe = recipe or run.recipe
-    source = data or run.facts["data"]
-    opened = open_data(source, on_bad_image=on_bad_image, minival=0.0)
-    classes = tuple(run.data["classes"])
-    if opened.classes != classes:
-        strange = sorted(set(opened.classes) ^ set(classes))
-        raise UserError(f"{source}: its classes are not the run's; not in both: {', '.join(strange[:5])}")
-    described = run.model if resolution is None else run.model.at(resolution)
-    machine.use_device(machine.chosen_device(device))
-    mean, std = run.data["mean"], run.data["std"]  # what the weights were trained with
-    task = Classification(tuple(mean), tuple(std), device=device)
-    stream = batches(
-        opened.val,
-        eval_transform(recipe, described.resolution),
-        batch=recipe.batch // recipe.accumulate,
-        seed=0,
-        epoch=0,
-        workers=workers,
-        shuffle=False,
-        drop_last=False,
-        on_bad_image=on_bad_image,
-        device=device,
-    )
-    model = run.load().to(device).to(memory_format=torch.channels_last)
-    figures = evaluate(model, task, stream, device=device, precision=recipe.precision)
-    return {"data": source, "resolution": described.resolution, **figures}

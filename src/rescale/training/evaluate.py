@@ -1,34 +1,62 @@
-"""Judge a model on a data set, with raw or averaged weights."""
+"""The one way to judge a model on a data set: in training, by `rescale eval`, and wherever else."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
-from rescale.tasks import Task
-from rescale.training.processes import ALONE, Processes
+from rescale.data import Batch
+from rescale.processes import ALONE, Processes
+from rescale.tasks import Evaluator, Task
 from rescale.training.step import autocast
+
+
+class Evaluation(NamedTuple):
+    """What evaluators found. figures: by name. predictions: columns with a row a sample; none if not kept."""
+
+    figures: dict[str, float]
+    predictions: dict[str, np.ndarray]
 
 
 def evaluate(
     model: nn.Module,
     task: Task,
-    batches: Iterable[Any],
+    stream: Iterable[Batch],
     *,
-    device: str = "cpu",
     precision: str = "fp32",
     processes: Processes = ALONE,
-) -> dict[str, float]:
-    """The task's figures over the batches of all processes; batches: those of this one."""
+    evaluators: Sequence[Evaluator] | None = None,
+    train: Callable[[], Iterable[Batch]] = tuple,
+) -> Evaluation:
+    """Judge a model, without changing it.
+
+    Args:
+        model: on the task's device; its mode is restored.
+        task: gives the evaluators, unless they are given.
+        stream: this process's batches of the data set.
+        precision: of matrix products: fp32, bf16 or fp16.
+        processes: whose figures are combined; all have to call this.
+        evaluators: new ones, without sums.
+        train: opens a stream of the training data, for evaluators that look at it first.
+    """
+    chosen = list(evaluators) if evaluators is not None else task.evaluators()
     was_training = model.training
     model.eval()
-    metric = task.metric()
     try:
-        with torch.inference_mode(), autocast(device, precision):
-            for batch in batches:
-                metric.update(model, batch)
+        with torch.inference_mode(), autocast(task.device, precision):
+            for evaluator in chosen:
+                evaluator.prepare(model, train)
+            for batch in stream:
+                for evaluator in chosen:
+                    evaluator.update(model, batch)
     finally:
         model.train(was_training)
-    metric.combine(processes.gather)
-    return metric.compute()
+    figures: dict[str, float] = {}
+    predictions: dict[str, np.ndarray] = {}
+    for evaluator in chosen:
+        evaluator.combine(processes.gather)
+        figures |= evaluator.compute()
+        predictions |= evaluator.predictions()
+    return Evaluation(figures, predictions)

@@ -34,6 +34,14 @@ def upgraded_result(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def upgraded_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A run.json of format 1 with what format 2 adds; any other as it is."""
+    if facts["format"] != 1:
+        return dict(facts)
+    added = {"task": "classification", "headline": TOP_1.as_json(), "data": {"source": facts["data"]}}
+    return {**facts, **added}
+
+
 def upgraded_position(position: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's position of format 1 in format 2; any other as it is."""
     if "correct" not in position:

@@ -3,48 +3,66 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rescale.figure import Figure
 from rescale.models import External, cost_of
 from rescale.network import Network
 from rescale.recipes import Recipe
 from rescale.training.position import Position
 
 
-def reported(row: Mapping[str, Any]) -> dict[str, Any]:
+def reported(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """The figures of an evaluation that count: the averaged weights' where there are such."""
-    return row.get("averaged") or row.get("raw") or {"top1": -1.0}
+    return evaluation.get("averaged") or evaluation.get("raw") or {}
+
+
+def better(evaluation: Mapping[str, Any], best: Mapping[str, Any], headline: Figure) -> bool:
+    """Whether an evaluation is better than the best so far, which may be none."""
+    value = reported(best).get(headline.name, headline.worst)
+    return headline.better(reported(evaluation)[headline.name], value)
 
 
 def outcome(
     model: Network | External,
     recipe: Recipe,
     facts: Mapping[str, Any],
-    at: Position,
+    position: Position,
     final: Mapping[str, Any],
     not_applied: Sequence[str],
+    epochs: float,
 ) -> dict[str, Any]:
-    """result.json of a finished run. facts: run.json. final: the evaluation that is reported."""
+    """result.json of a finished run.
+
+    Args:
+        model: what was trained.
+        recipe: resolved.
+        facts: run.json.
+        position: at the end.
+        final: the evaluation that is reported, with its figures of raw and perhaps averaged weights.
+        not_applied: what of the recipe did not apply to the model.
+        epochs: length of the run.
+    """
     figures = reported(final)
     return {
         "model": model.name,
         "resolution": model.resolution,
         **cost_of(model)._asdict(),
-        "top1": figures["top1"],
-        "top5": figures["top5"],
-        "loss": figures["loss"],
-        "top1_raw": final["raw"]["top1"],
+        "task": facts["task"],
+        "headline": facts["headline"],
+        "figures": figures,
+        "raw": final["raw"],
         "averaged": "averaged" in final,
         "val_images": figures["images"],
-        "best_epoch": at.best.get("epoch"),
-        "epochs": recipe.epochs,
-        "steps": at.step,
-        "seconds": round(at.seconds, 2),
-        "images_per_s": at.train["images_per_s"],
+        "best_epoch": position.best.get("epoch"),
+        "epochs": epochs,
+        "steps": position.step,
+        "seconds": round(position.seconds, 2),
+        "images_per_s": position.train["images_per_s"],
         "seed": facts["seed"],
         "recipe": recipe.name,
-        "data": facts["data"],
+        "data": facts["data"]["source"],
         "identity": facts["identity"],
         "precision": recipe.precision,
         "not_applied": [*facts["notes"], *not_applied],
-        "bad_images": len(at.bad_images),
+        "bad_images": len(position.bad_images),
         "machine": facts["machine"],
     }

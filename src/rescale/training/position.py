@@ -13,10 +13,9 @@ class Position:
     step: int = 0  # optimizer steps taken
     evaluated: int = 0  # epochs whose evaluation is done
     seconds: float = 0.0  # spent in all, stops left out
-    loss: float = 0.0  # from here: sums since the last row
-    correct: int = 0
-    images: int = 0
+    images: int = 0  # from here: since the last row
     elapsed: float = 0.0
+    sums: dict[str, list[float]] = field(default_factory=dict)  # [sum, weight] of loss and figures
     bad_images: list[str] = field(default_factory=list)  # damaged ones that were passed over, once each
     train: dict[str, Any] = field(default_factory=dict)  # the last row of training metrics
     final: dict[str, Any] = field(default_factory=dict)  # the last evaluation
@@ -25,22 +24,23 @@ class Position:
     def add(self, result: StepResult, seconds: float) -> None:
         """Count one step."""
         self.step += 1
-        self.loss += result.loss * result.images
-        self.correct += result.correct
         self.images += result.images
         self.elapsed += seconds
+        pairs = {"loss": (result.loss * result.images, result.images), **result.sums}
+        for name, (value, weight) in pairs.items():
+            before = self.sums.get(name, [0.0, 0.0])
+            self.sums[name] = [before[0] + value, before[1] + weight]
 
     def row(self, result: StepResult, epoch: int) -> dict[str, Any]:
-        """The means since the last row; the sums begin anew."""
-        found = {
+        """The means since the last row; the sums start again from zero."""
+        row = {
             "kind": "train",
             "step": self.step,
             "epoch": epoch,
-            "loss": self.loss / self.images,
-            "top1": 100 * self.correct / self.images,
+            **{name: value / weight for name, (value, weight) in self.sums.items()},
             "lr": result.lr,
             "grad_norm": result.grad_norm,
             "images_per_s": self.images / self.elapsed,
         }
-        self.loss, self.correct, self.images, self.elapsed = 0.0, 0, 0, 0.0
-        return found
+        self.sums, self.images, self.elapsed = {}, 0, 0.0
+        return row

@@ -1,19 +1,22 @@
-"""What a person sees while a run goes on: a bar in a terminal, a line an epoch anywhere."""
+"""What a person sees while a run goes on: a bar in a terminal, a line an evaluation anywhere."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rescale.figure import Figure
 from rescale.training.step import StepResult
 
 
 class Display:
     """Shows steps and evaluations on standard error. The bar is silent where that is no terminal."""
 
-    def __init__(self, name: str, epochs: int, steps_per_epoch: int, quiet: bool = False) -> None:
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+    def __init__(self, name: str, steps: int, steps_per_epoch: int, headline: Figure, quiet: bool) -> None:
+        self.epochs = -(-steps // steps_per_epoch)
+        self.headline = headline
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -25,7 +28,7 @@ class Display:
             disable=quiet or not self.console.is_terminal,
             transient=True,
         )
-        self.task = self.bar.add_task(name, total=epochs * steps_per_epoch, figures="")
+        self.task = self.bar.add_task(name, total=steps, figures="")
 
     def __enter__(self) -> "Display":
         self.bar.start()
@@ -36,20 +39,21 @@ class Display:
 
     def step(self, done: int, result: StepResult, images_per_s: float) -> None:
         """Move the bar to `done` steps."""
-        top1 = 100 * result.correct / result.images
-        figures = f"loss {result.loss:.3f}  top-1 {top1:.1f} %  {images_per_s:.0f} images/s"
+        means = {name: total / weight for name, (total, weight) in result.sums.items() if weight}
+        figures = f"loss {result.loss:.3f}{self._training(means)}  {images_per_s:.0f} images/s"
         self.bar.update(self.task, completed=done, figures=figures)
 
-    def evaluated(self, row: dict[str, Any], train: dict[str, Any], noisy: bool) -> None:
+    def evaluated(self, row: Mapping[str, Any], train: Mapping[str, Any], *, noisy: bool) -> None:
         """One line for an evaluation. noisy: raw weights keep the last batch's batch-norm statistics."""
+        figure = self.headline
         line = f"epoch {row['epoch']}/{self.epochs}"
         if train:
-            line += f"  train loss {train['loss']:.3f}, top-1 {train['top1']:.1f} %"
-        line += f"  {row['on']}: {row['raw']['top1']:.2f} % raw" + (
+            line += f"  train loss {train['loss']:.3f}{self._training(train)}"
+        line += f"  {row['on']}: {figure.number(row['raw'][figure.name])} raw" + (
             " (noisy: last batch's norm)" if noisy else ""
         )
         if "averaged" in row:
-            line += f", {row['averaged']['top1']:.2f} % averaged"
+            line += f", {figure.number(row['averaged'][figure.name])} averaged"
         if train:
             line += f"  {train['images_per_s']:.0f} images/s"
         self.console.print(line)
@@ -57,3 +61,9 @@ class Display:
     def note(self, text: str) -> None:
         """A line worth reading, above the bar."""
         self.console.print(text)
+
+    def _training(self, means: Mapping[str, Any]) -> str:
+        """The headline figure of training, where the task counts it."""
+        if self.headline.name not in means:
+            return ""
+        return f"  {self.headline.text(means[self.headline.name])}"

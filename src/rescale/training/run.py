@@ -6,21 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import nn
-
 from rescale.errors import JobError, UserError
-from rescale.families import network
 from rescale.figure import Figure
 from rescale.files import check_free, write_json, write_text
-from rescale.models import External, make
-from rescale.network import Network, to_yaml
+from rescale.models import External
+from rescale.models.folder import PREPROCESS, ModelFolder, write_model
+from rescale.network import Network
+from rescale.preprocess import Preprocess
 from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
-from rescale.training.format_1 import TOP_1
+from rescale.training.format_1 import upgraded_facts, upgraded_result
 
 MARK = "run.json"  # a folder with this file is a run
-FORMAT = 1  # of the folder; counts up when an older version could not read it
+RECIPE = "recipe.yaml"
+FORMAT, FORMATS = 2, (1, 2)  # what is written; what is read
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: network.yaml or external.json, recipe.yaml, run.json, data.json, metrics.jsonl,
-    checkpoints/, tensorboard/ and, when finished, model.safetensors and result.json."""
+    """A run folder: network.yaml or external.json, preprocess.json, recipe.yaml, run.json, data.json,
+    metrics.jsonl, checkpoints/, tensorboard/ and, when finished, model.safetensors, result.json and
+    predictions.parquet. A finished run is a `ModelFolder`."""
 
     path: Path
 
@@ -67,40 +67,49 @@ class Run:
         model: Network | External,
         resolved: Resolved,
         data: Mapping[str, Any],
-        facts: Mapping[str, Any],
+        preprocess: Preprocess,
     ) -> "Run":
-        """A new run in an empty or absent folder. Refuses a folder that holds anything else."""
+        """The files of a new run in an empty or absent folder, which `mark` then makes a run.
+
+        Refuses a folder that holds anything else.
+        """
         check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise JobError(f"{path}: cannot be made ({error.strerror})") from None
         run = cls(path)
-        if isinstance(model, Network):
-            write_text(path / "network.yaml", to_yaml(model))
-        else:
-            write_json(path / "external.json", vars(model))
-        write_text(path / "recipe.yaml", recipe_to_yaml(resolved.recipe, resolved.sources))
+        write_model(path, model)
+        preprocess.write(path / PREPROCESS)
+        write_text(path / RECIPE, recipe_to_yaml(resolved.recipe, resolved.sources))
         write_json(path / "data.json", data)
-        write_json(path / MARK, facts)  # last: with it the folder is a run
         return run
+
+    def mark(self, facts: Mapping[str, Any]) -> None:
+        """Write run.json; with it the folder is a run, which can be resumed."""
+        write_json(self.path / MARK, facts)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Seed, data, settings and versions, as written when the run began."""
-        return json.loads((self.path / MARK).read_text())
+        """Seed, task, data, settings and versions, as written when the run was started."""
+        return upgraded_facts(json.loads((self.path / MARK).read_text()))
 
     @property
     def model(self) -> Network | External:
         """What is trained here."""
-        if (self.path / "network.yaml").is_file():
-            return network(self.path / "network.yaml")
-        return External(**json.loads((self.path / "external.json").read_text()))
+        return ModelFolder(self.path).model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What is done to its images, and what its outputs mean."""
+        preprocess = ModelFolder(self.path).preprocess
+        assert preprocess is not None  # a run has one
+        return preprocess
 
     @property
     def recipe(self) -> Recipe:
         """The resolved recipe."""
-        return from_file(self.path / "recipe.yaml")
+        return from_file(self.path / RECIPE)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -110,22 +119,13 @@ class Run:
     @property
     def headline(self) -> Figure:
         """The figure that the run is judged by."""
-        headline = self.facts.get("headline")
-        return Figure(**headline) if headline else TOP_1
+        return Figure(**self.facts["headline"])
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The final figures; None for a run that has not finished."""
         path = self.path / "result.json"
-        return json.loads(path.read_text()) if path.is_file() else None
-
-    def load(self) -> nn.Module:
-        """The trained model, in evaluation mode, with the reported weights."""
-        if self.result is None:
-            raise UserError(f"{self.path}: has not finished; go on with: rescale train --resume {self.path}")
-        model, _ = make(self.model)
-        model.load_state_dict(load_file(self.path / "model.safetensors"))
-        return model.eval()
+        return upgraded_result(json.loads(path.read_text())) if path.is_file() else None
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole rows of metrics.jsonl."""
@@ -153,7 +153,9 @@ class Run:
 def check_new(path: Path) -> None:
     """Refuse an output folder that holds anything; a run there can be gone on with."""
     if (path / MARK).is_file():
-        raise UserError(f"{path}: holds a run; go on with it by --resume {path}, or give another --out")
+        raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
+    if (path / RECIPE).is_file():
+        raise UserError(f"{path}: a run was ended here before its first checkpoint; remove the folder")
     check_free(path, allowed=(".lock",))
 
 

@@ -3,29 +3,34 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from rescale.data import Batch
 from rescale.errors import JobError
+from rescale.models.head import train_mode
 from rescale.optim.averaging import Average
 from rescale.optim.optimizers import make_optimizer
 from rescale.optim.schedule import learning_rate
+from rescale.processes import ALONE, Processes
 from rescale.recipes import Recipe
 from rescale.tasks import Task
 from rescale.training.norms import average_statistics, own_norms
-from rescale.training.processes import ALONE, Processes
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class StepResult(NamedTuple):
-    """What one step did, in all processes. loss: mean over its images. correct: how many of `images`."""
+    """What one step did, in all processes.
+
+    loss: mean over its images. sums: the task's figures of training, (sum, weight) by name.
+    """
 
     loss: float
-    correct: int
+    sums: dict[str, tuple[float, float]]
     images: int
     lr: float
     grad_norm: float
@@ -68,18 +73,19 @@ class Stepper:
         kind = task.device.split(":", maxsplit=1)[0]
         self.scaler = torch.amp.GradScaler(kind, enabled=recipe.precision == "fp16")
 
-    def __call__(self, batches: Sequence[Any], step: int) -> StepResult:
+    def __call__(self, batches: Sequence[Batch], step: int) -> StepResult:
         """Take step number `step` (from 0) on this process's share of `recipe.accumulate` micro-batches.
 
         Raises JobError before the update if the loss or a gradient is not finite.
         """
-        self.model.train()
+        train_mode(self.model)
         if not self.rehearsed:
             self._rehearse(batches[-1])
         lr = learning_rate(self.recipe, step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss, correct, images = 0.0, 0, 0
+        loss, images = 0.0, 0
+        sums: dict[str, tuple[float, float]] = {}
         for i, batch in enumerate(batches):
             seed = seed_of(self.seed, step, i, self.processes.rank)  # a last 0 changes nothing
             torch.default_generator.manual_seed(seed)
@@ -87,19 +93,21 @@ class Stepper:
                 torch.cuda.manual_seed(seed)
             with self.processes.reducing(self.executed, last=i == len(batches) - 1):
                 with autocast(self.device, self.recipe.precision):
-                    found = self.task.losses(self.executed, batch, seed)
-                self.scaler.scale(found["loss"] / len(batches)).backward()
-            loss += float(found["loss"].detach()) / len(batches)
-            correct += int(found["correct"])
-            images += len(batch.labels)
-        loss, correct, images = self._totals(loss, correct, images)
+                    losses = self.task.losses(self.executed, batch, seed, self.processes)
+                self.scaler.scale(losses.loss / len(batches)).backward()
+            loss += float(losses.loss.detach()) / len(batches)
+            images += batch.count
+            for name, (value, weight) in losses.sums.items():
+                before = sums.get(name, (0.0, 0.0))
+                sums[name] = before[0] + float(value), before[1] + float(weight)
+        loss, images, sums = self._totals(loss, images, sums)
         norm = self._update(loss, step)
         average_statistics(self.norms)
         if self.average is not None:
             self.average.update(step + 1)
-        return StepResult(loss, correct, images, lr, norm)
+        return StepResult(loss, sums, images, lr, norm)
 
-    def _rehearse(self, batch: Any) -> None:
+    def _rehearse(self, batch: Batch) -> None:
         """Take a batch through both passes and forget it.
 
         DistributedDataParallel lays the gradients out anew after the first backward pass it sees, and where
@@ -108,7 +116,7 @@ class Stepper:
         """
         kept = [buffer.clone() for buffer in self.model.buffers()]
         with autocast(self.device, self.recipe.precision):
-            loss = self.task.losses(self.executed, batch, 0)["loss"]
+            loss = self.task.losses(self.executed, batch, 0, self.processes).loss
         loss.backward()
         self.optimizer.zero_grad(set_to_none=not self.keep_gradients)
         with torch.no_grad():
@@ -116,10 +124,14 @@ class Stepper:
                 buffer.copy_(value)
         self.rehearsed = True
 
-    def _totals(self, loss: float, correct: int, images: int) -> tuple[float, int, int]:
+    def _totals(
+        self, loss: float, images: int, sums: dict[str, tuple[float, float]]
+    ) -> tuple[float, int, dict[str, tuple[float, float]]]:
         """The step's figures over all processes, whose shares are equal."""
-        loss, *counts = self.processes.sums(loss, correct, images)
-        return loss / self.processes.count, int(counts[0]), int(counts[1])
+        flat = [number for pair in sums.values() for number in pair]
+        loss, all_images, *totals = self.processes.sums(loss, images, *flat)
+        pairs = zip(totals[::2], totals[1::2], strict=True)
+        return loss / self.processes.count, int(all_images), dict(zip(sums, pairs, strict=True))
 
     def _update(self, loss: float, step: int) -> float:
         """Clip, check, step; returns the norm of the gradient before clipping."""

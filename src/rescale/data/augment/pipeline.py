@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from rescale.data.augment.autoaugment import AutoAugment
-from rescale.data.augment.crops import Box, centre_box, random_box
 from rescale.data.augment.randaugment import RandAugment
-from rescale.data.augment.resize import mirrored, resized
 from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
+from rescale.data.augment.view import centre_view, training_view
 from rescale.data.source import LazyImage
 from rescale.recipes import Recipe
 
@@ -20,36 +19,28 @@ Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random crop, resize, mirror image, policy: (picture, rng) -> uint8 [3, R, R]."""
+    """A random view, then the policy: (image, rng) -> uint8 [3, R, R]."""
 
     resolution: int
     recipe: Recipe
     policy: Policy | None
 
     def __call__(self, image: LazyImage, rng: np.random.Generator) -> Tensor:
-        recipe = self.recipe
-        box = None
-        if recipe.crop == "random-resized":
-            area = (recipe.crop_area_min, recipe.crop_area_max)
-            box = random_box(*image.size, rng, area, (recipe.crop_ratio, 1 / recipe.crop_ratio))
-        box = box or centre_box(*image.size, self.resolution, recipe.eval_crop)
-        pixels = seen(image, box, self.resolution, recipe.interpolation)
-        if recipe.flip and rng.random() < recipe.flip:
-            pixels = mirrored(pixels)
+        view = training_view(self.recipe, image.size, self.resolution, rng)
+        pixels = view.of(image, self.recipe.interpolation)
         return to_tensor(self.policy(pixels, rng) if self.policy else pixels)
 
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The centre, resized: (picture, rng, not used) -> uint8 [3, R, R]."""
+    """The centre view: image -> uint8 [3, R, R]; a generator is not used."""
 
     resolution: int
     share: float
     interpolation: str
 
-    def __call__(self, image: LazyImage, _: np.random.Generator) -> Tensor:
-        box = centre_box(*image.size, self.resolution, self.share)
-        return to_tensor(seen(image, box, self.resolution, self.interpolation))
+    def __call__(self, image: LazyImage, _: np.random.Generator | None = None) -> Tensor:
+        return to_tensor(centre_view(image.size, self.resolution, self.share).of(image, self.interpolation))
 
 
 def train_transform(recipe: Recipe, resolution: int) -> TrainTransform:
@@ -74,11 +65,6 @@ def policy(recipe: Recipe, resolution: int) -> Policy | None:
     if recipe.augment != "none":
         raise ValueError(f"augment is still the rule {recipe.augment!r}; resolve the recipe first")
     return None
-
-
-def seen(image: LazyImage, box: Box, resolution: int, interpolation: str) -> np.ndarray:
-    """The box of a picture, resized: uint8 [R, R, 3]. What lies below the box is not decoded."""
-    return resized(image.pixels(box.top + box.height), box, resolution, interpolation)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

@@ -1,0 +1,90 @@
+"""A process's batches, asked for in step with the other processes; damaged images are counted."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from rescale.data import Batch, Loading, Source
+from rescale.data.loading import bad_image_limit, check_limit
+from rescale.errors import JobError
+from rescale.processes import Processes, Status
+from rescale.tasks import Task
+from rescale.training.stop import StopRequest
+
+
+class Stopped(JobError):
+    """A signal asked the run to stop."""
+
+
+@dataclass
+class Feed:
+    """Streams of batches for one process of a run.
+
+    Args:
+        task: makes the streams.
+        resolution: pixels a side of what the model is given.
+        loading: batch (of one micro-batch over all processes), seed, workers and device of every stream.
+        micro_batches: of an optimizer step.
+        processes: that share each batch.
+        stop: whether a signal asked to stop.
+        note: called with a line for each damaged image, the first time that it is met.
+        bad_images: lines of the damaged images met so far; grows.
+    """
+
+    task: Task
+    resolution: int
+    loading: Loading
+    micro_batches: int
+    processes: Processes
+    stop: StopRequest
+    note: Callable[[str], None]
+    bad_images: list[str] = field(default_factory=list)
+    _bad_in_pass: set[str] = field(default_factory=set)
+    _limit: int = 0
+
+    def epoch(self, source: Source, epoch: int, skip: int = 0) -> Iterator[list[Batch]]:
+        """This process's share of an epoch's optimizer steps, from number `skip` on."""
+        loading = replace(self.loading, epoch=epoch, skip=skip * self.micro_batches)
+        stream = self._open(source, loading)
+        for _ in range(skip, len(source) // (self.loading.batch * self.micro_batches)):
+            yield self._take(stream, self.micro_batches)
+
+    def in_order(self, source: Source) -> Iterator[Batch]:
+        """This process's share of all samples in their order; each process asks for as many batches."""
+        stream = self._open(source, replace(self.loading, training=False))
+        for _ in range(math.ceil(len(source) / self.loading.batch)):
+            yield from self._take(stream, 1)
+
+    def _open(self, source: Source, loading: Loading) -> Iterator[Batch]:
+        self._bad_in_pass, self._limit = set(), bad_image_limit(len(source))
+        share = (self.processes.rank, self.processes.count)
+        return self.task.stream(source, self.resolution, replace(loading, share=share))
+
+    def _take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
+        """The next `count` batches, once all processes have theirs; fewer at the stream's end.
+
+        Raises, in all of them alike, where one cannot go on (JobError) or was asked to stop (Stopped).
+        """
+        error, taken = self.processes.deserted, []
+        try:
+            taken = list(islice(stream, count))
+        except JobError as raised:
+            error = raised
+        mine = Status(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
+        statuses = self.processes.synchronize(mine)
+        for status in statuses:
+            self._note_bad(status.bad)
+        for status in statuses:
+            if status.asked:
+                raise Stopped(status.asked)
+        return taken
+
+    def _note_bad(self, lines: tuple[str, ...]) -> None:
+        """Remember and name the damaged images that were passed over; JobError where they are too many."""
+        self._bad_in_pass.update(lines)
+        for line in lines:
+            if line not in self.bad_images:
+                self.bad_images.append(line)
+                self.note(line)
+        check_limit(self._bad_in_pass, self._limit)

@@ -1,0 +1,113 @@
+"""Judge the weights of a finished run, or of any model folder, on a data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rescale import machine
+from rescale.data import DataSpec, Loading, open_data
+from rescale.errors import UserError
+from rescale.execution import USUAL
+from rescale.models.execute import LAYOUTS, place
+from rescale.models.folder import ModelFolder
+from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from rescale.recipes import Recipe, changed
+from rescale.tasks import task_of
+from rescale.training.evaluate import evaluate
+from rescale.training.predictions import write_predictions
+from rescale.training.run import MARK, Run
+
+BATCH = 64  # of a folder that no recipe stands in
+
+
+class Judgement(NamedTuple):
+    """figures: by name, with `data` and `resolution`. notes: what was assumed, one line each."""
+
+    figures: dict[str, Any]
+    notes: list[str]
+
+
+def evaluate_folder(
+    path: str | Path,
+    data: str = "",
+    *,
+    recipe: Recipe | None = None,
+    resolution: int | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+    on_bad_image: str = "raise",
+    evaluators: Sequence[str] = (),
+    predictions: Path | None = None,
+) -> Judgement:
+    """Judge a model's weights on the validation part of a data set.
+
+    Args:
+        path: a finished run, or a model folder that `rescale import` wrote.
+        data: a word or a path; the run's own data if empty.
+        recipe: `recipe_for(path)` with changes; evaluation uses interpolation, eval_crop, precision, batch.
+        resolution: another input size than the folder's, in pixels.
+        device: cpu, cuda or cuda:N.
+        workers: processes that load images.
+        on_bad_image: `raise` or `skip`.
+        evaluators: by name; without any, those that give the task's headline figure.
+        predictions: a Parquet file to write, a row an image.
+
+    Raises:
+        UserError: the folder holds no finished model; its outputs cannot be matched to the data's classes.
+    """
+    path = Path(path)
+    folder = ModelFolder.open(path)
+    if not data and not (path / MARK).is_file():
+        raise UserError(f"{path}: is no run, so it has no data of its own; give --data")
+    spec = DataSpec.of(data) if data else DataSpec(**Run.open(path).facts["data"])
+    recipe = recipe or recipe_for(path)
+    opened = open_data(spec, on_bad_image=on_bad_image)
+    preprocess, notes = _preprocess(folder)
+    described = folder.model if resolution is None else folder.model.at(resolution)
+    machine.use_device(machine.chosen_device(device))
+    task = task_of(recipe, opened.normalised(preprocess.mean, preprocess.std))
+    task = task.placed(device, LAYOUTS[USUAL.layout])
+    module, matched = task.judged(folder.load(), preprocess.labels)
+    loading = Loading(
+        batch=recipe.batch // recipe.accumulate,
+        workers=workers,
+        training=False,
+        on_bad_image=on_bad_image,
+        device=device,
+    )
+    evaluation = evaluate(
+        place(module.eval(), USUAL, device),
+        task,
+        task.stream(opened.val, described.resolution, loading),
+        precision=str(recipe.precision),
+        evaluators=task.evaluators(evaluators),
+        train=lambda: task.stream(opened.train, described.resolution, loading),
+    )
+    if predictions is not None:
+        write_predictions(predictions, opened.val, evaluation.predictions)
+    figures = {"data": str(spec), "resolution": described.resolution, **evaluation.figures}
+    return Judgement(figures, [*notes, *matched])
+
+
+def recipe_for(path: str | Path) -> Recipe:
+    """The recipe to judge a folder by: a run's own; else one with the folder's crop and interpolation."""
+    if (Path(path) / MARK).is_file():
+        return Run.open(Path(path)).recipe
+    preprocess, _ = _preprocess(ModelFolder.open(Path(path)))
+    precision = "bf16" if machine.native_bf16(machine.default_device()) else "fp32"
+    values = {
+        "name": "evaluation",
+        "batch": BATCH,
+        "precision": precision,
+        "eval_crop": min(1.0, preprocess.crop),
+        "interpolation": preprocess.interpolation,
+    }
+    return changed(Recipe(), values)
+
+
+def _preprocess(folder: ModelFolder) -> tuple[Preprocess, list[str]]:
+    """What the folder says of its inputs, or ImageNet's constants, which a note says."""
+    if (preprocess := folder.preprocess) is not None:
+        return preprocess, []
+    assumed = Preprocess(IMAGENET_MEAN, IMAGENET_STD, folder.model.resolution)
+    return assumed, ["the folder has no preprocess.json: ImageNet's mean and deviation are assumed"]
