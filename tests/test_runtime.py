@@ -54,9 +54,9 @@ def test_multiply_adds_are_those_of_cost() -> None:
         net = network(name)
         found = amounts(net)
         normed = sum(
-            layer.width_in // layer.groups * layer.width_out * layer.kernel**2 * layer.size_out**2
-            for layer in layers(net)
-            if layer.norm
+            x.width_in // x.groups * x.width_out * x.kernel.height**2 * x.map_out.height**2
+            for x in layers(net)
+            if x.norm
         )
         assert sum(found[kind] for kind in WORK if kind.endswith(" macs")) == normed
 

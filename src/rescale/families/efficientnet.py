@@ -84,4 +84,5 @@ def efficientnet(name: str, width: float, depth: float, resolution: int) -> Netw
         Head(1000, wide(HEAD)),
         activation="silu",
         scale_ends=True,
+        init="efficientnet",
     )

@@ -8,7 +8,7 @@ wanted: `d`, a width multiplier, parts, a resolution. `resnet50d`, `resnetrs152@
 import re
 
 from rescale.errors import UserError, nearest
-from rescale.network import Conv, Head, Input, Network, Stage, Stem
+from rescale.network import Conv, Head, Input, Network, Stage, Stem, is_resnet
 from rescale.scaling.resnet_rs import BLOCKS, blocks_of
 
 RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
@@ -109,9 +109,7 @@ def layers_and_width(network: Network) -> tuple[int, float] | None:
     Layers: three convolutions a block, the first layer and the last; ResNet-270, 300, 350, 400 and 420
     have 272, 296, 350, 398 and 419. Width: multiplier against ResNet, whose first stage is 256 wide.
     """
-    plain = Stage(depth=0, width=0)
-    parts = [(s.block, s.kernel, s.bottleneck, s.inner_of, s.group_width) for s in network.stages]
-    if any(part != (plain.block, plain.kernel, plain.bottleneck, "output", None) for part in parts):
+    if not is_resnet(network):
         return None
     return 3 * sum(stage.depth for stage in network.stages) + 2, network.stages[0].width / 256
 
