@@ -106,7 +106,7 @@ def test_the_listed_sizes_are_the_built_ones(net: Network) -> None:
             assert (layer.kernel[1:], layer.stride[1:]) == (module.kernel_size, module.stride)
             assert (layer.width_in, layer.groups) == (module.in_channels, module.groups)
             assert layer.weights == module.weight.numel() and layer.fan_in == module.weight[0].numel()
-            assert layer.fan_out * layer.groups == module.weight[:, 0].numel()
+            assert layer.full_fan_out == layer.fan_out * layer.groups == module.weight[:, 0].numel()
     assert not seen
 
 

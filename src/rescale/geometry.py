@@ -108,6 +108,11 @@ class Layer(NamedTuple):
         return 0 if self.kind in POOLS else self.width_out // self.groups * self.kernel.points
 
     @property
+    def full_fan_out(self) -> int:
+        """Weights that one input channel would have without groups; 0 for a pool."""
+        return 0 if self.kind in POOLS else self.width_out * self.kernel.points
+
+    @property
     def weights(self) -> int:
         """Learnable numbers without bias and batch norm."""
         return self.width_out * self.fan_in

@@ -98,7 +98,7 @@ def _draw(weight: Tensor, layer: Layer, init: Init) -> None:
     elif init == "efficientnet":
         nn.init.normal_(weight, std=math.sqrt(2 / layer.fan_out))
     else:
-        nn.init.normal_(weight, std=math.sqrt(2 / (layer.groups * layer.fan_out)))
+        nn.init.normal_(weight, std=math.sqrt(2 / layer.full_fan_out))
 
 
 @torch.no_grad()
