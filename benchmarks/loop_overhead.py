@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from harness import compare, finish
 from rescale import machine
 from rescale.data import Batch, open_data
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import Rates, make
 from rescale.optim.optimizers import make_optimizer
 from rescale.recipes import Recipe, recipe, resolve

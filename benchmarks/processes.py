@@ -62,7 +62,7 @@ def serve(folder: Path, case: str) -> None:
     """Be one process of a contender."""
     from rescale import machine
     from rescale.data import Batch, open_data
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.recipes import recipe, resolve
     from rescale.training import Run, Settings
     from rescale.training.loop import Job

@@ -22,7 +22,7 @@ import rescale
 from rescale import machine
 from rescale.data import batches, open_data
 from rescale.data.augment import train_transform
-from rescale.families import names
+from rescale.lookup import names
 from rescale.models import model_named
 from rescale.recipes import NAMED, recipe, resolve
 from rescale.studies import Settings as StudySettings

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 
 from rescale.cost import cost, printed_flops
-from rescale.families import names, network
 from rescale.geometry import Grid, Layer, layers, strided
+from rescale.lookup import names, network
 from rescale.models import blocks, build, count
 from rescale.models.blocks import ConvNorm, Style
 from rescale.network import Network

@@ -12,9 +12,9 @@ import rescale
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "figure", "files", "execution", "network", "geometry", "cost", "memory", "scaling", "families",
-    "search", "machine", "models", "recipes", "optim", "data", "tasks", "training", "bench", "latency",
-    "studies", "report", "cli",
+    "errors", "figure", "files", "execution", "network", "geometry", "cost", "memory", "rounding", "families",
+    "scaling", "lookup", "search", "machine", "models", "recipes", "optim", "data", "tasks", "training",
+    "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 

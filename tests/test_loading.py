@@ -19,7 +19,7 @@ from rescale.data.augment import train_transform
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit, order
 from rescale.errors import JobError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.recipes import recipe, resolve
 
 

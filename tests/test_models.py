@@ -13,7 +13,7 @@ from timm.models._efficientnet_builder import _init_weight_goog
 from torch import nn
 
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import Rates, build, cost_of, load_weights, make, model_named
 from rescale.models.blocks import SqueezeExcite
 from rescale.network import Head, as_mapping

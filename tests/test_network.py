@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rescale.errors import UserError
-from rescale.families import names, network
 from rescale.families.resnet import BLOCKS, PARTS, layers_and_width
+from rescale.lookup import names, network
 from rescale.network import LATER, Conv, Head, Input, Network, Stage, Stem, problems, stride, to_yaml
 
 

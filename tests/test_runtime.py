@@ -11,12 +11,12 @@ from fake_runtime import SOME, runtime
 from rescale.bench.timing import TimingProtocol
 from rescale.cost import cost
 from rescale.errors import UserError
-from rescale.families import names, network
 from rescale.geometry import layers
 from rescale.latency import RuntimeModel, calibration, scale_to_latency
 from rescale.latency import fit as fitting
 from rescale.latency.measuring import Visit, levelled, visit
 from rescale.latency.work import FIXED, WORK, work
+from rescale.lookup import names, network
 from rescale.network import Network
 from rescale.scaling import scale, scaled, solve, strategy_of
 from rescale.scaling.factor import jumps

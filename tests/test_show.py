@@ -14,8 +14,8 @@ from PIL import Image
 import rescale
 from rescale.cli import main
 from rescale.cost import Cost, by_part, cost
-from rescale.families import names, network
 from rescale.geometry import layers
+from rescale.lookup import names, network
 from rescale.network import Conv, Network, Stem, to_yaml
 from rescale.report import picture
 

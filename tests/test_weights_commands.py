@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from rescale.cli.app import app
 from rescale.errors import UserError
-from rescale.families import names, network
+from rescale.lookup import names, network
 from rescale.models import build, load_weights
 from rescale.models.weights.export import architecture, export_weights
 from test_models import randomise

@@ -35,8 +35,8 @@ def import_weights(
     from safetensors.torch import save_file
 
     from rescale.errors import JobError, UserError
-    from rescale.families import network
     from rescale.files import check_free
+    from rescale.lookup import network
     from rescale.models import build, load_weights
     from rescale.network import to_yaml
 
@@ -75,7 +75,7 @@ def export_weights(
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
     from rescale.errors import UserError
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.models import build, load_weights
     from rescale.models.weights.export import export_weights as export
     from rescale.network import Network
@@ -113,7 +113,7 @@ def export_weights(
 def _named_in(source: Path) -> "Network":
     """The network that a folder names itself: ours, or timm's config.json."""
     from rescale.errors import UserError
-    from rescale.families import network
+    from rescale.lookup import network
 
     if not source.exists():
         raise UserError(f"{source}: no such file or folder of weights")

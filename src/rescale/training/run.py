@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rescale.errors import JobError, UserError
-from rescale.families import network
 from rescale.figure import Figure
 from rescale.files import check_free, write_json, write_text
+from rescale.lookup import network
 from rescale.models import External, make
 from rescale.network import Network, to_yaml
 from rescale.recipes import Recipe, Resolved, from_file
