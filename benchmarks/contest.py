@@ -32,7 +32,7 @@ def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
     """how: `FAST PRECISION`, with ` plain` for no average."""
     from rescale import machine
     from rescale.bench import TimingProtocol, steps
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.recipes import recipe, resolve
 
     machine.keep_memory()
@@ -110,7 +110,7 @@ def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tu
     from rescale import machine
     from rescale.bench import TimingProtocol, Workers, time_network
     from rescale.bench.choose import fastest
-    from rescale.families import network
+    from rescale.lookup import network
 
     precisions = machine.precisions()
     if quick:

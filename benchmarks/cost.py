@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness import compare, finish
 from rescale.bench.timing import quartiles
 from rescale.cost import cost
-from rescale.families import names, network
+from rescale.lookup import names, network
 from rescale.models import build
 from rescale.search import Space, candidates
 

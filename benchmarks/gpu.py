@@ -30,7 +30,7 @@ from rescale.bench.measure import time_steps
 from rescale.bench.timing import quartiles
 from rescale.cost import cost
 from rescale.execution import ExecutionMode
-from rescale.families import network
+from rescale.lookup import network
 from rescale.memory import step_memory
 from rescale.network import Network
 from rescale.scaling import scale

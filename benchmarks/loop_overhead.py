@@ -18,7 +18,7 @@ from harness import compare, finish
 from ready import ready_loop
 from rescale import machine
 from rescale.data import open_data
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import Rates, make
 from rescale.optim.optimizers import make_optimizer
 from rescale.recipes import Recipe, recipe, resolve

@@ -60,7 +60,7 @@ def serve(folder: Path, case: str) -> None:
     """Be one process of a contender."""
     from rescale import machine
     from rescale.data import open_data
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.processes import Status, join
     from rescale.recipes import recipe, resolve
     from rescale.training import Settings

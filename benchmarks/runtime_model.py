@@ -22,10 +22,10 @@ from rescale import machine
 from rescale.bench import TimingProtocol
 from rescale.bench.timing import Mode
 from rescale.cost import cost
-from rescale.families import network
 from rescale.latency import fit
 from rescale.latency.calibration import TOTALS, family_of, measure, plan_of
 from rescale.latency.measuring import Plan, Visit, levelled, middle
+from rescale.lookup import network
 from rescale.network import Network
 
 MODES: tuple[Mode, ...] = ("train", "infer")

@@ -274,7 +274,7 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def compare(folder: Path) -> int:
     """Print how far our outputs are from theirs, and after breaking one layer of each kind."""
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.models import build, load_weights
 
     expected, worst, least = np.load(folder / "expected.npz"), 0.0, np.inf

@@ -19,7 +19,7 @@ from rescale.bench.measure import (
 )
 from rescale.bench.timing import quartiles
 from rescale.errors import JobError, UserError
-from rescale.families import network
+from rescale.lookup import network
 
 NET = network("resnetrs26x0.125@32")
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import build, load_weights
 from rescale.models.weights.read import read_checkpoint
 from rescale.models.weights.state_dicts import unwrapped

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 
 from rescale.cost import cost, printed_flops
-from rescale.families import names, network
-from rescale.geometry import layers
-from rescale.models import build, count
+from rescale.geometry import Grid, Layer, layers, strided
+from rescale.lookup import names, network
+from rescale.models import blocks, build, count
+from rescale.models.blocks import ConvNorm, Style
 from rescale.network import Network
 from test_network import any_networks, resnet_names
 
@@ -88,7 +89,7 @@ def test_counted_is_built_for_whatever_a_file_says(net: Network) -> None:
 @given(any_networks())
 @settings(max_examples=25, deadline=None)
 def test_the_listed_sizes_are_the_built_ones(net: Network) -> None:
-    """Every convolution's input and output, as they really are."""
+    """Every convolution's shape and output, as they really are."""
     seen = {}
     model = build(net).eval()
     for name, module in model.named_modules():
@@ -101,13 +102,38 @@ def test_the_listed_sizes_are_the_built_ones(net: Network) -> None:
     for layer in layers(net):
         if layer.kind == "conv":
             module, out = seen.pop(layer.name)
-            assert tuple(out.shape[1:]) == (layer.width_out, layer.size_out, layer.size_out)
-            assert (module.in_channels, module.groups, module.stride[0]) == (
-                layer.width_in,
-                layer.groups,
-                layer.stride,
-            )
+            assert (layer.width_out, *layer.map_out[1:]) == tuple(out.shape[1:])
+            assert (layer.kernel[1:], layer.stride[1:]) == (module.kernel_size, module.stride)
+            assert (layer.width_in, layer.groups) == (module.in_channels, module.groups)
+            assert layer.weights == module.weight.numel() and layer.fan_in == module.weight[0].numel()
+            assert layer.full_fan_out == layer.fan_out * layer.groups == module.weight[:, 0].numel()
     assert not seen
+
+
+def test_a_layer_of_clips_that_are_not_square() -> None:
+    """A convolution of 5x3x3, strides 2x2x1, in four groups, and a pool, as torch makes them."""
+    kernel, stride, size = Grid(5, 3, 3), Grid(2, 2, 1), Grid(8, 14, 9)
+    layer = Layer("", "conv", 16, 32, kernel, stride, size, strided(size, stride), 4, norm=True)
+    pool = layer._replace(kind="maxpool", width_out=16, groups=1, norm=False)
+    images = torch.zeros(1, 16, *size)
+    for padding in ("symmetric", "same"):
+        style = Style(dimensions=3, padding=padding)
+        module = ConvNorm(layer, style)
+        outputs = module(images)
+        assert outputs.shape[1:] == (32, *layer.map_out)
+        assert outputs.numel() * module.conv.weight[0].numel() == layer.macs
+        assert sum(p.numel() for p in module.parameters()) == layer.params
+        assert blocks._max_pool(pool, style)(images).numel() == pool.outputs
+        if module.pad is not None:
+            assert module.pad(images).numel() == layer.padded_inputs
+    assert images.numel() == layer.inputs and (pool.macs, pool.params, pool.weights) == (0, 0, 0)
+
+
+def test_maps_are_shared() -> None:
+    """A map is one value: of 16 blocks' layers there are no more Grids than sizes."""
+    listed = layers(network("resnet50"))
+    maps = {id(grid): grid for layer in listed for grid in (layer.map_in, layer.map_out)}
+    assert len(maps) == len(set(maps.values())) == 7  # 224, 112, 56, 28, 14, 7 and the head's point
 
 
 def test_layer_names_are_module_paths() -> None:

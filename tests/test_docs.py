@@ -12,7 +12,7 @@ from PIL import Image
 
 from fake_runtime import runtime
 from rescale.cli import main
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import build
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import Rates, build, make, model_named
 from rescale.models.head import classifier_of, features_of, freeze_backbone, train_mode
 from test_models import randomise

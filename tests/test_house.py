@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
     "errors", "figure", "files", "preprocess", "execution", "network", "geometry", "cost", "memory",
-    "scaling", "families", "search", "machine", "processes", "models", "recipes", "optim", "data", "tasks",
-    "training", "bench", "latency", "studies", "report", "cli",
+    "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models", "recipes",
+    "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 
@@ -52,6 +52,51 @@ def test_every_room_is_described() -> None:
         if line.startswith("| `")
     ]
     assert [name for name in listed if name in ROOMS] == list(ROOMS)
+
+
+SHAPES = ("geometry", "families", "scaling", "search")  # the rooms that may work out areas and groups
+SIDES = {"size", "side", "kernel", "resolution", "height", "width", "stride"}
+
+
+def words(node: ast.AST) -> set[str]:
+    """The parts of names and attributes in an expression: `layer.size_out` has layer, size and out."""
+    named = [getattr(n, "attr", getattr(n, "id", "")) for n in ast.walk(node)]
+    return {part.rstrip("s") for name in named for part in name.split("_")}
+
+
+def squared(node: ast.BinOp) -> ast.expr | None:
+    """What is squared in `x * x`, `a * x * x` or `x**2`; None in anything else."""
+    if isinstance(node.op, ast.Pow) and ast.unparse(node.right) == "2":
+        return node.left
+    factors = [node.left, *([node.left.right] if isinstance(node.left, ast.BinOp) else [])]
+    same = ast.dump(node.right) in map(ast.dump, factors)
+    return node.right if same and isinstance(node.op, ast.Mult) else None
+
+
+def shape_arithmetic(source: str) -> list[str]:
+    """Squares of sides and divisions by groups, as a source text has them."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp):
+            side = squared(node)
+            divides = isinstance(node.op, ast.FloorDiv | ast.Div) and "group" in words(node.right)
+            if divides or (side is not None and words(side) & SIDES):
+                wrong.append(ast.unparse(node))
+    return wrong
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_areas_and_groups_are_geometrys(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert room in SHAPES or not shape_arithmetic(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a * layer.size_out**2", "n * kernel * kernel", "side * side", "width_in // x.groups", "w / group"],
+)
+def test_areas_and_groups_are_seen(line: str) -> None:
+    assert shape_arithmetic(line) and not shape_arithmetic("a * b // c + x**2 + size * 2 + size // stride")
 
 
 def test_public_names() -> None:

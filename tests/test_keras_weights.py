@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from rescale.errors import UserError
-from rescale.families import names, network
+from rescale.lookup import names, network
 from rescale.models import build, load_weights
 from rescale.models.weights.bundle import MAGIC, Bundle, crc32c, masked
 from rescale.models.weights.keras import by_name

@@ -20,7 +20,7 @@ from rescale.data.draw import order
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit
 from rescale.errors import JobError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.recipes import recipe, resolve
 from rescale.tasks import task_of
 

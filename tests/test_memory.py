@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from torch.autograd.graph import saved_tensors_hooks
 
 from rescale.cost import cost
-from rescale.families import network
+from rescale.lookup import network
 from rescale.memory import step_memory
 from rescale.models import build
 from rescale.network import Network

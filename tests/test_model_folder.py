@@ -12,7 +12,7 @@ from torch import nn
 
 from rescale.data import open_data
 from rescale.errors import JobError, UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import External, make
 from rescale.models.folder import ModelFolder, write
 from rescale.preprocess import Preprocess

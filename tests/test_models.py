@@ -9,13 +9,14 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.models._efficientnet_builder import _init_weight_goog
 from torch import nn
 
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import Rates, build, cost_of, load_weights, make, model_named
 from rescale.models.blocks import SqueezeExcite
-from rescale.network import Head
+from rescale.network import Head, as_mapping
 
 PEERS = {
     "resnetrs50": lambda: timm.create_model("resnetrs50"),
@@ -161,17 +162,65 @@ def test_initialisation_is_the_authors() -> None:
     assert not reduce.bias.any()
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "regnety_040", "resnext50_32x4d"])
-def test_initialisation_of_other_families(name: str) -> None:
+def norms_are_plain(model: nn.Module) -> bool:
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    plain = all(torch.equal(norm.weight, torch.ones_like(norm.weight)) for norm in norms)
+    return plain and not any(norm.bias.any() or norm.running_mean.any() for norm in norms)
+
+
+@pytest.mark.parametrize("name", ["regnety_040", "regnetz_500mf_g1", "resnext50_32x4d"])
+def test_initialisation_of_fast_scaling(name: str) -> None:
+    """As pycls: the fan-out is that of a convolution without groups."""
     torch.manual_seed(0)
     model = build(network(name))
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 10_000]
     for conv in convs:
         expected = math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels))
         assert math.isclose(conv.weight.std().item(), expected, rel_tol=0.04)
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(torch.equal(norm.weight, torch.ones_like(norm.weight)) for norm in norms)
-    assert not any(norm.bias.any() or norm.running_mean.any() for norm in norms)
+    assert math.isclose(model.head.linear.weight.std().item(), 0.01, rel_tol=0.01)
+    assert norms_are_plain(model)
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "tf_efficientnet_b1", "efficientnetrs_b0", "efficientnet_b0-dWr-2"]
+)
+def test_initialisation_of_efficientnet(name: str) -> None:
+    """As timm, which follows the authors' TPU code: deviation by deviation, of every layer of its kind."""
+    torch.manual_seed(0)
+    ours, theirs = build(network(name)), copy.deepcopy(build(network(name)))
+    for path, module in theirs.named_modules():
+        _init_weight_goog(module, path)
+    large = 0
+    for path, module in ours.named_modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        mine, peer = module.weight.detach(), theirs.get_submodule(path).weight.detach()
+        # the quotient of two sample deviations of n numbers each spreads by 1 / sqrt(n)
+        assert abs(math.log(mine.std() / peer.std())) < 5 / math.sqrt(mine.numel())
+        assert module.bias is None or not module.bias.any()
+        large += mine.numel() > 100_000
+    weight, bound = ours.head.linear.weight, 1 / math.sqrt(1000)
+    assert 0.999 * bound < weight.abs().max() <= bound and large > 5
+    depthwise = ours.stages[1][0].conv2.conv.weight
+    assert math.isclose(depthwise.std().item(), math.sqrt(2 / 9), rel_tol=0.1)
+    assert norms_are_plain(ours)
+
+
+def test_initialisation_is_the_networks_to_say() -> None:
+    """A file of the first version, which does not say, keeps what it had; any network may say another."""
+    b0 = network("efficientnet_b0")
+    old = as_mapping(b0)
+    assert old.pop("init") == "efficientnet"
+    torch.manual_seed(0)
+    model = build(network(old))
+    depthwise = model.stages[-1][0].conv2.conv
+    expected = math.sqrt(2 / (9 * depthwise.out_channels))
+    assert math.isclose(depthwise.weight.std().item(), expected, rel_tol=0.05)
+    assert network(old).identity == b0.identity
+    begun = build(replace(b0, init="resnet-rs"))
+    norms = [(block.skip, block.conv3.norm.weight) for stage in begun.stages for block in stage]
+    assert all(weight.any() == (skip == "none") for skip, weight in norms)  # else nothing would come through
+    assert norms_are_plain(build(replace(network("resnet26"), init="fast-scaling")))
 
 
 def test_stochastic_depth_by_stage_and_by_block() -> None:

@@ -1,7 +1,7 @@
 """The network as a value: names, files, identity, and what is refused."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, fields, make_dataclass, replace
 
 import pytest
 import yaml
@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rescale.errors import UserError
-from rescale.families import names, network
 from rescale.families.resnet import BLOCKS, PARTS, layers_and_width
-from rescale.network import Conv, Head, Input, Network, Stage, Stem, problems, stride, to_yaml
+from rescale.lookup import names, network
+from rescale.network import LATER, Conv, Head, Input, Network, Stage, Stem, problems, stride, to_yaml
 
 
 @st.composite
@@ -65,6 +65,45 @@ def test_identity_is_structure_not_name() -> None:
         rs.identity,
     }
     assert len(others) == len(PARTS) + 2
+
+
+def rebuilt(net: Network, kind: type, with_field: type, value: int | None) -> Network:
+    """The network with `with_field`, a subclass of `kind`, in its place; None: the new field's default."""
+
+    def as_new(part):
+        if type(part) is not kind:
+            return part
+        old = {item.name: getattr(part, item.name) for item in fields(part)}
+        return with_field(**old, **({} if value is None else {"frames": value}))
+
+    stem = replace(net.stem, convs=tuple(map(as_new, net.stem.convs)))
+    stages = tuple(map(as_new, net.stages))
+    parts = {"input": as_new(net.input), "stem": as_new(stem), "head": as_new(net.head), "stages": stages}
+    return as_new(replace(net, **parts))
+
+
+@pytest.mark.parametrize("kind", [Network, Input, Stem, Conv, Stage, Head])
+def test_a_new_field_changes_no_identity_at_its_default(kind: type) -> None:
+    new = make_dataclass(
+        "New", [("frames", int, field(default=1, metadata=LATER))], bases=(kind,), frozen=True
+    )
+    unmarked = make_dataclass("Unmarked", [("frames", int, field(default=1))], bases=(kind,), frozen=True)
+    net = network("efficientnet_b0")
+    for value in (None, 1):
+        same = rebuilt(net, kind, new, value)
+        assert same != net and same.identity == net.identity and to_yaml(same) == to_yaml(net)
+    other = rebuilt(net, kind, new, 2)
+    assert other.identity != net.identity and "frames: 2" in to_yaml(other)
+    assert rebuilt(net, kind, unmarked, None).identity != net.identity  # so the mark is what does it
+
+
+def test_initialisation_is_in_files_where_it_is_no_default_and_not_in_the_identity() -> None:
+    b0, plain = network("efficientnet_b0"), network("resnet50")
+    assert "init: efficientnet" in to_yaml(b0) and "init" not in to_yaml(plain)
+    assert network(yaml.safe_load(to_yaml(b0))).init == "efficientnet"
+    assert replace(b0, init="auto").identity == b0.identity
+    with pytest.raises(UserError, match=r"init.*'resnet-rs'.*'xavier'"):
+        network({**yaml.safe_load(to_yaml(plain)), "init": "xavier"})
 
 
 def test_authors_depths() -> None:

@@ -7,7 +7,7 @@ import timm.optim
 import torch
 from torch import nn
 
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import build
 from rescale.optim.averaging import Average
 from rescale.optim.optimizers import RMSpropTF, decay_groups, make_optimizer

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rescale.cli.app import app
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import External
 from rescale.recipes import (
     NAMED,

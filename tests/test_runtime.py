@@ -11,12 +11,12 @@ from fake_runtime import SOME, runtime
 from rescale.bench.timing import TimingProtocol
 from rescale.cost import cost
 from rescale.errors import UserError
-from rescale.families import names, network
 from rescale.geometry import layers
 from rescale.latency import RuntimeModel, calibration, scale_to_latency
 from rescale.latency import fit as fitting
 from rescale.latency.measuring import Visit, levelled, visit
 from rescale.latency.work import FIXED, WORK, work
+from rescale.lookup import names, network
 from rescale.network import Network
 from rescale.scaling import scale, scaled, solve, strategy_of
 from rescale.scaling.factor import jumps
@@ -54,9 +54,9 @@ def test_multiply_adds_are_those_of_cost() -> None:
         net = network(name)
         found = amounts(net)
         normed = sum(
-            layer.width_in // layer.groups * layer.width_out * layer.kernel**2 * layer.size_out**2
-            for layer in layers(net)
-            if layer.norm
+            x.width_in // x.groups * x.width_out * x.kernel.height**2 * x.map_out.height**2
+            for x in layers(net)
+            if x.norm
         )
         assert sum(found[kind] for kind in WORK if kind.endswith(" macs")) == normed
 

@@ -11,8 +11,8 @@ from fake_runtime import SETTINGS, runtime
 from rescale.cli.app import app
 from rescale.cli.quantities import duration
 from rescale.errors import JobError, UserError
-from rescale.families import network
 from rescale.latency import RuntimeModel, calibration
+from rescale.lookup import network
 
 
 def run(*words: str) -> str:

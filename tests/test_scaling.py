@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 
 from rescale.cost import cost
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.families.resnet import blocks_of
+from rescale.families.schedule import slow_resolution
+from rescale.lookup import network
 from rescale.network import Network, problems, to_yaml
+from rescale.rounding import COMPOUND, NEAREST, compatible, group_width, group_width_jumps
 from rescale.scaling import (
     STRATEGIES,
     Strategy,
     analytic,
-    blocks_of,
     fast,
     rule_for,
     scale,
     scale_to,
     scaled,
-    slow_resolution,
     solve,
     strategy_of,
 )
 from rescale.scaling.factor import jumps
-from rescale.scaling.rounding import COMPOUND, NEAREST, compatible, group_width, group_width_jumps
 
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
 

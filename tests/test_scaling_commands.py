@@ -9,7 +9,7 @@ from rescale.cli.app import app
 from rescale.cli.quantities import quantity
 from rescale.cost import cost
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 
 
 def run(*words: str) -> str:

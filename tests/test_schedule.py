@@ -10,7 +10,7 @@ import torch.optim.lr_scheduler as peers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rescale.families import network
+from rescale.lookup import network
 from rescale.optim.schedule import learning_rate
 from rescale.recipes import NAMED, Recipe, resolve
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from rescale.cost import cost
 from rescale.errors import UserError
-from rescale.families import network
 from rescale.families.regnet import runs
+from rescale.lookup import network
 from rescale.scaling import scale
 from rescale.search import CHUNK, Space, _four_stages, _log_uniform, search, write
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rescale.cli.app import app
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import External
 from rescale.recipes import FINETUNE_RATES, FINETUNE_STEPS, NAMED, Recipe, held_out, recipe, resolve
 from rescale.recipes.rules import OWN, RULES

@@ -14,8 +14,8 @@ from PIL import Image
 import rescale
 from rescale.cli import main
 from rescale.cost import Cost, by_part, cost
-from rescale.families import names, network
 from rescale.geometry import layers
+from rescale.lookup import names, network
 from rescale.network import Conv, Network, Stem, to_yaml
 from rescale.report import picture
 
@@ -105,7 +105,7 @@ def test_text_says_where_the_cost_is() -> None:
     net = network("resnetrs152@256")
     inside = [layer for layer in layers(net) if layer.name.startswith("stages.2.")]
     weights = sum(
-        layer.kernel**2 * layer.width_in // layer.groups * layer.width_out
+        layer.kernel.height**2 * layer.width_in // layer.groups * layer.width_out
         + layer.bias * layer.width_out
         + 2 * layer.norm * layer.width_out
         for layer in inside

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rescale.errors import UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.models import External, make, model_named
 from rescale.models.folder import ModelFolder, write
 from rescale.models.head import classifier_of

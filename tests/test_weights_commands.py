@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rescale.cli.app import app
 from rescale.errors import UserError
-from rescale.families import names, network
+from rescale.lookup import names, network
 from rescale.models import build, load_weights, make, model_named
 from rescale.models.folder import ModelFolder, write
 from rescale.models.weights.export import architecture, export_weights

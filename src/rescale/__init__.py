@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rescale.cost import Cost, cost
 from rescale.errors import JobError, UserError
-from rescale.families import network
+from rescale.lookup import network
 from rescale.network import Network
 from rescale.scaling import scale
 

@@ -29,7 +29,7 @@ class PartCost(NamedTuple):
     depth: blocks of a stage; convolutions and linear layers of stem and head. width: channels that leave
     it, the head's are the classes. inner_width, group_width: channels of the middle convolution and of one
     of its groups in the last block; None for stem and head. stride: of the whole part, a pool included.
-    size_out: side of the map that leaves it, in pixels.
+    size_out: height of the map that leaves it, in pixels; as wide, since images are square.
     """
 
     name: str
@@ -68,9 +68,9 @@ def by_part(network: Network) -> list[PartCost]:
 
 def _end(name: str, group: tuple[Layer, ...]) -> PartCost:
     last, weighted = group[-1], sum(layer.kind in ("conv", "linear") for layer in group)
-    stride = math.prod(layer.stride for layer in group)
+    stride = math.prod(layer.stride.height for layer in group)
     price = _total([(1, group)])
-    return PartCost(name, weighted, last.width_out, None, None, stride, last.size_out, *price)
+    return PartCost(name, weighted, last.width_out, None, None, stride, last.map_out.height, *price)
 
 
 def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
@@ -81,9 +81,9 @@ def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
         sum(block.repeat for block in blocks),
         last.width_out,
         inner.width_out,
-        inner.width_in // inner.groups,
+        inner.group_width,
         stride,
-        last.size_out,
+        last.map_out.height,
         *price,
     )
 
@@ -93,23 +93,11 @@ def _total(groups: Iterable[tuple[int, Iterable[Layer]]]) -> Cost:
     macs = params = activations = 0
     for times, group in groups:
         for layer in group:
-            price = price_of(layer)
+            price = layer.counts()
             macs += times * price[0]
             params += times * price[1]
             activations += times * price[2]
     return Cost(macs, params, activations)
-
-
-def price_of(layer: Layer) -> Cost:
-    """What one layer costs."""
-    pixels = layer.size_out * layer.size_out
-    outputs = layer.width_out * pixels
-    if layer.kind in ("maxpool", "avgpool"):
-        return Cost(0, 0, outputs)
-    weights = layer.width_in // layer.groups * layer.width_out * layer.kernel * layer.kernel
-    macs = weights * pixels + layer.bias * outputs
-    params = weights + layer.bias * layer.width_out + layer.norm * 2 * layer.width_out
-    return Cost(macs, params, outputs)
 
 
 def printed_flops(network: Network) -> int:
@@ -118,5 +106,5 @@ def printed_flops(network: Network) -> int:
     Twice the multiply-adds round to ten of the Pareto table's eleven rows; ResNet-RS-152 at 192 pixels
     (17.494, printed 18) needs this small term too, and with it all eleven round correctly.
     """
-    normed = sum(layer.width_out * layer.size_out**2 for layer in layers(network) if layer.norm)
+    normed = sum(layer.outputs for layer in layers(network) if layer.norm)
     return 2 * cost(network).macs + normed

@@ -1,29 +1,136 @@
 """The one list of layers and shapes, which cost, build, pictures and predictions all read."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal, NamedTuple
 
-from rescale.network import Network, Stage
+from rescale.network import Init, Network, Stage, is_resnet
 
 Kind = Literal["conv", "maxpool", "avgpool", "linear"]
 Skip = Literal["identity", "project", "none"]
 
 
+class Grid(NamedTuple):
+    """The extent of a map, a kernel or a stride: frames, then rows and columns in pixels. Images have one
+    frame."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def points(self) -> int:
+        """How many places it has."""
+        return self.frames * self.height * self.width
+
+    def padded(self, kernel: "Grid", stride: "Grid") -> "Grid":
+        """The map with what TensorFlow's `same` adds to it; see `same_padding`."""
+        sides = zip(self, kernel, stride, strict=True)
+        return Grid(*(side + same_padding(side, *taps) for side, *taps in sides))
+
+
+POINT = Grid(1, 1, 1)
+POOLS = ("maxpool", "avgpool")
+
+
+@cache
+def square(side: int) -> Grid:
+    """One frame of equal sides."""
+    return Grid(1, side, side)
+
+
+@cache
+def strided(size: Grid, stride: Grid) -> Grid:
+    """The map behind a layer of this stride, whose odd kernel is padded by its half or as TensorFlow's
+    `same`, and behind a pool that rounds up. Networks have few maps, and share them."""
+    return Grid(*map(strided_side, size, stride))
+
+
+def strided_side(side: int, stride: int) -> int:
+    """The same of one side."""
+    return (side - 1) // stride + 1
+
+
+def same_padding(side: int, kernel: int, stride: int) -> int:
+    """What TensorFlow's `same` adds to a side, both ends together."""
+    return max((strided_side(side, stride) - 1) * stride + kernel - side, 0)
+
+
 class Layer(NamedTuple):
-    """One layer: its path in the part that holds it, its widths, the sides of its square maps in pixels."""
+    """One layer: its path in the part that holds it, its widths, and the maps that it reads and writes."""
 
     name: str
     kind: Kind
     width_in: int
     width_out: int
-    kernel: int = 1
-    stride: int = 1
-    size_in: int = 1
-    size_out: int = 1
+    kernel: Grid = POINT
+    stride: Grid = POINT
+    map_in: Grid = POINT
+    map_out: Grid = POINT
     groups: int = 1
     bias: bool = False
     norm: bool = False  # followed by batch norm
     active: bool = False  # and then by the activation
+
+    @property
+    def inputs(self) -> int:
+        """Elements of an image's input."""
+        return self.width_in * self.map_in.points
+
+    @property
+    def padded_inputs(self) -> int:
+        """The same with TensorFlow's padding."""
+        return self.width_in * self.map_in.padded(self.kernel, self.stride).points
+
+    @property
+    def outputs(self) -> int:
+        """Elements of an image's output."""
+        return self.width_out * self.map_out.points
+
+    @property
+    def group_width(self) -> int:
+        """Input channels of a group."""
+        return self.width_in // self.groups
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel is convolved by itself."""
+        return 1 < self.groups == self.width_in
+
+    @property
+    def fan_in(self) -> int:
+        """Weights of one output channel; 0 for a pool."""
+        return 0 if self.kind in POOLS else self.width_in // self.groups * self.kernel.points
+
+    @property
+    def fan_out(self) -> int:
+        """Weights of one input channel; 0 for a pool."""
+        return 0 if self.kind in POOLS else self.width_out // self.groups * self.kernel.points
+
+    @property
+    def full_fan_out(self) -> int:
+        """Weights that one input channel would have without groups; 0 for a pool."""
+        return 0 if self.kind in POOLS else self.width_out * self.kernel.points
+
+    @property
+    def weights(self) -> int:
+        """Learnable numbers without bias and batch norm."""
+        return self.width_out * self.fan_in
+
+    @property
+    def params(self) -> int:
+        """Learnable numbers: weights, biases, and two a channel of batch norm."""
+        return self.counts()[1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image, one more for each output that gets a bias."""
+        return self.counts()[0]
+
+    def counts(self) -> tuple[int, int, int]:
+        """macs, params and outputs at once: a search asks for them of 100,000 networks."""
+        outputs, terms = self.outputs, self.fan_in + self.bias
+        return outputs * terms, self.width_out * (terms + 2 * self.norm), outputs
 
 
 class Block(NamedTuple):
@@ -31,7 +138,9 @@ class Block(NamedTuple):
 
     layers, by role; a role that a block lacks is absent: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1),
     se.reduce, se.expand, shortcut.pool, shortcut.project. skip: what is added at the end, the input
-    itself, its projection or nothing.
+    itself, its projection or nothing. active: whether the activation follows that sum. se_inner: whether
+    squeeze-and-excitation follows conv2 and not conv3. zero_norm: whether the batch norm of conv3 begins at
+    0, so that a new block is its shortcut.
     """
 
     stage: int
@@ -39,6 +148,9 @@ class Block(NamedTuple):
     repeat: int
     layers: dict[str, Layer]
     skip: Skip
+    active: bool
+    se_inner: bool
+    zero_norm: bool
 
     def names(self) -> list[str]:
         """Paths of these blocks in the built module."""
@@ -46,30 +158,23 @@ class Block(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """A network's layers in the order of the data, grouped as they are built."""
+    """A network's layers in the order of the data, grouped as they are built. init: how the weights begin."""
 
     stem: tuple[Layer, ...]
     blocks: tuple[Block, ...]
     head: tuple[Layer, ...]
+    init: Init
 
 
 def geometry(network: Network) -> Geometry:
     """Decide every layer's shape."""
-    stem = tuple(_stem(network))
-    width, size = stem[-1].width_out, stem[-1].size_out
-    blocks = []
+    init, stem = initialisation(network), tuple(_stem(network))
+    width, size = stem[-1].width_out, stem[-1].map_out
+    blocks: list[Block] = []
     for i, stage in enumerate(network.stages):
-        # all blocks behind the first are given what the first gives, so they are alike
-        alike = stage.stride == 1 and width == stage.width
-        first = _block(stage, width, size, stage.stride)
-        width, size = stage.width, after(size, stage.stride)
-        if alike:
-            blocks.append(Block(i, 0, stage.depth, *first))
-            continue
-        blocks.append(Block(i, 0, 1, *first))
-        if stage.depth > 1:
-            blocks.append(Block(i, 1, stage.depth - 1, *_block(stage, width, size, 1)))
-    return Geometry(stem, tuple(blocks), tuple(_head(network, width, size)))
+        blocks += _stage(i, stage, width, size, init)
+        width, size = stage.width, blocks[-1].layers["conv3"].map_out
+    return Geometry(stem, tuple(blocks), tuple(_head(network, width, size)), init)
 
 
 def layers(network: Network) -> list[Layer]:
@@ -87,79 +192,85 @@ def layers(network: Network) -> list[Layer]:
     return [*shapes.stem, *inner, *shapes.head]
 
 
-def after(size: int, stride: int) -> int:
-    """Side of the output where an odd kernel is padded by its half, or as TensorFlow's `same`; also of
-    a pool that rounds up."""
-    return (size - 1) // stride + 1
+def initialisation(network: Network) -> Init:
+    """How the network's weights begin: as it says, and where it leaves that open, ResNets as ResNet-RS and
+    others as Fast and Accurate Model Scaling."""
+    if network.init != "auto":
+        return network.init
+    return "resnet-rs" if is_resnet(network) else "fast-scaling"
 
 
 def _stem(network: Network) -> Iterator[Layer]:
-    width, size = network.input.channels, network.resolution
+    width, size = network.input.channels, square(network.resolution)
     for i, conv in enumerate(network.stem.convs):
-        out = after(size, conv.stride)
+        stride = square(conv.stride)
+        after = strided(size, stride)
         yield Layer(
-            f"stem.convs.{i}",
-            "conv",
-            width,
-            conv.width,
-            conv.kernel,
-            conv.stride,
-            size,
-            out,
-            norm=True,
-            active=True,
-        )
-        width, size = conv.width, out
+            f"stem.convs.{i}", "conv", width, conv.width, square(conv.kernel), stride, size, after,
+            norm=True, active=True,
+        )  # fmt: skip
+        width, size = conv.width, after
     if network.stem.pool == "max":
-        yield Layer("stem.pool", "maxpool", width, width, 3, 2, size, after(size, 2))
+        stride = square(2)
+        yield Layer("stem.pool", "maxpool", width, width, square(3), stride, size, strided(size, stride))
 
 
-def _head(network: Network, width: int, size: int) -> Iterator[Layer]:
-    if wide := network.head.width:
-        yield Layer("head.conv", "conv", width, wide, 1, 1, size, size, norm=True, active=True)
-    yield Layer("head.linear", "linear", wide or width, network.head.classes, bias=True)
+def _stage(number: int, stage: Stage, width: int, size: Grid, init: Init) -> Iterator[Block]:
+    """The blocks of a stage that is given `width` channels on a map of this size."""
+    # all blocks behind the first are given what the first gives, so they are alike
+    alike = stage.stride == 1 and width == stage.width
+    active, se_inner, to_zero = stage.block == "bottleneck", stage.se_at == "inner", init == "resnet-rs"
+    layers, skip = _block(stage, width, size, stage.stride)
+    repeat = stage.depth if alike else 1
+    yield Block(number, 0, repeat, layers, skip, active, se_inner, to_zero and skip != "none")
+    if repeat < stage.depth:
+        layers, skip = _block(stage, stage.width, layers["conv3"].map_out, 1)
+        yield Block(number, 1, stage.depth - 1, layers, skip, active, se_inner, to_zero and skip != "none")
 
 
-def _block(stage: Stage, width: int, size: int, stride: int) -> tuple[dict[str, Layer], Skip]:
-    out, inner = after(size, stride), stage.inner(width)
-    first, second = (stride, 1) if stage.stride_at == "conv1" else (1, stride)
-    middle, groups = after(size, first), inner // (stage.group_width or inner)
-    found = {}
+def _block(stage: Stage, width: int, size: Grid, stride: int) -> tuple[dict[str, Layer], Skip]:
+    """The layers of a block by role, and what is added at its end."""
+    inner, step = stage.inner(width), square(stride)
+    out = size if stride == 1 else strided(size, step)
+    first, second, middle = (step, POINT, out) if stage.stride_at == "conv1" else (POINT, step, size)
+    roles = {}
     if stage.block == "bottleneck" or stage.bottleneck != 1 or stage.inner_of != "input":
-        found["conv1"] = _conv("conv1", width, inner, 1, first, size, middle, active=True)
+        roles["conv1"] = _conv("conv1", width, inner, POINT, first, size, middle, active=True)
     else:
-        middle, second = size, stride
-    found["conv2"] = _conv("conv2", inner, inner, stage.kernel, second, middle, out, groups, active=True)
+        middle, second = size, step
+    groups = inner // (stage.group_width or inner)
+    kernel = square(stage.kernel)
+    roles["conv2"] = _conv("conv2", inner, inner, kernel, second, middle, out, groups, active=True)
     if stage.se and stage.se_at == "inner":
-        found |= _squeeze(inner, max(1, round(stage.se * width)))
-    found["conv3"] = _conv("conv3", inner, stage.width, 1, 1, out, out)
+        roles |= _squeeze(inner, max(1, round(stage.se * width)))
+    roles["conv3"] = _conv("conv3", inner, stage.width, POINT, POINT, out, out)
     if stage.se and stage.se_at == "output":
-        found |= _squeeze(stage.width, max(1, int(stage.se * stage.width)))
+        roles |= _squeeze(stage.width, max(1, int(stage.se * stage.width)))
     if stride == 1 and width == stage.width:
-        return found, "identity"
+        return roles, "identity"
     if stage.block == "inverted":
-        return found, "none"
+        return roles, "none"
     if stage.shortcut == "pool" and stride > 1:
-        found["shortcut.pool"] = Layer("shortcut.pool", "avgpool", width, width, stride, stride, size, out)
-        stride = 1
-        size = out
-    found["shortcut.project"] = _conv("shortcut.project", width, stage.width, 1, stride, size, out)
-    return found, "project"
+        roles["shortcut.pool"] = Layer("shortcut.pool", "avgpool", width, width, step, step, size, out)
+        step, size = POINT, out
+    roles["shortcut.project"] = _conv("shortcut.project", width, stage.width, POINT, step, size, out)
+    return roles, "project"
 
 
 def _conv(
     name: str,
     width_in: int,
     width_out: int,
-    kernel: int,
-    stride: int,
-    size_in: int,
-    size_out: int,
+    kernel: Grid,
+    stride: Grid,
+    map_in: Grid,
+    map_out: Grid,
     groups: int = 1,
     active: bool = False,
 ) -> Layer:
+    """A convolution with batch norm and without bias."""
     return Layer(
-        name, "conv", width_in, width_out, kernel, stride, size_in, size_out, groups, False, True, active
+        name, "conv", width_in, width_out, kernel, stride, map_in, map_out, groups, False, True, active
     )
 
 
@@ -169,3 +280,9 @@ def _squeeze(width: int, squeezed: int) -> dict[str, Layer]:
         "se.reduce": Layer("se.reduce", "conv", width, squeezed, bias=True),
         "se.expand": Layer("se.expand", "conv", squeezed, width, bias=True),
     }
+
+
+def _head(network: Network, width: int, size: Grid) -> Iterator[Layer]:
+    if wide := network.head.width:
+        yield Layer("head.conv", "conv", width, wide, map_in=size, map_out=size, norm=True, active=True)
+    yield Layer("head.linear", "linear", wide or width, network.head.classes, bias=True)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from rescale.cost import price_of
-from rescale.geometry import Block, Layer, geometry
+from rescale.geometry import POINT, Block, Layer, geometry
 from rescale.network import Network
 
 FULL = 4  # bytes of a float32
@@ -83,25 +82,25 @@ def saved_layers(network: Network) -> Iterator[Saved]:
     """
     shapes, silu = geometry(network), network.activation == "silu"
     first, same = shapes.stem[0], network.padding == "same"
-    yield Saved(first.width_in * first.size_in**2)
+    yield Saved(first.inputs)
     for layer in shapes.stem:
         yield _pool(layer) if layer.kind == "maxpool" else _conv(layer, silu)
         if same:
             yield Saved(_padding(layer, silu))
     for block in shapes.blocks:
         for _ in range(block.repeat):
-            yield from _block(block, silu, network.stages[block.stage].block == "bottleneck")
+            yield from _block(block, silu)
             if same:
                 yield Saved(sum(_padding(layer, silu) for layer in block.layers.values()))
     *convs, linear = shapes.head
     yield from (_conv(layer, silu) for layer in convs)
     # the last map is only averaged, which keeps nothing; but ReLU keeps it
     last = convs[0] if convs else shapes.blocks[-1].layers["conv3"]
-    relu = not silu and (bool(convs) or network.stages[-1].block == "bottleneck")
-    yield Saved(linear.width_in - (0 if relu else _outputs(last)), params=price_of(linear).params)
+    relu = not silu and (bool(convs) or shapes.blocks[-1].active)
+    yield Saved(linear.inputs - (0 if relu else last.outputs), params=linear.params)
 
 
-def _block(block: Block, silu: bool, active: bool) -> Iterator[Saved]:
+def _block(block: Block, silu: bool) -> Iterator[Saved]:
     parts = block.layers
     last = parts["conv3"]
     for role, layer in parts.items():
@@ -110,19 +109,19 @@ def _block(block: Block, silu: bool, active: bool) -> Iterator[Saved]:
         elif role == "se.reduce":
             yield _squeeze(parts, silu)
         elif role == "shortcut.pool":
-            yield Saved(_outputs(layer), flight=2 * _outputs(layer))
+            yield Saved(layer.outputs, flight=2 * layer.outputs)
         elif role == "shortcut.project":
             yield _conv(layer, silu)
     # the block's output, which the next layer and the activation keep; SiLU keeps the sum besides
-    yield Saved(_outputs(last) * (2 if active and silu else 1), flight=2 * _outputs(last))
+    yield Saved(last.outputs * (2 if block.active and silu else 1), flight=2 * last.outputs)
 
 
 def _conv(layer: Layer, silu: bool) -> Saved:
     """The convolution's output, kept by batch norm, and what the activation keeps."""
-    outputs = _outputs(layer)
+    outputs = layer.outputs
     times = 1 + (layer.active and (2 if silu else 1))
     fixed = 2 * layer.width_out if layer.norm else 0
-    return Saved(times * outputs, fixed=fixed, flight=2 * outputs, params=price_of(layer).params)
+    return Saved(times * outputs, fixed=fixed, flight=2 * outputs, params=layer.params)
 
 
 def _squeeze(parts: dict[str, Layer], silu: bool) -> Saved:
@@ -131,24 +130,18 @@ def _squeeze(parts: dict[str, Layer], silu: bool) -> Saved:
     reduce, expand = parts["se.reduce"], parts["se.expand"]
     roles = list(parts)
     before = parts[roles[roles.index("se.reduce") - 1]]
-    small = reduce.width_in + reduce.width_out * (2 if silu else 1) + expand.width_out
-    params = price_of(reduce).params + price_of(expand).params
-    product = _outputs(before) if before.active else 0
-    return Saved(product + small, flight=3 * _outputs(before), params=params)
+    small = reduce.inputs + reduce.outputs * (2 if silu else 1) + expand.outputs
+    product = before.outputs if before.active else 0
+    return Saved(product + small, flight=3 * before.outputs, params=reduce.params + expand.params)
 
 
 def _padding(layer: Layer, silu: bool) -> int:
     """Elements that the padded copy of a strided convolution's or pool's input adds (TensorFlow's `same` is
     padded beforehand): all of it where ReLU keeps the input too, else what it exceeds the input by."""
-    if layer.kind not in ("conv", "maxpool") or layer.stride == 1:
+    if layer.kind not in ("conv", "maxpool") or layer.stride == POINT:
         return 0
-    padded = max((layer.size_out - 1) * layer.stride + layer.kernel, layer.size_in)
-    return layer.width_in * (padded**2 - (layer.size_in**2 if silu else 0))
+    return layer.padded_inputs - (layer.inputs if silu else 0)
 
 
 def _pool(layer: Layer) -> Saved:
-    return Saved(_outputs(layer), indices=_outputs(layer), flight=2 * _outputs(layer))
-
-
-def _outputs(layer: Layer) -> int:
-    return layer.width_out * layer.size_out**2
+    return Saved(layer.outputs, indices=layer.outputs, flight=2 * layer.outputs)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,8 +20,14 @@ Side = Literal["input", "output"]
 SEAt = Literal["inner", "output"]
 Shortcut = Literal["conv", "pool"]
 StrideAt = Literal["conv1", "conv2"]
+Init = Literal["auto", "resnet-rs", "fast-scaling", "efficientnet"]
 
 _STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked; nothing is imported for it
+_NO_STRUCTURE = ("name", "scale_ends", "init")
+
+LATER = {"later": True}
+"""Metadata of a field that the first version did not have. Files and identities leave the field out while it
+has its default, so that a new one changes no stored identity."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ class Network:
     activation: of every block, stem and head. padding: of strided convolutions and pools, half the kernel
     on every side, or TensorFlow's `same`. norm_eps: what batch norm adds to the variance; weights
     belong to one value of it. scale_ends: whether stem and head grow with the width when the network
-    is scaled (EfficientNet) or stay as they are.
+    is scaled (EfficientNet) or stay as they are. init: how the weights are drawn: as the authors' code of
+    `resnet-rs`, `fast-scaling` or `efficientnet` does; `auto`: ResNets the first way, others the second.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -126,6 +133,7 @@ class Network:
     padding: Padding = "symmetric"
     norm_eps: float = 1e-5
     scale_ends: bool = False
+    init: Init = field(default="auto", metadata=LATER)
 
     @property
     def resolution(self) -> int:
@@ -143,39 +151,61 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """Hash of the structure; the name and how it would be scaled are left out."""
-        structure = asdict(self)
-        del structure["name"], structure["scale_ends"]
+        """Hash of the structure; the name, how it would be scaled and how it begins are left out."""
+        structure = {key: value for key, value in as_mapping(self).items() if key not in _NO_STRUCTURE}
         return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_resnet(network: Network) -> bool:
+    """Whether its blocks are ResNet's: 1x1, 3x3 and 1x1 without groups, a quarter of the width inside."""
+    return all(
+        stage.block == "bottleneck"
+        and stage.kernel == 3
+        and stage.bottleneck == 0.25
+        and stage.inner_of == "output"
+        and stage.group_width is None
+        for stage in network.stages
+    )
+
+
+def as_mapping(value: Any) -> Any:
+    """A network, or a part of it, in mappings, lists and scalars; `LATER` says what is left out."""
+    if is_dataclass(value):
+        contents = ((item, getattr(value, item.name)) for item in fields(value))
+        return {
+            item.name: as_mapping(content)
+            for item, content in contents
+            if not ("later" in item.metadata and content == item.default)
+        }
+    return [as_mapping(item) for item in value] if isinstance(value, tuple) else value
 
 
 def to_yaml(network: Network) -> str:
     """The network as YAML text that `from_mapping(yaml.safe_load(text))` reads back equal."""
-    plain = json.loads(json.dumps(asdict(network)))
-    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110)
+    return yaml.safe_dump(as_mapping(network), sort_keys=False, default_flow_style=None, width=110)
 
 
 def from_file(path: Path) -> Network:
     """Read a network file. Errors name the file, the place and the nearest right key."""
     try:
-        found = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(
-            f"{path}: a network file holds name, input, stem, stages and head; not a {type(found).__name__}"
+            f"{path}: a network file holds name, input, stem, stages and head; not a {type(content).__name__}"
         )
-    return from_mapping(found, where=str(path))
+    return from_mapping(content, where=str(path))
 
 
-def from_mapping(found: dict[str, Any], where: str = "network") -> Network:
+def from_mapping(mapping: dict[str, Any], where: str = "network") -> Network:
     """Make a network of a mapping (a YAML file's), reporting every wrong key, type and range at once."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        network = TypeAdapter(Network).validate_json(json.dumps(found, default=str), strict=True)
+        network = TypeAdapter(Network).validate_json(json.dumps(mapping, default=str), strict=True)
     except ValidationError as error:
         raise UserError(*validation_lines(error, where, _known_keys)) from None
     return checked(network, where)
@@ -197,47 +227,47 @@ def checked(network: Network, where: str) -> Network:
 
 def problems(network: Network) -> list[str]:
     """What is wrong with the values of a network, one line each; empty when it can be built."""
-    found = []
+    wrong = []
     if not network.stages:
-        found.append("a network has at least one stage")
+        wrong.append("a network has at least one stage")
     if not network.stem.convs:
-        found.append("a stem has at least one convolution")
+        wrong.append("a stem has at least one convolution")
     if network.input.channels < 1:
-        found.append(f"input.channels {network.input.channels}: at least 1")
+        wrong.append(f"input.channels {network.input.channels}: at least 1")
     if network.head.classes < 1:
-        found.append(f"head.classes {network.head.classes}: at least 1")
+        wrong.append(f"head.classes {network.head.classes}: at least 1")
     for i, conv in enumerate(network.stem.convs):
         if min(conv.width, conv.stride) < 1 or conv.kernel < 1 or conv.kernel % 2 == 0:
-            found.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
+            wrong.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
     if network.head.width < 0:
-        found.append(f"head.width {network.head.width}: 0 for none, or at least 1")
+        wrong.append(f"head.width {network.head.width}: 0 for none, or at least 1")
     if not network.norm_eps > 0:
-        found.append(f"norm_eps {network.norm_eps}: above 0")
+        wrong.append(f"norm_eps {network.norm_eps}: above 0")
     width = network.stem.convs[-1].width if network.stem.convs else 0
     for i, stage in enumerate(network.stages):
-        found += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
+        wrong += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
         width = stage.width
-    if not found and network.resolution < (least := stride(network)):
-        found.append(
+    if not wrong and network.resolution < (least := stride(network)):
+        wrong.append(
             f"resolution {network.resolution} is too small for strides that divide it by {least}; "
             f"use at least {least}, or a stem of smaller stride"
         )
-    return found
+    return wrong
 
 
 def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
         return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
-    found = []
+    wrong = []
     # the first block may be given another width than the others, which get the stage's own
     for inner in {stage.inner(width_in), stage.inner(stage.width)}:
         if inner < 1:
-            found.append(f": width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
+            wrong.append(f": width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
         elif stage.group_width is not None and (stage.group_width < 1 or inner % stage.group_width):
-            found.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
+            wrong.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
     if not 0 <= stage.se <= 1:
-        found.append(f".se {stage.se}: between 0 and 1")
-    return found
+        wrong.append(f".se {stage.se}: between 0 and 1")
+    return wrong
 
 
 def stride(network: Network) -> int:

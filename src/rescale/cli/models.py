@@ -29,7 +29,7 @@ def models(
     Example: rescale models 'resnetrs*'
     """
     from rescale.errors import UserError, nearest
-    from rescale.families import by_family, names
+    from rescale.lookup import by_family, names
 
     found = {family: fnmatch.filter(some, pattern) for family, some in by_family().items()}
     if not any(found.values()):
@@ -110,7 +110,7 @@ def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
 
 def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
     """Predicted seconds of a step by mode; None for a model that is not ours."""
-    from rescale.families import OTHERS, network
+    from rescale.lookup import OTHERS, network
 
     if name.startswith(OTHERS):
         return None
@@ -123,7 +123,7 @@ def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, in
     from typing import get_args
 
     from rescale.errors import UserError, nearest
-    from rescale.families import OTHERS, network
+    from rescale.lookup import OTHERS, network
     from rescale.memory import Precision, step_memory
 
     if precision not in (known := get_args(Precision)):
@@ -134,7 +134,7 @@ def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, in
 
 
 def _priced(name: str, classes: int = 1000) -> dict[str, Any]:
-    from rescale.families import OTHERS, network
+    from rescale.lookup import OTHERS, network
 
     if name.startswith(OTHERS):
         from rescale.models import cost_of, model_named

@@ -60,7 +60,7 @@ def scale(
     from rescale import scaling
     from rescale.cli.quantities import budgets, duration
     from rescale.errors import UserError
-    from rescale.families import network
+    from rescale.lookup import network
     from rescale.network import checked
 
     base = network(name)

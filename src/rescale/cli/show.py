@@ -51,7 +51,7 @@ def described(network: "Network") -> dict[str, Any]:
 
 def _networks(names: list[str]) -> list["Network"]:
     from rescale.errors import UserError
-    from rescale.families import OTHERS, network
+    from rescale.lookup import OTHERS, network
 
     if len(names) > 2:
         raise UserError(f"{len(names)} networks: show draws one, or two beside each other")

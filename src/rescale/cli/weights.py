@@ -122,7 +122,7 @@ def export_weights(
 def _named_in(source: Path) -> "Network | External":
     """The model that a folder names itself: a model folder, or timm's config.json."""
     from rescale.errors import UserError
-    from rescale.families import names
+    from rescale.lookup import names
     from rescale.models import model_named
     from rescale.models.folder import ModelFolder, is_model_folder
     from rescale.models.weights.timm_config import CONFIG, TimmConfig

@@ -1,5 +1,5 @@
-"""Families of networks: from a name, a file or a mapping to a Network."""
+"""Families of networks: from a name to a Network. A family is a module with names() and from_name()."""
 
-from rescale.families.lookup import FAMILIES, OTHERS, by_family, names, network
+from rescale.families import efficientnet, regnet, resnet, resnext
 
-__all__ = ["FAMILIES", "OTHERS", "by_family", "names", "network"]
+FAMILIES = {"resnet": resnet, "resnext": resnext, "efficientnet": efficientnet, "regnet": regnet}

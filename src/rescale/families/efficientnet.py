@@ -8,9 +8,9 @@ import re
 from dataclasses import replace
 
 from rescale.cost import cost
+from rescale.families.schedule import slow_resolution
 from rescale.network import Conv, Head, Input, Network, Stage, Stem
-from rescale.scaling import slow_resolution
-from rescale.scaling.rounding import COMPOUND
+from rescale.rounding import COMPOUND
 
 ROWS = {  # width, depth, resolution: the authors' code, as published
     "b0": (1.0, 1.0, 224),
@@ -84,4 +84,5 @@ def efficientnet(name: str, width: float, depth: float, resolution: int) -> Netw
         Head(1000, wide(HEAD)),
         activation="silu",
         scale_ends=True,
+        init="efficientnet",
     )

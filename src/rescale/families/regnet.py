@@ -10,7 +10,7 @@ from itertools import groupby
 
 from rescale.errors import UserError
 from rescale.network import Conv, Head, Input, Network, Stage, Stem
-from rescale.scaling.rounding import compatible
+from rescale.rounding import compatible
 
 WIDTH_STEP = 8
 STEM = 32

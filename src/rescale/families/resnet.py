@@ -6,10 +6,23 @@ wanted: `d`, a width multiplier, parts, a resolution. `resnet50d`, `resnetrs152@
 """
 
 import re
+from itertools import pairwise
 
 from rescale.errors import UserError, nearest
-from rescale.network import Conv, Head, Input, Network, Stage, Stem
-from rescale.scaling.resnet_rs import BLOCKS, blocks_of
+from rescale.network import Conv, Head, Input, Network, Stage, Stem, is_resnet
+
+BLOCKS = {
+    26: (2, 2, 2, 2),  # tensorflow/tpu, detection's ResNet
+    50: (3, 4, 6, 3),  # 50 to 152: He et al. 2015, Table 1
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),  # He et al. 2016
+    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix F
+    300: (4, 36, 54, 4),
+    350: (4, 36, 72, 4),
+    400: (6, 48, 72, 6),
+    420: (4, 44, 87, 4),
+}
 
 RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
 RESOLUTION = 224
@@ -103,15 +116,30 @@ def resnet(
     return Network(name, Input(resolution), _stem(width, parts), stages, Head(classes))
 
 
+def blocks_of(depth: int) -> tuple[int, ...]:
+    """Block counts of a ResNet by its depth in layers: the listed ones exactly, others between them.
+
+    Between two listed depths each count is interpolated and rounded half to even, beyond 420 the counts
+    keep 420's proportions (this project's rule; the paper says only that c3 and c4 grow). depth >= 26.
+    """
+    if depth in BLOCKS:
+        return BLOCKS[depth]
+    if depth < min(BLOCKS):
+        raise UserError(f"depth {depth}: the shallowest ResNet of bottlenecks has {min(BLOCKS)} layers")
+    if depth > max(BLOCKS):
+        return tuple(round(count * depth / max(BLOCKS)) for count in BLOCKS[max(BLOCKS)])
+    low, high = next((a, b) for a, b in pairwise(BLOCKS) if a < depth < b)
+    share = (depth - low) / (high - low)
+    return tuple(round(a + (b - a) * share) for a, b in zip(BLOCKS[low], BLOCKS[high], strict=True))
+
+
 def layers_and_width(network: Network) -> tuple[int, float] | None:
     """What ResNets are named and scaled by; None for a network that is no ResNet.
 
     Layers: three convolutions a block, the first layer and the last; ResNet-270, 300, 350, 400 and 420
     have 272, 296, 350, 398 and 419. Width: multiplier against ResNet, whose first stage is 256 wide.
     """
-    plain = Stage(depth=0, width=0)
-    parts = [(s.block, s.kernel, s.bottleneck, s.inner_of, s.group_width) for s in network.stages]
-    if any(part != (plain.block, plain.kernel, plain.bottleneck, "output", None) for part in parts):
+    if not is_resnet(network):
         return None
     return 3 * sum(stage.depth for stage in network.stages) + 2, network.stages[0].width / 256
 

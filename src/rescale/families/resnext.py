@@ -3,8 +3,8 @@
 import re
 
 from rescale.errors import UserError
+from rescale.families.resnet import blocks_of
 from rescale.network import Conv, Head, Input, Network, Stage, Stem
-from rescale.scaling import blocks_of
 
 NAMED = ("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x4d")
 DEPTHS = (26, 50, 101, 152, 200)

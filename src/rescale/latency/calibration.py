@@ -19,11 +19,11 @@ from rescale import machine
 from rescale.bench.measure import busy_seconds, others_busy
 from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
-from rescale.families import network
 from rescale.files import write_text
 from rescale.latency import fit
 from rescale.latency.measuring import Plan, Visit, levelled, made_yardstick, middle, prepared, visit
 from rescale.latency.model import Errors, Point, RuntimeModel
+from rescale.lookup import network
 from rescale.network import Network
 
 STEPS = 10  # of a visit, at most

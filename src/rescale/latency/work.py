@@ -4,7 +4,7 @@ A layer's time is taken as a sum: multiply-adds at the rate of its kind of convo
 written at the rate of the memory, and a launch. The fit finds the rates.
 """
 
-from rescale.geometry import Block, Layer, geometry
+from rescale.geometry import POINT, POOLS, Block, Layer, geometry
 from rescale.network import Network
 
 LANES = 16  # channels that a vector or matrix unit takes at once
@@ -41,62 +41,60 @@ _CONVS, _SQUEEZES, _OTHERS, _WEIGHTS, _STEP = range(FIXED, len(WORK))
 
 def work(network: Network) -> list[float]:
     """The amount of each kind of WORK: of one image, and behind FIXED of one step."""
-    shapes, active = geometry(network), _SILU if network.activation == "silu" else _RELU
-    found = [0.0] * len(WORK)
-    found[_STEP] = 1
+    shapes, activation = geometry(network), _SILU if network.activation == "silu" else _RELU
+    amounts = [0.0] * len(WORK)
+    amounts[_STEP] = 1
     for layer in shapes.stem:
-        _add(found, layer, 1, active)
+        _add(amounts, layer, 1, activation)
     for layer in shapes.head:
-        _add(found, layer, 1, active)
+        _add(amounts, layer, 1, activation)
     for block in shapes.blocks:
         for layer in block.layers.values():
-            _add(found, layer, block.repeat, active)
-        _end(found, block, active if network.stages[block.stage].block == "bottleneck" else None)
-    return found
+            _add(amounts, layer, block.repeat, activation)
+        _end(amounts, block, activation)
+    return amounts
 
 
-def _add(found: list[float], layer: Layer, times: int, active: int) -> None:
+def _add(amounts: list[float], layer: Layer, times: int, activation: int) -> None:
     """Add the work of a layer that occurs so many times."""
-    _, kind, width_in, width_out, kernel, _, size_in, size_out, groups, _, norm, activated = layer
-    read, written = times * width_in * size_in * size_in, times * width_out * size_out * size_out
-    if kind in ("maxpool", "avgpool"):
-        found[_POOLED] += read + written
-        found[_OTHERS] += times
+    if layer.kind in POOLS:
+        amounts[_POOLED] += times * (layer.inputs + layer.outputs)
+        amounts[_OTHERS] += times
         return
-    each = width_in // groups
-    weights = times * each * width_out * kernel * kernel
-    found[_WEIGHTS] += weights
-    if not norm:  # linear, or of squeeze-and-excitation: a map of one pixel, all of whose work is its weights
+    fan_in = layer.fan_in
+    amounts[_WEIGHTS] += times * layer.width_out * fan_in
+    if not layer.norm:  # linear, or of squeeze-and-excitation: on one pixel, where weights are all its work
         return
-    at = _kind(width_in, kernel, groups)
-    found[at] += weights * size_out * size_out
-    found[at + 1] += read + written
-    if activated:
-        found[active] += written
-    found[_CONVS] += times
+    at, written = _kind(layer), times * layer.outputs
+    amounts[at] += written * fan_in
+    amounts[at + 1] += times * layer.inputs + written
+    if layer.active:
+        amounts[activation] += written
+    amounts[_CONVS] += times
 
 
-def _kind(width_in: int, kernel: int, groups: int) -> int:
+def _kind(layer: Layer) -> int:
     """Where the amounts of this kind of convolution begin."""
-    if groups > 1:
-        if groups == width_in:
+    if layer.groups > 1:
+        if layer.depthwise:
             return _DEPTHWISE
-        return _UNEVEN if width_in // groups % LANES else _GROUPED
-    if width_in <= 4:
+        return _UNEVEN if layer.group_width % LANES else _GROUPED
+    if layer.width_in <= 4:
         return _STEM
-    return _POINTWISE if kernel == 1 else _DENSE
+    return _POINTWISE if layer.kernel == POINT else _DENSE
 
 
-def _end(found: list[float], block: Block, active: int | None) -> None:
+def _end(amounts: list[float], block: Block, activation: int) -> None:
     """Add what happens in a block outside its convolutions: squeeze-and-excitation, addition, activation."""
     layers, times = block.layers, block.repeat
     out = layers["conv3"]
-    elements = times * out.width_out * out.size_out * out.size_out
+    elements = times * out.outputs
     if block.skip != "none":
-        found[_ADDED] += elements
-        found[_OTHERS] += times
-    if active is not None:
-        found[active] += elements
-    if squeeze := layers.get("se.reduce"):  # the map behind conv2 is as large as that behind conv3
-        found[_SQUEEZED] += times * squeeze.width_in * out.size_out * out.size_out
-        found[_SQUEEZES] += times
+        amounts[_ADDED] += elements
+        amounts[_OTHERS] += times
+    if block.active:
+        amounts[activation] += elements
+    if "se.reduce" in layers:
+        weighed = layers["conv2"] if block.se_inner else out
+        amounts[_SQUEEZED] += times * weighed.outputs
+        amounts[_SQUEEZES] += times

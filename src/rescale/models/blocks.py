@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from rescale.geometry import Block, Layer, after
+from rescale.geometry import POINT, Block, Grid, Layer, same_padding
 from rescale.network import Network
+
+Sides = tuple[int, ...]  # of a kernel, a stride or a padding, as torch takes them: one a dimension
+
+# by the number of dimensions that a network's maps have
+CONVS: dict[int, Callable[..., _ConvNd]] = {2: nn.Conv2d, 3: nn.Conv3d}
+NORMS: dict[int, Callable[..., _BatchNorm]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVERAGE_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 # SiLU's gradient needs its input: in place it would copy it
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": partial(nn.ReLU, inplace=True), "silu": nn.SiLU}
@@ -45,8 +54,9 @@ class Rates:
 
 @dataclass(frozen=True)
 class Style:
-    """What every layer of a network has in common."""
+    """What every layer of a network has in common. dimensions: of its maps, 2 for images, 3 for clips."""
 
+    dimensions: int = 2
     activation: Literal["relu", "silu"] = "relu"
     padding: Literal["symmetric", "same"] = "symmetric"
     norm_eps: float = 1e-5
@@ -55,7 +65,11 @@ class Style:
     @classmethod
     def of(cls, network: Network, rates: Rates) -> "Style":
         """The network's, and the recipe's momentum."""
-        return cls(network.activation, network.padding, network.norm_eps, rates.bn_momentum)
+        return cls(2, network.activation, network.padding, network.norm_eps, rates.bn_momentum)
+
+    def sides(self, grid: Grid) -> Sides:
+        """A grid's extent along each of the maps' dimensions."""
+        return grid[-self.dimensions :]
 
     def act(self) -> nn.Module:
         """A module of the activation."""
@@ -65,16 +79,16 @@ class Style:
 class SamePad(nn.Module):
     """Pad as TensorFlow's `same` does: where one pixel is left over, behind the image."""
 
-    def __init__(self, kernel: int, stride: int, value: float = 0.0) -> None:
+    def __init__(self, kernel: Sides, stride: Sides, value: float = 0.0) -> None:
         super().__init__()
         self.kernel, self.stride, self.value = kernel, stride, value
 
     def forward(self, x: Tensor) -> Tensor:
-        sides = []
-        for size in (x.shape[3], x.shape[2]):  # F.pad begins with the last dimension
-            total = max((after(size, self.stride) - 1) * self.stride + self.kernel - size, 0)
-            sides += [total // 2, total - total // 2]
-        return F.pad(x, sides, value=self.value)
+        ends: list[int] = []
+        for side, kernel, stride in zip(x.shape[2:], self.kernel, self.stride, strict=True):
+            total = same_padding(side, kernel, stride)
+            ends = [total // 2, total - total // 2, *ends]  # F.pad begins with the last dimension
+        return F.pad(x, ends, value=self.value)
 
 
 class ConvNorm(nn.Module):
@@ -82,10 +96,11 @@ class ConvNorm(nn.Module):
 
     def __init__(self, layer: Layer, style: Style) -> None:
         super().__init__()
-        same = style.padding == "same" and layer.stride > 1
-        self.pad = SamePad(layer.kernel, layer.stride) if same else None
-        self.conv = conv2d(layer, padding=0 if same else layer.kernel // 2)
-        self.norm = nn.BatchNorm2d(layer.width_out, eps=style.norm_eps, momentum=style.bn_momentum)
+        same = style.padding == "same" and layer.stride != POINT
+        self.pad = SamePad(style.sides(layer.kernel), style.sides(layer.stride)) if same else None
+        self.conv = convolution(layer, style, padded=not same)
+        norm = NORMS[style.dimensions]
+        self.norm = norm(layer.width_out, eps=style.norm_eps, momentum=style.bn_momentum)
         self.act = style.act() if layer.active else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,13 +116,13 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, reduce: Layer, expand: Layer, style: Style) -> None:
         super().__init__()
-        self.reduce = conv2d(reduce)
+        self.reduce = convolution(reduce, style)
         self.act = style.act()
-        self.expand = conv2d(expand)
+        self.expand = convolution(expand, style)
 
     def forward(self, x: Tensor, again: Callable[[], Tensor] | None = None) -> Tensor:
         """again: makes x anew for the backward pass, so that it need not be kept."""
-        weight = self.act(self.reduce(x.mean((2, 3), keepdim=True)))
+        weight = self.act(self.reduce(x.mean(map_dimensions(x), keepdim=True)))
         weight = torch.sigmoid(self.expand(weight))
         if again is None:
             return x * weight
@@ -126,7 +141,9 @@ class Shortcut(nn.Module):
         super().__init__()
         self.pool: nn.Module = nn.Identity()
         if pool:  # ceil_mode and count_include_pad: TensorFlow's SAME, whose mean leaves the padding out
-            self.pool = nn.AvgPool2d(pool.kernel, pool.stride, ceil_mode=True, count_include_pad=False)
+            average = AVERAGE_POOLS[style.dimensions]
+            sides = style.sides(pool.kernel), style.sides(pool.stride)
+            self.pool = average(*sides, ceil_mode=True, count_include_pad=False)
         self.project = ConvNorm(conv, style)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,7 +156,7 @@ class ResidualBlock(nn.Module):
     Builds both kinds of block: a bottleneck activates the sum at its end, an inverted one does not.
     """
 
-    def __init__(self, block: Block, drop_path: float, style: Style, *, se_inner: bool, active: bool) -> None:
+    def __init__(self, block: Block, drop_path: float, style: Style) -> None:
         super().__init__()
         part = block.layers
         squeeze = SqueezeExcite(part["se.reduce"], part["se.expand"], style) if "se.reduce" in part else None
@@ -147,7 +164,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = ConvNorm(part["conv2"], style)
         self.conv3 = ConvNorm(part["conv3"], style)
         self.se = squeeze
-        self.se_inner = se_inner
+        self.se_inner = block.se_inner
         self.skip = block.skip
         self.shortcut = (
             Shortcut(part.get("shortcut.pool"), part["shortcut.project"], style)
@@ -157,7 +174,7 @@ class ResidualBlock(nn.Module):
         # nothing would be left of a block without a shortcut
         dropped = drop_path if block.skip != "none" else 0.0
         self.drop_path = StochasticDepth(dropped, "row") if dropped else None
-        self.act = style.act() if active else None
+        self.act = style.act() if block.active else None
         self.checkpointed = False  # keep the input alone for the backward pass, and run again there
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,7 +208,7 @@ class ResidualBlock(nn.Module):
         """
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
-        trained = norm.training and torch.is_grad_enabled() and type(norm) is nn.BatchNorm2d
+        trained = norm.training and torch.is_grad_enabled() and type(norm) in NORMS.values()
         if not trained or self.checkpointed or torch.compiler.is_compiling():
             return self.se(norm(raw))
         bare = raw.detach()
@@ -218,7 +235,7 @@ class Stem(nn.Module):
 
 class Head(nn.Module):
     """A convolution if there is one, global average pooling, dropout, one linear layer:
-    [N, C, H, W] -> [N, classes]."""
+    [N, C, ...] -> [N, classes]."""
 
     def __init__(self, layers: tuple[Layer, ...], dropout: float, style: Style) -> None:
         super().__init__()
@@ -230,7 +247,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.conv is not None:
             x = self.conv(x)
-        return self.linear(self.dropout(x.mean((2, 3))))
+        return self.linear(self.dropout(x.mean(map_dimensions(x))))
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
@@ -254,21 +271,27 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
-def conv2d(layer: Layer, padding: int = 0) -> nn.Conv2d:
-    """The convolution of a layer."""
-    return nn.Conv2d(
-        layer.width_in,
-        layer.width_out,
-        layer.kernel,
-        layer.stride,
-        padding,
-        groups=layer.groups,
-        bias=layer.bias,
-    )
+def convolution(layer: Layer, style: Style, *, padded: bool = True) -> _ConvNd:
+    """The convolution of a layer. padded: by half the kernel on every side, so that a stride of 1 keeps the
+    map's size."""
+    kernel, conv = style.sides(layer.kernel), CONVS[style.dimensions]
+    padding = half(kernel) if padded else 0
+    widths = layer.width_in, layer.width_out
+    return conv(*widths, kernel, style.sides(layer.stride), padding, groups=layer.groups, bias=layer.bias)
+
+
+def half(kernel: Sides) -> Sides:
+    """What an odd kernel is padded by on every side."""
+    return tuple(side // 2 for side in kernel)
+
+
+def map_dimensions(x: Tensor) -> Sides:
+    """All dimensions of a batch of maps but the first two, of images and channels."""
+    return tuple(range(2, x.ndim))
 
 
 def _max_pool(layer: Layer, style: Style) -> nn.Module:
+    kernel, stride, pool = style.sides(layer.kernel), style.sides(layer.stride), MAX_POOLS[style.dimensions]
     if style.padding == "same":
-        pool = nn.MaxPool2d(layer.kernel, layer.stride)
-        return nn.Sequential(SamePad(layer.kernel, layer.stride, value=-torch.inf), pool)
-    return nn.MaxPool2d(layer.kernel, layer.stride, padding=layer.kernel // 2)
+        return nn.Sequential(SamePad(kernel, stride, value=-torch.inf), pool(kernel, stride))
+    return pool(kernel, stride, padding=half(kernel))

@@ -4,11 +4,12 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
-from rescale.families.resnet import layers_and_width
-from rescale.geometry import geometry
+from rescale.geometry import Layer, geometry, layers
 from rescale.models.blocks import Head, Rates, ResidualBlock, Stem, Style
-from rescale.network import Network
+from rescale.network import Init, Network
 
 _PIECE = 1 << 15  # numbers
 _TRUNCATED = 0.87962566103423978  # standard deviation of a normal cut off at two of its own
@@ -25,28 +26,19 @@ class Model(nn.Module):
         stages: list[list[ResidualBlock]] = [[] for _ in network.stages]
         total = sum(block.repeat for block in shapes.blocks)
         for block in shapes.blocks:
-            stage = network.stages[block.stage]
             for _ in range(block.repeat):
                 drop = rates.drop_path(block.stage, len(stages), sum(map(len, stages)), total)
-                stages[block.stage].append(
-                    ResidualBlock(
-                        block,
-                        drop,
-                        style,
-                        se_inner=stage.se_at == "inner",
-                        active=stage.block == "bottleneck",
-                    )
-                )
+                stages[block.stage].append(ResidualBlock(block, drop, style))
         self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages)
         self.head = Head(shapes.head, rates.dropout, style)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The output of each stage, the largest map first: what dense tasks stand on."""
-        x, found = self.stem(x), []
+        x, outputs = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            outputs.append(x)
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x)[-1])
@@ -70,32 +62,43 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
 
 
 def initialise(model: Model) -> None:
-    """Draw the weights as the networks' authors do.
+    """Draw the weights as the authors' code of the network does (`Network.init`); batch norm 1, biases 0.
 
-    ResNets as the ResNet-RS TPU code: convolutions normal of variance 1 / fan_in, cut off at two
-    deviations, and batch norm 0 at the end of each residual branch, so that a block begins as its
-    shortcut. ResNeXts, RegNets and EfficientNets, not all of whose blocks have a shortcut, as the
-    fast-scaling authors' code: normal of variance 2 / (kernel area x outputs), batch norm 1. All: the
-    linear layer normal of 0.01, biases 0.
+    resnet-rs (the ResNet-RS TPU code): convolutions normal of variance 1 / fan-in, cut off at two deviations;
+    batch norm 0 at the end of each residual branch, so that a block begins as its shortcut. fast-scaling
+    (pycls, RegNet's): normal of variance 2 / fan-out, where the fan-out is that of a convolution without
+    groups. efficientnet (the EfficientNet TPU code): normal of variance 2 / fan-out, of one group. The linear
+    layer: normal of 0.01; efficientnet: uniform within 1 / sqrt(classes).
     """
-    a_resnet = layers_and_width(model.network) is not None
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+    shapes = geometry(model.network)
+    by_path = {layer.name: layer for layer in layers(model.network)}
+    for path, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
             module.reset_parameters()
-        elif isinstance(module, nn.Conv2d):
-            if a_resnet:
-                _truncated_normal(module.weight, math.sqrt(1 / module.weight[0].numel()) / _TRUNCATED)
-            else:
-                area = module.kernel_size[0] * module.kernel_size[1]
-                nn.init.normal_(module.weight, std=math.sqrt(2 / (area * module.out_channels)))
+        elif isinstance(module, _ConvNd | nn.Linear):
+            layer = by_path[path.removesuffix(".conv") if path not in by_path else path]
+            _draw(module.weight, layer, shapes.init)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
-    for module in model.modules():
-        if isinstance(module, ResidualBlock) and a_resnet:
-            nn.init.zeros_(module.conv3.norm.weight)
+    for block in shapes.blocks:
+        for path in block.names() if block.zero_norm else ():
+            nn.init.zeros_(model.get_submodule(f"{path}.conv3.norm").weight)  # type: ignore[arg-type]
+
+
+def _draw(weight: Tensor, layer: Layer, init: Init) -> None:
+    """Draw a layer's first weights."""
+    if layer.kind == "linear":
+        if init == "efficientnet":
+            bound = 1 / math.sqrt(layer.width_out)
+            nn.init.uniform_(weight, -bound, bound)
+        else:
+            nn.init.normal_(weight, std=0.01)
+    elif init == "resnet-rs":
+        _truncated_normal(weight, math.sqrt(1 / layer.fan_in) / _TRUNCATED)
+    elif init == "efficientnet":
+        nn.init.normal_(weight, std=math.sqrt(2 / layer.fan_out))
+    else:
+        nn.init.normal_(weight, std=math.sqrt(2 / layer.full_fan_out))
 
 
 @torch.no_grad()

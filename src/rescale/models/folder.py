@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rescale.errors import JobError, UserError
-from rescale.families import network
 from rescale.files import atomic, write_json, write_text
+from rescale.lookup import network
 from rescale.models.external import External
 from rescale.models.make import make
 from rescale.models.weights.load import digest, fitting

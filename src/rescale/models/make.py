@@ -3,7 +3,7 @@
 from torch import nn
 
 from rescale.cost import Cost, cost
-from rescale.families import OTHERS, network
+from rescale.lookup import OTHERS, network
 from rescale.models.blocks import Rates
 from rescale.models.build import build
 from rescale.models.external import External, build_external, external, external_cost

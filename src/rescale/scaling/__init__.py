@@ -2,7 +2,7 @@
 
 from rescale.scaling.factor import scaled
 from rescale.scaling.growth import analytic, analytic_groups, measured
-from rescale.scaling.resnet_rs import blocks_of, rule_for, slow_resolution, solve_rs
+from rescale.scaling.resnet_rs import rule_for, solve_rs
 from rescale.scaling.scale import RS_RULES, Runtime, meet, predicted, scale, scale_to
 from rescale.scaling.solve import Measure, Solved, solve
 from rescale.scaling.strategy import STRATEGIES, Strategy, exponents_of, fast, strategy_of
@@ -16,7 +16,6 @@ __all__ = [
     "Strategy",
     "analytic",
     "analytic_groups",
-    "blocks_of",
     "exponents_of",
     "fast",
     "measured",
@@ -26,7 +25,6 @@ __all__ = [
     "scale",
     "scale_to",
     "scaled",
-    "slow_resolution",
     "solve",
     "solve_rs",
     "strategy_of",

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from rescale.errors import UserError
-from rescale.network import Conv, Head, Network, Stage, Stem
-from rescale.scaling.rounding import (
+from rescale.network import Network, Stage
+from rescale.rounding import (
     COMPOUND,
     NEAREST,
     RESOLUTION_STEP,
@@ -36,9 +36,9 @@ def scaled(network: Network, strategy: Strategy, factor: float) -> Network:
     size = to_multiple(network.resolution * factor ** (strategy.resolution / 2), RESOLUTION_STEP)
     stem, head = network.stem, network.head
     if network.scale_ends:
-        convs = [Conv(rounding.width(c.width * wider), c.kernel, c.stride) for c in stem.convs]
-        stem = Stem(tuple(convs), stem.pool)
-        head = Head(head.classes, rounding.width(head.width * wider) if head.width else 0)
+        convs = tuple(replace(conv, width=rounding.width(conv.width * wider)) for conv in stem.convs)
+        stem = replace(stem, convs=convs)
+        head = replace(head, width=rounding.width(head.width * wider) if head.width else 0)
     return replace(
         network,
         name=f"{network.name}-{strategy.name}-{_shortest(factor)}",

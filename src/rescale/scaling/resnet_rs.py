@@ -3,66 +3,15 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
 
 from rescale.errors import UserError
-from rescale.network import Conv, Network, Stage, Stem
+from rescale.families.resnet import BLOCKS, blocks_of
+from rescale.families.schedule import slow_resolution
+from rescale.network import Network, Stage
 from rescale.scaling.solve import Measure, Solved
 
-BLOCKS = {
-    26: (2, 2, 2, 2),  # tensorflow/tpu, detection's ResNet
-    50: (3, 4, 6, 3),  # 50 to 152: He et al. 2015, Table 1
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),  # He et al. 2016
-    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix E
-    300: (4, 36, 54, 4),
-    350: (4, 36, 72, 4),
-    400: (6, 48, 72, 6),
-    420: (4, 44, 87, 4),
-}
-
-# FLOPs (2 x multiply-adds, in billions) and resolution of ResNet-RS's Pareto table
-PARETO = (
-    (4.6, 160), (8.4, 160), (12, 192), (18, 192), (24, 224), (31, 256),
-    (40, 256), (54, 256), (69, 256), (107, 320), (128, 320),
-)  # fmt: skip
-RESOLUTION_STEP = 32
 WIDTH_PARTS = 512  # a width multiplier is a number of these parts of 1: the least that changes some layer
 LARGEST_DEPTH = 5000
-
-
-def blocks_of(depth: int) -> tuple[int, ...]:
-    """Block counts of a ResNet by its depth in layers: the listed ones exactly, others between them.
-
-    Between two listed depths each count is interpolated and rounded half to even, beyond 420 the counts
-    keep 420's proportions (this project's rule; the paper says only that c3 and c4 grow). depth >= 26.
-    """
-    if depth in BLOCKS:
-        return BLOCKS[depth]
-    if depth < min(BLOCKS):
-        raise UserError(f"depth {depth}: the shallowest ResNet of bottlenecks has {min(BLOCKS)} layers")
-    if depth > max(BLOCKS):
-        return tuple(round(count * depth / max(BLOCKS)) for count in BLOCKS[max(BLOCKS)])
-    low, high = next((a, b) for a, b in pairwise(BLOCKS) if a < depth < b)
-    share = (depth - low) / (high - low)
-    return tuple(round(a + (b - a) * share) for a, b in zip(BLOCKS[low], BLOCKS[high], strict=True))
-
-
-def slow_resolution(flops: float) -> int:
-    """Resolution in pixels for a network of this many FLOPs (2 x multiply-adds, absolute).
-
-    ResNet-RS 6.2 gives no formula: its Pareto table's resolutions against log2(FLOPs), linear between the
-    rows, rounded to multiples of 32, 160 below and 320 above (this project's rule).
-    """
-    billions = flops / 1e9
-    if billions <= PARETO[0][0]:
-        return PARETO[0][1]
-    for (low, at_low), (high, at_high) in pairwise(PARETO):
-        if billions <= high:
-            share = math.log2(billions / low) / math.log2(high / low)
-            return round((at_low + (at_high - at_low) * share) / RESOLUTION_STEP) * RESOLUTION_STEP
-    return PARETO[-1][1]
 
 
 def rule_for(epochs: int) -> str:
@@ -121,9 +70,9 @@ def with_width(network: Network, width: float) -> Network:
     def stage(old: Stage) -> Stage:
         return replace(old, width=int(int(old.inner(old.width) * width) / old.bottleneck))
 
-    convs = tuple(Conv(int(conv.width * width), conv.kernel, conv.stride) for conv in network.stem.convs)
+    convs = tuple(replace(conv, width=int(conv.width * width)) for conv in network.stem.convs)
     stages = tuple(stage(old) for old in network.stages)
-    return replace(network, stem=Stem(convs, network.stem.pool), stages=stages)
+    return replace(network, stem=replace(network.stem, convs=convs), stages=stages)
 
 
 def least_parts(network: Network) -> int:

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rescale.errors import JobError, UserError
-from rescale.families import network
 from rescale.families.efficientnet import ROWS
 from rescale.families.regnet import DESIGN_SPACES, TORCHVISION
 from rescale.files import check_free
+from rescale.lookup import network
 from rescale.models.build import Model
 from rescale.models.weights.layouts import (
     Layout,

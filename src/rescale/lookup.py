@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import UserError, nearest
-from rescale.families import efficientnet, regnet, resnet, resnext, scaled
+from rescale.families import FAMILIES
 from rescale.network import Network, checked, from_file, from_mapping
+from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # what the names of models begin with that are not ours
-
-# a family is a module with names() and from_name()
-FAMILIES = {"resnet": resnet, "resnext": resnext, "efficientnet": efficientnet, "regnet": regnet}
 
 
 def names() -> list[str]:
@@ -22,7 +20,7 @@ def names() -> list[str]:
 
 def by_family() -> dict[str, list[str]]:
     """The same by family; networks that were scaled come last."""
-    return {**{name: family.names() for name, family in FAMILIES.items()}, "scaled": list(scaled.TABLE_8)}
+    return {**{name: family.names() for name, family in FAMILIES.items()}, "scaled": list(named.TABLE_8)}
 
 
 def network(source: str | Path | Mapping[str, Any]) -> Network:
@@ -39,18 +37,18 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         if not path.is_file():
             raise UserError(f"{path}: no such network file")
         return from_file(path)
-    found = _named(source)
-    if found is None:
+    by_name = _named(source)
+    if by_name is None:
         base = source.split("@", maxsplit=1)[0]
         hint = nearest(base, names())
         raise UserError(f"no network is named {source!r}; {hint} (rescale models lists them)")
-    return checked(found, source)
+    return checked(by_name, source)
 
 
 def _named(name: str) -> Network | None:
     for family in FAMILIES.values():
-        if found := family.from_name(name):
-            return found
-    if (parts := scaled.taken_apart(name)) and (base := _named(parts.base)):
-        return replace(scaled.apply(base, parts), name=name)
+        if member := family.from_name(name):
+            return member
+    if (parts := named.taken_apart(name)) and (base := _named(parts.base)):
+        return replace(named.apply(base, parts), name=name)
     return None

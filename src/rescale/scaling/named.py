@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from rescale.errors import UserError
 from rescale.network import Network
-from rescale.scaling import scaled, strategy_of
+from rescale.scaling.factor import scaled
 from rescale.scaling.resnet_rs import with_depth, with_width
+from rescale.scaling.strategy import strategy_of
 
 TABLE_8 = {  # base, factor of dWr
     "efficientnet_b0_4gf": ("efficientnet_b0", 11.0),
@@ -44,8 +45,8 @@ def taken_apart(name: str) -> ScaledName | None:
     if stem in TABLE_8 and (size.isdigit() or not size):
         base, factor = TABLE_8[stem]
         return ScaledName(base, "dWr", factor, int(size or 0))
-    if found := _NAME.fullmatch(name):
-        return ScaledName(found["base"], found["strategy"], float(found["factor"]), int(found["size"] or 0))
+    if match := _NAME.fullmatch(name):
+        return ScaledName(match["base"], match["strategy"], float(match["factor"]), int(match["size"] or 0))
     return None
 
 
@@ -54,9 +55,9 @@ def apply(base: Network, parts: ScaledName) -> Network:
     if parts.strategy == "rs-depth":
         if parts.factor != int(parts.factor):
             raise UserError(f"{base.name}-rs-depth-{parts.factor}: a depth is a whole number of layers")
-        found = with_depth(base, int(parts.factor))
+        network = with_depth(base, int(parts.factor))
     elif parts.strategy == "rs-width":
-        found = with_width(base, parts.factor)
+        network = with_width(base, parts.factor)
     else:
-        found = scaled(base, strategy_of(parts.strategy), parts.factor)
-    return found.at(parts.size) if parts.size else found
+        network = scaled(base, strategy_of(parts.strategy), parts.factor)
+    return network.at(parts.size) if parts.size else network
