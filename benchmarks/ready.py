@@ -13,7 +13,7 @@ from rescale.processes import ALONE, Processes
 from rescale.recipes import Resolved
 from rescale.tasks import task_of
 from rescale.training import Run, Settings
-from rescale.training.checkpoint import Found
+from rescale.training.checkpoint import Restored
 from rescale.training.feed import Feed
 from rescale.training.job import Job, make_loop
 from rescale.training.loop import TrainingLoop
@@ -59,5 +59,5 @@ def ready_loop(
     batches = [batch for taken in islice(loop.feed.epoch(data.train, 0), steps) for batch in taken]
     loop.feed = ReadyFeed(**{**vars(loop.feed), "ready": batches})
     loop.stepper.steps_per_epoch = len(batches)
-    loop.start(Found(None, {}, []))
+    loop.start(Restored(None, {}, []))
     return loop

@@ -147,7 +147,7 @@ def differences(first: Network, second: Network) -> list[str]:
     theirs, ours = (dict(_flat(asdict(net))) for net in (first, second))
     if len(first.stages) != len(second.stages):
         return [f"{len(first.stages)} stages, not {len(second.stages)}"]
-    skipped = ("name", "scale_ends", "input.resolution", "head.classes")
+    skipped = ("name", "scale_ends", "init", "input.resolution", "head.classes")
     keys = [key for key in {**theirs, **ours} if key not in skipped and theirs.get(key) != ours.get(key)]
     return [f"{key} is {theirs.get(key)}, not {ours.get(key)}" for key in keys]
 

@@ -40,7 +40,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class _Applied:
-    """A rule that spoke, by the name that the recipe gave it, and what it said."""
+    """A rule that was applied: its name in the recipe, the function, and the value that it gave."""
 
     name: str
     rule: Rule

@@ -1,4 +1,4 @@
-"""Begin a run, or resume one."""
+"""Start a run, or resume one."""
 
 import hashlib
 from collections.abc import Callable
@@ -170,7 +170,7 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
 
 
 def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
-    """Refuse a batch that the data cannot fill, or that cannot be split as asked."""
+    """Refuse a batch that the data cannot fill, or that cannot be split into equal parts."""
     if recipe.batch > images:
         raise UserError(
             f"batch {recipe.batch} is larger than the {images} training images; "

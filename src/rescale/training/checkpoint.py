@@ -50,30 +50,35 @@ def save(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:
         raise JobError(f"{final}: cannot be written ({reason}); the checkpoint before it is kept") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    for old in _found(folder)[KEEP:]:
+    for old in _newest_first(folder)[KEEP:]:
         shutil.rmtree(old)
 
 
-class Found(NamedTuple):
-    """A checkpoint read: its state (None where there is none), its tensors by part and name, and one line
-    for each broken one that was passed over."""
+class Restored(NamedTuple):
+    """The newest whole checkpoint, as it was read.
+
+    Args:
+        state: its state.json; None where there is no checkpoint.
+        parts: tensors by part (model, optimizer, average) and name.
+        broken: one line for each damaged checkpoint that was passed over.
+    """
 
     state: dict[str, Any] | None
     parts: dict[str, dict[str, Tensor]]
     broken: list[str]
 
 
-def newest(folder: Path) -> Found:
+def newest(folder: Path) -> Restored:
     """Read the newest whole checkpoint."""
     broken: list[str] = []
-    for path in _found(folder):
+    for path in _newest_first(folder):
         try:
             state, parts = _read(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             broken.append(f"{path}: passed over, {' '.join(str(error).split()) or type(error).__name__}")
             continue
-        return Found(state, parts, broken)
-    return Found(None, {}, broken)
+        return Restored(state, parts, broken)
+    return Restored(None, {}, broken)
 
 
 def load(stepper: Stepper, state: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -85,7 +90,7 @@ def load(stepper: Stepper, state: Mapping[str, Any], parts: Mapping[str, Mapping
     stepper.scaler.load_state_dict(state["scaler"])
 
 
-def _found(folder: Path) -> list[Path]:
+def _newest_first(folder: Path) -> list[Path]:
     """Checkpoints by name, the newest first; unfinished ones begin with a dot and do not match."""
     return sorted(folder.glob("step-*"), reverse=True)
 

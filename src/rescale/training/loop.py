@@ -80,14 +80,14 @@ class TrainingLoop:
         """Optimizer steps of the whole run."""
         return self.recipe.total_steps(self.epoch_steps)
 
-    def start(self, found: checkpoint.Found) -> None:
+    def start(self, restored: checkpoint.Restored) -> None:
         """Continue from a checkpoint's state, or begin where it has none."""
-        notes = (*self.facts["notes"], *self.not_applied) if found.state is None else ()
-        for line in (*found.broken, *notes):
+        notes = (*self.facts["notes"], *self.not_applied) if restored.state is None else ()
+        for line in (*restored.broken, *notes):
             self.display.note(line)
-        if found.state is not None:
-            checkpoint.load(self.stepper, found.state, found.parts)
-            self.position = Position(**upgraded_position(found.state["position"]))
+        if restored.state is not None:
+            checkpoint.load(self.stepper, restored.state, restored.parts)
+            self.position = Position(**upgraded_position(restored.state["position"]))
             self.display.note(f"{self.run.path}: resuming at step {self.position.step}")
             if (started_with := self.facts.get("processes", 1)) != self.processes.count:
                 self.display.note(

@@ -31,7 +31,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _note(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Running statistics, of the variance the unbiased one, as torch keeps them."""
+        """Update the running statistics; of the variance the unbiased estimate, as torch does."""
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
         momentum = float(self.momentum)  # type: ignore[arg-type]
@@ -44,9 +44,9 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mine: Tensor) -> Tensor:
-        found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-        dist.all_gather(found, mine.contiguous())
-        return torch.stack(found)
+        everyones = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(everyones, mine.contiguous())
+        return torch.stack(everyones)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

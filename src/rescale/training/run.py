@@ -151,7 +151,7 @@ class Run:
 
 
 def check_new(path: Path) -> None:
-    """Refuse an output folder that holds anything; a run there can be gone on with."""
+    """Refuse an output folder that holds anything; a run there can be resumed."""
     if (path / MARK).is_file():
         raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
     if (path / RECIPE).is_file():

@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
-    """Mirrors the rows of a run; on resume, events after the step begun at are hidden."""
+    """Writes the rows of a run as events; on resume, events after the step resumed at are hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
@@ -24,10 +24,10 @@ class TensorBoard:
 
 
 def _numbers(row: Mapping[str, Any]) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+    numbers: list[tuple[str, float]] = []
     for name, value in row.items():
         if isinstance(value, Mapping):
-            found += [(f"{name}/{inner}", number) for inner, number in _numbers(value)]
+            numbers += [(f"{name}/{inner}", number) for inner, number in _numbers(value)]
         elif isinstance(value, int | float) and name != "step":
-            found.append((name, float(value)))
-    return found
+            numbers.append((name, float(value)))
+    return numbers
