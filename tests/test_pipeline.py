@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rescale.data import LazyImage
+from rescale.data import Draw, LazyImage
 from rescale.data.augment import eval_transform, train_transform
 from rescale.data.augment.autoaugment import AutoAugment
 from rescale.data.augment.crops import Box
@@ -15,6 +15,7 @@ from rescale.data.augment.pipeline import policy
 from rescale.data.augment.randaugment import RandAugment
 from rescale.data.augment.resize import resized
 from rescale.data.augment.torchvision_policy import TorchvisionRandAugment
+from rescale.data.augment.view import training_view
 from rescale.recipes import Recipe
 
 POLICIES = ["none", "randaugment", "randaugment-torchvision", "autoaugment"]
@@ -100,3 +101,28 @@ def test_the_recipes_policy_is_used() -> None:
     assert asked("autoaugment") == AutoAugment(48, "as-published")
     assert TorchvisionRandAugment(3, 7.0).policy.magnitude == 21  # of 0..30
     assert TorchvisionRandAugment(2, 15.0).policy.magnitude == 30
+
+
+def test_each_view_of_a_sample_draws_for_itself() -> None:
+    """The first from (seed, epoch, index, 2), as ever; view v from (seed, epoch, index, 2, v)."""
+    draw = Draw(7, 3, 11)
+    for view, words in {0: (7, 3, 11, 2), 1: (7, 3, 11, 2, 1), 5: (7, 3, 11, 2, 5)}.items():
+        assert draw.rng(view).random() == np.random.default_rng(words).random()
+    assert len({draw.rng(view).random() for view in range(4)}) == 4
+
+
+def test_a_view_is_drawn_once_and_applied_alike() -> None:
+    """Two maps of a sample, such as an image and its mask, are cut, resized and mirrored in the same way."""
+    recipe, image = Recipe(flip=0.5), picture((60, 44))
+    pixels = image.pixels()
+    mask = LazyImage.of(pixels.copy())
+    mirrored = set()
+    for index in range(20):
+        view = training_view(recipe, image.size, 32, Draw(0, 0, index).rng())
+        assert np.array_equal(view.of(image, "bilinear"), view.of(mask, "bilinear"))
+        box, straight = view.box, view._replace(mirror=False)
+        left = straight.of(image, "bilinear")
+        assert np.array_equal(view.of(image, "bilinear"), left[:, ::-1] if view.mirror else left)
+        assert box.left >= 0 and box.left + box.width <= 60 and box.top >= 0 and box.top + box.height <= 44
+        mirrored.add(view.mirror)
+    assert mirrored == {False, True}

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from rescale.training import Run, Settings, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
 from rescale.training.feed import Stopped
 from rescale.training.loop import TrainingLoop
+from rescale.training.predictions import read_predictions
 
 NET = "resnetrs1-1x0.125+smallstem@8"
 SMALL = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32"}  # 5 steps an epoch
@@ -77,6 +79,21 @@ def test_a_run_learns_and_leaves_everything(tmp_path) -> None:
     assert found["top1"] == pytest.approx(result["figures"]["top1"]) and found["loss"] == pytest.approx(
         result["figures"]["loss"], rel=1e-5
     )
+
+
+def test_predictions_of_single_images_give_the_figures(tmp_path) -> None:
+    """Of the weights that are reported: the averaged ones, and with keep_best those of the best epoch."""
+    for name, changes in {"last": {}, "best": {"keep_best": True, "minival": 0.1}}.items():
+        run = begin(tmp_path / name, epochs=3, batch=128, lr=0.1, **changes)
+        columns = read_predictions(run.path / "predictions.parquet")
+        target, top, figures = columns["target"], columns["top"], run.result["figures"]
+        assert 100 * (top[:, 0] == target).mean() == pytest.approx(figures["top1"])
+        assert 100 * (top == target[:, None]).any(1).mean() == pytest.approx(figures["top5"])
+        assert top.shape == columns["probability"].shape == (360, 5)
+        assert (np.diff(columns["probability"], axis=1) <= 0).all() and columns["probability"].max() <= 1
+        source = rescale.open_data("digits").val
+        assert columns["key"].tolist() == [source.key(i) for i in range(360)]
+        assert target.tolist() == source.strata.tolist()
 
 
 # line 1, 2, 3, 22: any place, twice in an epoch, with accumulation; the epoch after is whole
