@@ -173,17 +173,17 @@ def _network(
     kind: str, depth: int, w0: float, wa: float, wm: float, group: float, resolution: int
 ) -> Network | None:
     numbers = int(depth), int(w0), round(float(wa), 1), round(float(wm), 3)
-    found = runs(*numbers)
-    if found is None or len(found) != STAGES:
+    grouped = runs(*numbers)
+    if grouped is None or len(grouped) != STAGES:
         return None
     return regnet(kind, *numbers, int(group), int(resolution))
 
 
-def write(found: Found, folder: Path) -> None:
+def write(result: Found, folder: Path) -> None:
     """Write each network as YAML into a folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for network in found.networks:
+        for network in result.networks:
             (folder / f"{network.name}.yaml").write_text(to_yaml(network))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -44,15 +44,15 @@ def names() -> list[str]:
 
 def from_name(name: str) -> Network | None:
     """The network that a name means; None where it is no EfficientNet's."""
-    found = _NAME.fullmatch(name)
-    if not found or found["row"] not in ROWS:
+    match = _NAME.fullmatch(name)
+    if not match or match["row"] not in ROWS:
         return None
-    network = efficientnet(name, *ROWS[found["row"]])
-    if found["family"] == "tf_efficientnet":
+    network = efficientnet(name, *ROWS[match["row"]])
+    if match["family"] == "tf_efficientnet":
         network = replace(network, padding="same", norm_eps=1e-3)
-    if found["family"] == "efficientnetrs":
+    if match["family"] == "efficientnetrs":
         network = replace(network, input=Input(slow_resolution(2 * cost(network).macs)))
-    return replace(network, input=Input(int(found["size"]))) if found["size"] else network
+    return replace(network, input=Input(int(match["size"]))) if match["size"] else network
 
 
 def efficientnet(name: str, width: float, depth: float, resolution: int) -> Network:

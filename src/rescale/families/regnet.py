@@ -76,10 +76,10 @@ def from_name(name: str) -> Network | None:
     if base in ROWS:
         depth, w0, wa, wm, group, resolution = ROWS[base]
         return regnet(base[6], depth, w0, wa, wm, group, int(size or resolution), name)
-    if not (found := _NUMBERS.fullmatch(base)):
+    if not (match := _NUMBERS.fullmatch(base)):
         return None
-    numbers = int(found["depth"]), int(found["w0"]), float(found["wa"]), float(found["wm"])
-    return regnet(found["kind"], *numbers, int(found["group"]), int(size or 224), name)
+    numbers = int(match["depth"]), int(match["w0"]), float(match["wa"]), float(match["wm"])
+    return regnet(match["kind"], *numbers, int(match["group"]), int(size or 224), name)
 
 
 def regnet(
@@ -96,13 +96,13 @@ def regnet(
         raise UserError(
             f"{name}: depth >= 1, w0 a multiple of 8, wa >= 0, wm > 1 and a group width >= 1 make a RegNet"
         )
-    found = runs(depth, w0, wa, wm)
-    if found is None:
+    grouped = runs(depth, w0, wa, wm)
+    if grouped is None:
         raise UserError(
             f"{name}: a width between w0 and the last is skipped; use a larger depth or a smaller wa"
         )
     fit = torchvision_compatible if name.split("@")[0] in TORCHVISION else compatible
-    stages = tuple(_stage(kind, blocks, *fit(width, RATIO[kind], group)) for blocks, width in found)
+    stages = tuple(_stage(kind, blocks, *fit(width, RATIO[kind], group)) for blocks, width in grouped)
     return Network(
         name,
         Input(resolution),
@@ -118,8 +118,8 @@ def runs(depth: int, w0: int, wa: float, wm: float) -> list[tuple[int, int]] | N
     log = math.log(wm)
     levels = [round(math.log((w0 + wa * j) / w0) / log) for j in range(depth)]
     widths = [round(w0 * wm**level / WIDTH_STEP) * WIDTH_STEP for level in levels]
-    found = [(len(list(same)), width) for width, same in groupby(widths)]
-    return found if len(found) == levels[-1] + 1 else None
+    grouped = [(len(list(same)), width) for width, same in groupby(widths)]
+    return grouped if len(grouped) == levels[-1] + 1 else None
 
 
 def torchvision_compatible(width: int, ratio: float, group: int) -> tuple[int, int]:

@@ -57,28 +57,28 @@ def names() -> list[str]:
 
 def from_name(name: str) -> Network | None:
     """The network that a name means; None where it is no ResNet's."""
-    found = _NAME.fullmatch(name)
-    if not found or (found["d"] and found["family"] == "resnetrs"):
+    match = _NAME.fullmatch(name)
+    if not match or (match["d"] and match["family"] == "resnetrs"):
         return None
-    depth = found["depth"]
+    depth = match["depth"]
     if "-" in depth:
         blocks = tuple(int(count) for count in depth.split("-"))
-    elif int(depth) in BLOCKS or (found["family"] == "resnetrs" and int(depth) > min(BLOCKS)):
+    elif int(depth) in BLOCKS or (match["family"] == "resnetrs" and int(depth) > min(BLOCKS)):
         blocks = blocks_of(int(depth))
     else:
         return None
-    parts = {part for part in found["parts"].split("+") if part}
+    parts = {part for part in match["parts"].split("+") if part}
     if wrong := sorted(parts - PARTS.keys()):
         raise UserError(*(f"{name}: no part {part!r}; {nearest(part, PARTS)}" for part in wrong))
     published = RESOLUTION
-    if found["family"] == "resnetrs":
+    if match["family"] == "resnetrs":
         # a part that was asked for takes the place of ResNet-RS's own
         parts |= {own for own in RS_PARTS if not any(own in set_ and parts & set(set_) for set_ in _INSTEAD)}
         published = RS_RESOLUTION.get(int(depth) if depth.isdigit() else 0, RESOLUTION)
-    if found["d"]:
+    if match["d"]:
         parts |= set(D_PARTS)
-    resolution = int(found["resolution"] or published)
-    return resnet(name, blocks, float(found["width"] or 1), resolution, frozenset(parts))
+    resolution = int(match["resolution"] or published)
+    return resnet(name, blocks, float(match["width"] or 1), resolution, frozenset(parts))
 
 
 def resnet(

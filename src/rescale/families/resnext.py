@@ -18,10 +18,10 @@ def names() -> list[str]:
 
 def from_name(name: str) -> Network | None:
     """The network that a name means; None where it is no ResNeXt's."""
-    found = _NAME.fullmatch(name)
-    if not found or int(found["depth"]) not in DEPTHS:
+    match = _NAME.fullmatch(name)
+    if not match or int(match["depth"]) not in DEPTHS:
         return None
-    groups, group = int(found["groups"]), int(found["group"])
+    groups, group = int(match["groups"]), int(match["group"])
     if min(groups, group) < 1:
         raise UserError(f"{name}: groups and their width are at least 1")
     stages = tuple(
@@ -32,6 +32,6 @@ def from_name(name: str) -> Network | None:
             bottleneck=groups * group / 256,
             group_width=None if groups == 1 else group * 2**i,
         )
-        for i, depth in enumerate(blocks_of(int(found["depth"])))
+        for i, depth in enumerate(blocks_of(int(match["depth"])))
     )
-    return Network(name, Input(int(found["size"] or 224)), Stem((Conv(64, 7, 2),), "max"), stages, Head())
+    return Network(name, Input(int(match["size"] or 224)), Stem((Conv(64, 7, 2),), "max"), stages, Head())

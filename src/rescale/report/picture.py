@@ -104,8 +104,8 @@ def text(networks: Sequence[Network], *, plain: bool = False) -> str:
         f"network's own total; a full bar is {most:.0%}. inner: channels of a block's middle convolution;",
         "group: of one of its groups. map: side of what leaves the part, px. SE: squeeze-and-excitation.",
     ]
-    found = "\n".join(lines)
-    return found.replace("…", "~") if plain else found
+    page = "\n".join(lines)
+    return page.replace("…", "~") if plain else page
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -74,13 +74,13 @@ def scales_groups(stage: Stage, strategy: Strategy) -> bool:
 def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list[float]:
     """Every factor from low to high at which `scaled` may jump to another network, rising."""
     rounding = ROUNDINGS[strategy.rounding]
-    found: set[float] = set()
+    factors: set[float] = set()
 
     def add(value: float, exponent: float, between: Jumps) -> None:
         if not exponent:
             return
         ends = sorted((value * low**exponent, value * high**exponent))
-        found.update((jump / value) ** (1 / exponent) for jump in between(*ends))
+        factors.update((jump / value) ** (1 / exponent) for jump in between(*ends))
 
     for depth in {stage.depth for stage in network.stages}:
         add(depth, strategy.depth, rounding.depth_jumps)
@@ -97,7 +97,7 @@ def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list
         strategy.resolution / 2,
         lambda start, end: multiple_jumps(RESOLUTION_STEP, start, end),
     )
-    return sorted(factor for factor in found if low <= factor <= high)
+    return sorted(factor for factor in factors if low <= factor <= high)
 
 
 def _shortest(factor: float) -> str:

@@ -51,8 +51,8 @@ def analytic_groups(strategy: Strategy) -> Growth:
 
 def measured(network: Network, strategy: Strategy, factors: Sequence[float]) -> list[Measured]:
     """The real, rounded networks at these factors, against the network as it is."""
-    base, found = cost(network), []
+    base, rows = cost(network), []
     for factor in factors:
         now = cost(scaled(network, strategy, factor))
-        found.append(Measured(factor, now, Growth(*(a / b for a, b in zip(now, base, strict=True)))))
-    return found
+        rows.append(Measured(factor, now, Growth(*(a / b for a, b in zip(now, base, strict=True)))))
+    return rows

@@ -47,10 +47,10 @@ def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops
             break
     if best is None:
         raise UserError(f"{network.name}: {rule} makes no network of it")
-    factor, found, reached = best
+    factor, closest, reached = best
     name = f"{network.name.split('@')[0]}-{rule}-{factor}@{sized.resolution}"
     reachable = min(values) <= target <= max(values)
-    return Solved(replace(found, name=name), factor, (factor, factor), target, reached, reachable)
+    return Solved(replace(closest, name=name), factor, (factor, factor), target, reached, reachable)
 
 
 def with_depth(network: Network, depth: int) -> Network:

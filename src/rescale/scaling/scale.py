@@ -75,8 +75,8 @@ def scale_to(
     """
     at = Cost._fields.index(measured_by)
 
-    def measure(one: Network) -> float:
-        return cost(one)[at]
+    def measure(candidate: Network) -> float:
+        return cost(candidate)[at]
 
     if isinstance(strategy, str) and strategy in RS_RULES and measured_by == "macs":
         _above_0(target, measured_by)
@@ -114,12 +114,12 @@ def _above_0(target: float, unit: str) -> None:
         raise UserError(f"a budget of {unit} is above 0; found {target:g}")
 
 
-def _reached(network: Network, found: Solved, unit: str) -> Solved:
+def _reached(network: Network, solved: Solved, unit: str) -> Solved:
     """What was found, if the budget was within reach."""
-    if not found.reachable:
-        side = "smallest" if found.reached > found.wanted else "largest"
+    if not solved.reachable:
+        side = "smallest" if solved.reached > solved.wanted else "largest"
         raise UserError(
-            f"{network.name}: {found.wanted:g} {unit} are out of reach; the {side} network on this way, "
-            f"{found.network.name}, has {found.reached:g}"
+            f"{network.name}: {solved.wanted:g} {unit} are out of reach; the {side} network on this way, "
+            f"{solved.network.name}, has {solved.reached:g}"
         )
-    return found
+    return solved

@@ -37,8 +37,8 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
     where half-to-even can make a network that exists there only. Of two equally close networks the one
     of the smaller factor is taken.
     """
-    low = _reach(network, strategy, measure, lambda found: found < target / 4, 0.5)
-    high = _reach(network, strategy, measure, lambda found: found > target * 4, 2.0)
+    low = _reach(network, strategy, measure, lambda value: value < target / 4, 0.5)
+    high = _reach(network, strategy, measure, lambda value: value > target * 4, 2.0)
     if high == MOST and measure(scaled(network, strategy, MOST)) < target:
         low = MOST / 1.01  # out of reach: only the end is worth a look
     points = [low, *jumps(network, strategy, low, high), high]
@@ -48,8 +48,8 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
         if i + 1 < len(points) and points[i + 1] > point:
             tried.append((math.sqrt(point * points[i + 1]), (point, points[i + 1])))
     made = [scaled(network, strategy, factor) for factor, _ in tried]
-    found = [measure(one) if one.resolution >= least else math.inf for one in made]
-    order = sorted(range(len(tried)), key=lambda i: abs(found[i] - target))
+    values = [measure(n) if n.resolution >= least else math.inf for n in made]
+    order = sorted(range(len(tried)), key=lambda i: abs(values[i] - target))
     best = next((i for i in order if not problems(made[i])), None)
     if best is None:
         raise UserError(f"{network.name}: {strategy.name} makes no network of it; {problems(made[0])[0]}")
@@ -60,13 +60,13 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
         end += 1
     interval = tried[start][1][0], tried[end][1][1]
     factor = _plain(network, strategy, interval, made[best])
-    reached = [value for value in found if value < math.inf]
+    reached = [value for value in values if value < math.inf]
     return Solved(
         scaled(network, strategy, factor),
         factor,
         interval,
         target,
-        found[best],
+        values[best],
         min(reached) <= target <= max(reached),
     )
 

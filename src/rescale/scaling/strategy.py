@@ -71,57 +71,59 @@ def fast(alpha: float) -> Strategy:
     return Strategy(f"fast{alpha:g}", (1 - alpha) / 2, alpha, (1 - alpha) / 2)
 
 
-def strategy_of(given: str | Mapping[str, float] | Strategy, alpha: float | None = None) -> Strategy:
+def strategy_of(wanted: str | Mapping[str, float] | Strategy, alpha: float | None = None) -> Strategy:
     """A strategy by name (`dWr`; `fast`, with alpha; `fast0.8`), by the fast-scaling authors' type name
     (`d1_w8_g8_r1`) or by its exponents ({"depth": .1, "width": .8, "resolution": .1}, and `group`).
 
     Raises UserError for any other.
     """
-    if isinstance(given, Strategy):
-        return given
-    if isinstance(given, Mapping):
-        return _of_exponents(given)
-    if found := _FAST.fullmatch(given):
-        share = alpha if alpha is not None else found["alpha"]
+    if isinstance(wanted, Strategy):
+        return wanted
+    if isinstance(wanted, Mapping):
+        return _of_exponents(wanted)
+    if match := _FAST.fullmatch(wanted):
+        share = alpha if alpha is not None else match["alpha"]
         if share is None:
             raise UserError("the strategy fast needs its alpha (0.8 is dWr, 1/3 is dwr)")
         return fast(float(share))
     if alpha is not None:
-        raise UserError(f"alpha belongs to the strategy fast, not to {given!r}")
-    if given in STRATEGIES:
-        return STRATEGIES[given]
-    if "_" in given and (typed := _of_type(given)):
+        raise UserError(f"alpha belongs to the strategy fast, not to {wanted!r}")
+    if wanted in STRATEGIES:
+        return STRATEGIES[wanted]
+    if "_" in wanted and (typed := _of_type(wanted)):
         return typed
-    raise UserError(f"no scaling strategy {given!r}; {_nearest(given)}")
+    raise UserError(f"no scaling strategy {wanted!r}; {_nearest(wanted)}")
 
 
 def exponents_of(text: str) -> dict[str, float]:
     """Read `depth=.1,width=.8,resolution=.1[,group=.8]`."""
-    found, wrong = {}, []
+    exponents, wrong = {}, []
     for part in text.split(","):
         key, _, value = part.strip().partition("=")
         try:
-            found[key] = float(value)
+            exponents[key] = float(value)
         except ValueError:
             wrong.append(f"exponents: {part.strip()!r} is not of the form depth=.1")
     if wrong:
         raise UserError(*wrong)
-    return found
+    return exponents
 
 
-def _of_exponents(given: Mapping[str, float]) -> Strategy:
-    wrong = [f"exponents: no {key!r}; {nearest(key, _DIMENSIONS)}" for key in given if key not in _DIMENSIONS]
+def _of_exponents(shares: Mapping[str, float]) -> Strategy:
+    wrong = [
+        f"exponents: no {key!r}; {nearest(key, _DIMENSIONS)}" for key in shares if key not in _DIMENSIONS
+    ]
     wrong += [
         f"exponents: {key}={value} is not a number"
-        for key, value in given.items()
+        for key, value in shares.items()
         if not isinstance(value, int | float) or not math.isfinite(value)
     ]
     if wrong:
         raise UserError(*wrong)
-    if not any(given.values()):
+    if not any(shares.values()):
         raise UserError("exponents: all are 0, so nothing would be scaled")
-    depth, width, resolution = (float(given.get(key, 0)) for key in _DIMENSIONS[:3])
-    group = given.get("group")
+    depth, width, resolution = (float(shares.get(key, 0)) for key in _DIMENSIONS[:3])
+    group = shares.get("group")
     return Strategy("custom", depth, width, resolution, None if group is None else float(group))
 
 
@@ -129,10 +131,10 @@ def _of_type(text: str) -> Strategy | None:
     """Read the authors' type name: dimensions with weights; their shares of the sum of d, w and r."""
     weights: dict[str, float] = {}
     for part in text.split("_"):
-        found = re.fullmatch(r"([dwgr])(\d*\.?\d*)", part)
-        if not found or found[1] in weights:
+        match = re.fullmatch(r"([dwgr])(\d*\.?\d*)", part)
+        if not match or match[1] in weights:
             return None
-        weights[found[1]] = float(found[2] or 1)
+        weights[match[1]] = float(match[2] or 1)
     total = sum(weights.get(key, 0) for key in "dwr")
     if not total:
         return None
@@ -140,9 +142,9 @@ def _of_type(text: str) -> Strategy | None:
     return Strategy(text, depth, width, resolution, None if group == width else group)
 
 
-def _nearest(given: str) -> str:
+def _nearest(wanted: str) -> str:
     known = [*STRATEGIES, "fast", "rs", "rs-depth", "rs-width"]
-    same_letters = [name for name in known if name.lower() == given.lower()]
+    same_letters = [name for name in known if name.lower() == wanted.lower()]
     if same_letters:
         return "did you mean " + " or ".join(map(repr, same_letters)) + "?"
-    return nearest(given, known, kind="strategies")
+    return nearest(wanted, known, kind="strategies")
