@@ -221,7 +221,7 @@ def test_validation_without_training_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder" / "val")
     refused(tmp_path / "folder", "has val/ but no train/")
     write_tar(tmp_path / "tar" / "val-0.tar", samples(range(6)))
-    refused(tmp_path / "tar", "training has none")
+    refused(tmp_path / "tar", "there are none for training")
     write_parquet(tmp_path / "parquet" / "test-0.parquet", range(6))
     refused(tmp_path / "parquet", "no train-*.parquet")
 

@@ -17,7 +17,7 @@ class Draw:
     index: int
 
     def rng(self, view: int = 0) -> np.random.Generator:
-        """The random generator of one view of the sample. view: 0 for the first view, 1 for the second, ..."""
+        """The random generator of a view of the sample. view: 0 for the first, 1 for the second, ..."""
         words = (self.seed, self.epoch, self.index, _SAMPLE)
         return np.random.default_rng((*words, view) if view else words)
 

@@ -14,7 +14,7 @@ from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, nearest
 
-TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first one that exists is used
+TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
 EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 
 
@@ -61,7 +61,7 @@ def read(path: Path) -> RawDataset:
     train = next((path / name for name in TRAIN if (path / name).is_dir()), None)
     val = next((path / name for name in VAL if (path / name).is_dir()), None)
     if train is None and val is not None:
-        raise UserError(f"{path}: has {val.name}/ but no train/; add train/, or give a folder of class folders")
+        raise UserError(f"{path}: has {val.name}/ but no train/; add it, or give a folder of class folders")
     classes = _classes(train or path)
     if val is not None:
         _same_classes(path, val, classes)
@@ -85,7 +85,7 @@ def _folders(path: Path) -> list[str]:
 def _classes(path: Path) -> tuple[str, ...]:
     names = _folders(path)
     if not names:
-        raise UserError(f"{path}: holds no class folders; make one folder per class and put its images inside")
+        raise UserError(f"{path}: holds no class folders; make a folder per class with its images inside")
     return tuple(names)
 
 

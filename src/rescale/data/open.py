@@ -75,12 +75,12 @@ def _no_such(path: Path) -> str:
 
 def _unknown(path: Path) -> str:
     if path.is_file():
-        return f"{path}: is a file of another type; give the folder that holds the data, or a .tar or .parquet file"
+        return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
     names = [entry.name for entry in path.iterdir()]
     if not names:
-        return f"{path}: is empty; give the folder that holds the data"
+        return f"{path}: is empty; give the folder of the data"
     if any(map(folders.is_image, names)):
-        return f"{path}: its images are in no class folders; make one folder per class and put its images inside"
+        return f"{path}: its images are in no class folders; make a folder per class with its images inside"
     return (
         f"{path}: no data of a known layout; known: class folders of images, train/ and val/ with class "
         f"folders, CIFAR's batches, *.tar shards, *.parquet files"
