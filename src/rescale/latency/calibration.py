@@ -121,7 +121,7 @@ def measure(plan: Plan, beside: Path, progress: Progress = lambda done, of: None
 
 
 def in_rounds(plan: Plan) -> list[Network]:
-    """The order of visits: `plan.visits` random permutations, so that slow drift affects all networks alike."""
+    """The order of visits: `plan.visits` random permutations, so that drift affects all networks alike."""
     rounds = []
     for number in range(plan.visits):
         rounds += random.Random(number).sample(plan.networks, len(plan.networks))
@@ -178,7 +178,7 @@ def left_out(networks: Sequence[Network], seconds: np.ndarray, batch: int) -> di
 
 
 def repeatability(visits: Sequence[Sequence[float]]) -> dict[str, dict[str, Errors]]:
-    """Errors of the second visit to each network as a prediction of the first; empty without second visits."""
+    """Errors of the second visit to each network as a prediction of the first; empty if there is none."""
     pairs = np.array([medians[:2] for medians in visits if len(medians) > 1])
     return {"again": {"networks": fit.errors(pairs[:, 1], pairs[:, 0])}} if len(pairs) else {}
 
@@ -232,7 +232,8 @@ def _read(beside: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
             lines.append(json.loads(line))
     if not lines or lines[0] != header:
         raise UserError(
-            f"{beside}: was started with other settings or on another machine; remove it, or give another --out"
+            f"{beside}: was started with other settings or on another machine; "
+            f"remove it, or give another --out"
         )
     write_text(beside, "".join(json.dumps(line) + "\n" for line in lines))
     return lines[1:]

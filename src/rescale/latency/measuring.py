@@ -22,7 +22,7 @@ Wait = Callable[[], None]
 
 
 class Visit(NamedTuple):
-    """One visit to a network: seconds of its steps, and of the yardstick before each step and after the last."""
+    """One visit to a network: seconds of its steps, and of the yardstick before, between and after them."""
 
     network: str
     mode: Mode
@@ -37,7 +37,7 @@ class Plan:
     Args:
         networks: the networks, all of them visited once before any is visited again.
         modes: the modes that are timed in each visit.
-        protocol: how to time a step, except for the mode; `repeats` is the maximum of steps per visit.
+        protocol: how to time a step, except for the mode; `repeats` is the maximum number of steps per visit.
         visits: visits to each network, at least 1.
         tries: attempts per visit if other processes disturb it, at least 1.
     """
