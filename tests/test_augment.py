@@ -69,7 +69,7 @@ def arguments(monkeypatch, name: str, level: float, constants: Constants) -> tup
     ],
 )
 def test_levels(monkeypatch, name: str, at_10: tuple, at_15: tuple) -> None:
-    published = Constants.made_for(160, "scaled", 100, 40)
+    published = Constants.for_resolution(160, "scaled", 100, 40)
     for level, expected in ((10, at_10), (15, at_15)):
         first, *rest = arguments(monkeypatch, name, level, published)
         assert first == pytest.approx(expected[0]) and tuple(rest) == expected[1:]
@@ -77,7 +77,7 @@ def test_levels(monkeypatch, name: str, at_10: tuple, at_15: tuple) -> None:
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_levels_are_the_authors(monkeypatch, name: str) -> None:
-    published = Constants.made_for(160, "scaled", 100, 40)
+    published = Constants.for_resolution(160, "scaled", 100, 40)
     for level, expected in LEVELS[name].items():
         found = arguments(monkeypatch, name, float(level), published)[0]
         assert found == pytest.approx(expected % 256 if name == "Solarize" else expected)
@@ -87,7 +87,7 @@ def test_levels_are_the_authors(monkeypatch, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_levels_up_to_30(name: str, size: int) -> None:
     """The largest magnitude a recipe takes; EfficientNet-B7's is 28."""
-    constants, image = Constants.made_for(size, "scaled", 100, 40), picture((size, size))
+    constants, image = Constants.for_resolution(size, "scaled", 100, 40), picture((size, size))
     with warnings.catch_warnings(), np.errstate(all="raise"):
         warnings.simplefilter("error")
         for level in (0, 9.5, 23.2, 23.3, 28, 30):
@@ -99,7 +99,7 @@ def test_levels_up_to_30(name: str, size: int) -> None:
 @pytest.mark.parametrize("level", [10, 15, 20, 23.2, 23.3, 28, 30])
 def test_operations_on_values_in_wide_integers(level: float) -> None:
     """What the levels above 10 mean, worked out in integers that cannot overflow."""
-    constants, image = Constants.made_for(224, "scaled", 100, 40), picture((224, 224))
+    constants, image = Constants.for_resolution(224, "scaled", 100, 40), picture((224, 224))
     wide, rng = image.astype(np.int64), np.random.default_rng(0)
 
     def done(name: str) -> np.ndarray:
@@ -116,11 +116,11 @@ def test_operations_on_values_in_wide_integers(level: float) -> None:
 
 
 def test_small_images_get_constants_in_proportion(monkeypatch) -> None:
-    small = Constants.made_for(32, "scaled", 100, 40)
+    small = Constants.for_resolution(32, "scaled", 100, 40)
     assert (small.translate, small.cutout, small.quirks) == (20, 8, False)
     assert arguments(monkeypatch, "Solarize", 10, small) == (256,)  # no wrap: nothing is inverted
     assert arguments(monkeypatch, "Contrast", 10, small)[1] is True
-    literal = Constants.made_for(32, "as-published", 100, 40)
+    literal = Constants.for_resolution(32, "as-published", 100, 40)
     assert (literal.translate, literal.cutout, literal.quirks) == (100, 40, True)
 
 

@@ -182,7 +182,7 @@ def test_folders_without_data_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, f"{tmp_path}: is empty")
     (tmp_path / "notes.txt").touch()
     refused(tmp_path, "no data of a known layout")
-    refused(tmp_path / "notes.txt", "is a file")
+    refused(tmp_path / "notes.txt", "is a file of another type")
     (tmp_path / "a.png").write_bytes(encoded(0))
     refused(tmp_path, "no class folders")
     (tmp_path / "train").mkdir()
@@ -209,8 +209,8 @@ def test_classes_without_images_are_named(tmp_path: Path) -> None:
 def test_classes_that_differ_are_named(tmp_path: Path) -> None:
     make_folder(tmp_path / "folder")
     (tmp_path / "folder" / "val" / "cow").rename(tmp_path / "folder" / "val" / "cows")
-    refused(tmp_path / "folder", "class 'cows' is in val/ and not in training; did you mean 'cow'?")
-    refused(tmp_path / "folder", "class 'cow' is in training and not in val/")
+    refused(tmp_path / "folder", "class 'cows' is in val/ but not in training; did you mean 'cow'?")
+    refused(tmp_path / "folder", "class 'cow' is in training but not in val/")
     write_tar(tmp_path / "tar" / "train.tar", [(f"{n}.{e}", encoded(n) if e == "png" else t) for n, t in
               enumerate((b"ant", b"bee")) for e in ("png", "cls")])  # fmt: skip
     write_tar(tmp_path / "tar" / "val.tar", [("a.png", encoded(0)), ("a.cls", b"wasp")])
@@ -219,9 +219,9 @@ def test_classes_that_differ_are_named(tmp_path: Path) -> None:
 
 def test_validation_without_training_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder" / "val")
-    refused(tmp_path / "folder", "no train/")
+    refused(tmp_path / "folder", "has val/ but no train/")
     write_tar(tmp_path / "tar" / "val-0.tar", samples(range(6)))
-    refused(tmp_path / "tar", "training has none")
+    refused(tmp_path / "tar", "there are none for training")
     write_parquet(tmp_path / "parquet" / "test-0.parquet", range(6))
     refused(tmp_path / "parquet", "no train-*.parquet")
 

@@ -190,7 +190,7 @@ def test_a_shard_that_is_cut_between_two_images_is_refused(tmp_path: Path) -> No
     shard.write_bytes(shard.read_bytes()[:third])
     with tarfile.open(shard) as tar:
         assert len(tar.getnames()) == 6
-    refused(tmp_path, f"{shard}: cut off after 3 images")
+    refused(tmp_path, f"{shard}: truncated after 3 images")
 
 
 @pytest.mark.parametrize("damage", ["header", "joined"])
@@ -211,8 +211,8 @@ def test_images_that_tarfile_would_not_reach_are_noticed(damage: str, tmp_path: 
 def test_strange_shards_are_refused(tmp_path: Path) -> None:
     shard = tmp_path / "train.tar"
     for content, words in (
-        (b"", "no tar file"),
-        (b"<html>" * 1000, "no tar file"),
+        (b"", "not a tar file"),
+        (b"<html>" * 1000, "not a tar file"),
     ):
         shard.write_bytes(content)
         refused(tmp_path, words)
@@ -220,11 +220,11 @@ def test_strange_shards_are_refused(tmp_path: Path) -> None:
         ([("a.txt", b"1")], "holds no image"),
         (
             [("a.png", encoded(0)), ("b.png", encoded(1)), ("b.cls", b"1")],
-            "lack their image or their class, a ",
+            "have an image without a class or a class without an image; the first is a",
         ),
-        ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls: an empty class"),
-        ([("a.png", encoded(0)), ("a.cls", b"\xff")], "a.cls: no UTF-8"),
-        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: no UTF-8 text, or JSON without "label"'),
+        ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls: is empty"),
+        ([("a.png", encoded(0)), ("a.cls", b"\xff")], "a.cls: not UTF-8"),
+        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: not UTF-8 text, or JSON without "label"'),
         ([("a.png", encoded(0)), ("a.jpg", encoded(0)), ("a.cls", b"1")], "two images called a"),
         ([("a.png", encoded(0)), ("a.cls", b"-1")], "label -1"),
         ([("a.png", encoded(0)), ("a.cls", b"99999999999")], "label 99999999999"),
@@ -296,11 +296,11 @@ def test_parquet_in_other_places(name: str, tmp_path: Path) -> None:
 
 
 def test_row_groups_beyond_the_limit_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rescale.data.parquet._KEPT_BYTES", 1)
+    monkeypatch.setattr("rescale.data.parquet._CACHE_BYTES", 1)
     source: Any = open_data(write_parquet(tmp_path / "a.parquet", range(30))).train.source
     assert held(source) == expected(range(30))
-    assert len(source._kept) == 1
-    assert not pickle.loads(pickle.dumps(source))._kept  # workers get a light copy
+    assert len(source._cache) == 1
+    assert not pickle.loads(pickle.dumps(source))._cache  # workers get a light copy
 
 
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.9, 0.999])
@@ -309,9 +309,9 @@ def test_a_table_that_is_cut_off_is_refused(where: float, tmp_path: Path) -> Non
     write_parquet(tmp_path / "test-0.parquet", range(9))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(where * len(whole))])
-    refused(tmp_path, f"{path}: cut off, damaged or no Parquet file")
+    refused(tmp_path, f"{path}: truncated, damaged or not a Parquet file")
     path.write_bytes(b"")
-    refused(tmp_path, f"{path}: cut off, damaged or no Parquet file")
+    refused(tmp_path, f"{path}: truncated, damaged or not a Parquet file")
 
 
 def test_damage_inside_a_table_is_named_when_it_is_read(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_strange_tables_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "train-0.parquet"
     good = {"image": [{"bytes": encoded(0), "path": ""}] * 3, "label": [0, 1, 0]}
     for change, word in (
-        ({"image": None, "pixels": good["image"]}, "no column image or img; it has label, pixels"),
+        ({"image": None, "pixels": good["image"]}, "no column image or img; its columns are label, pixels"),
         ({"label": None}, "no column label"),
         ({"label": [0, None, 1]}, "row 1 has no label"),
         ({"label": [0, -1, 1]}, "label -1"),
@@ -350,7 +350,7 @@ def test_images_that_are_none_are_named(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "train-0.parquet")
     write_parquet(tmp_path / "test-0.parquet", range(2), classes=None)
     source = open_data(tmp_path).train
-    for index, word in ((0, "no bytes"), (1, "not an image"), (3, "no bytes")):
+    for index, word in ((0, "no image bytes"), (1, "not an image"), (3, "no image bytes")):
         with pytest.raises(BadImage, match=f"row {index}: {word}"):
             source.sample(index)
     assert source.sample(2).media.pixels().tobytes() == pixels(0).tobytes()
@@ -359,7 +359,7 @@ def test_images_that_are_none_are_named(tmp_path: Path) -> None:
 def test_classes_declared_differently_or_without_images_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-0.parquet", range(9))
     write_parquet(tmp_path / "test-0.parquet", range(9), classes=("ant", "cow", "bee"))
-    refused(tmp_path, "test-0.parquet: its classes are not those of train-0.parquet; in another order")
+    refused(tmp_path, "test-0.parquet: its classes differ from those of train-0.parquet; their order differs")
     write_parquet(tmp_path / "test-0.parquet", range(9), classes=("ant", "bee", "wasp"))
     refused(tmp_path, "not in both: cow, wasp")
     for name in ("train-0", "test-0"):

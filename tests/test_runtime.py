@@ -255,12 +255,12 @@ def damaged(**changes: object) -> str:
         ("{", "not a device file"),
         ("[1]", "not a device file"),
         ('{"format": "something"}', "not a device file"),
-        (damaged(version=99), "version 99"),
+        (damaged(version=99), "has version 99, this program reads version 1;"),
         (damaged(coefficients={"infer": {"relu": 1}}), "damaged"),
         (damaged(points=[{"network": 1}]), "damaged"),
         (damaged(errors=3), "damaged"),
-        (damaged(coefficients={"infer": dict.fromkeys(WORK, -1.0)}), "no time"),
-        (damaged(coefficients={"infer": dict.fromkeys(WORK, float("nan"))}), "no time"),
+        (damaged(coefficients={"infer": dict.fromkeys(WORK, -1.0)}), "not a finite time"),
+        (damaged(coefficients={"infer": dict.fromkeys(WORK, float("nan"))}), "not a finite time"),
     ],
 )
 def test_files_that_are_no_calibration(tmp_path, text: str | None, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Data: from a word or a path to samples, and from those to batches."""
+"""Data sets: open a built-in name or a path, read samples, load batches."""
 
 from rescale.data.draw import Draw
 from rescale.data.loading import Loading, batches

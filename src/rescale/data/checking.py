@@ -1,4 +1,4 @@
-"""Every image looked at once: is it whole, and is it what it was?"""
+"""Verification of a data set: decode every image once and checksum its pixels."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,14 +7,20 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
 
-from rescale.data.loading import _begin_worker
+from rescale.data.loading import _init_worker
 from rescale.data.source import BadImage, Source
 
-_AT_ONCE = 32  # images that a worker takes
+_CHUNK = 32  # images a worker decodes at a time
 
 
 class Check(NamedTuple):
-    """An image's key and a sum of its pixels, or a complaint: one line that names it."""
+    """The result for one image.
+
+    Args:
+        key: the sample's key in its source.
+        sum: checksum of the decoded pixels, in hex; empty if the image is damaged.
+        complaint: one line that names the damaged image and the reason; empty if it decodes.
+    """
 
     key: str
     sum: str
@@ -22,17 +28,22 @@ class Check(NamedTuple):
 
 
 def check(source: Source, workers: int = 0) -> Iterator[Check]:
-    """Decode all images, in order.
+    """Decode all images and yield a `Check` for each, in the order of the source.
 
-    The sum is of the decoded pixels, so that it is the same in every layout; another version of a JPEG
-    decoder may give another. It tells what decoding alone cannot: most flipped bits of a JPEG decode.
+    The checksum covers the decoded pixels, so it does not depend on the layout of the data. It may change
+    with the version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped
+    bit usually still decodes.
+
+    Args:
+        source: the images.
+        workers: processes that decode; 0 decodes in this process.
     """
     loader: DataLoader[Any] = DataLoader(
         _Checks(source),
-        batch_size=_AT_ONCE,
+        batch_size=_CHUNK,
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=_init_worker,
     )
     for checks in loader:
         yield from checks

@@ -25,35 +25,38 @@ LAYOUTS = {
 
 
 def matches(path: Path) -> bool:
-    """Is this folder, or one in it, CIFAR's?"""
+    """Whether this folder or a direct subfolder has CIFAR's layout."""
     return bool(_folders(path))
 
 
 def read(path: Path) -> RawDataset:
-    """Read all images into memory. Of the pickles, only arrays, text, numbers, lists and dicts are let in.
+    """Read all images into memory. The unpickler accepts only arrays, text, numbers, lists and dicts.
 
-    The files' contents are hashed for the manifest; they are not compared with torchvision's checksums,
-    which files converted from elsewhere cannot meet.
+    The contents of the files are hashed for the manifest. They are not compared with torchvision's
+    checksums, which files converted from another source cannot match.
+
+    Raises:
+        UserError: a file is missing, damaged or not CIFAR's, or the folder holds both data sets.
     """
-    folder, *more = _folders(path)
-    if more:
-        raise UserError(f"{path}: holds both {folder.name} and {more[0].name}; give one of them")
+    folder, *rest = _folders(path)
+    if rest:
+        raise UserError(f"{path}: holds both {folder.name} and {rest[0].name}; give one of them")
     train, test, meta, label_key, names_key, mean, std = LAYOUTS[folder.name]
-    found = {name: (folder / name, *_load(folder / name)) for name in (*train, *test, meta)}
-    path, described, _ = found[meta]
-    classes = tuple(str(name) for name in _entry(path, described, names_key))
+    loaded = {name: (folder / name, *_load(folder / name)) for name in (*train, *test, meta)}
+    path, metadata, _ = loaded[meta]
+    classes = tuple(str(name) for name in _entry(path, metadata, names_key))
 
     def arrays(names: list[str], part: str) -> Arrays:
-        read = [_images(*found[name][:2], label_key, len(classes)) for name in names]
-        pixels, labels = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+        parts = [_images(*loaded[name][:2], label_key, len(classes)) for name in names]
+        pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return Arrays(f"{folder}/{part}", pixels, labels)
 
-    files = {name: digest for name, (_, _, digest) in found.items()}
+    files = {name: digest for name, (_, _, digest) in loaded.items()}
     return RawDataset(arrays(train, "train"), arrays(test, "test"), classes, mean, std, files)
 
 
 def _folders(path: Path) -> list[Path]:
-    path = path.resolve() if path.name in ("", "..") else path  # a name tells the layout
+    path = path.resolve() if path.name in ("", "..") else path  # the name decides the layout
     return [
         folder
         for name, (train, *_) in LAYOUTS.items()
@@ -62,26 +65,28 @@ def _folders(path: Path) -> list[Path]:
     ]
 
 
-def _images(path: Path, found: dict[str, Any], label_key: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _images(
+    path: Path, content: dict[str, Any], label_key: str, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [N, 32, 32, 3] and labels int64 [N] of one file."""
-    data = np.asarray(_entry(path, found, "data"))
-    labels = np.asarray(_entry(path, found, label_key))
+    data = np.asarray(_entry(path, content, "data"))
+    labels = np.asarray(_entry(path, content, label_key))
     if data.dtype != np.uint8 or data.shape != (len(labels), 3072) or labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: not CIFAR's: {data.dtype} pixels {data.shape}, {len(labels)} labels")
+        raise UserError(f"{path}: not a CIFAR file: {data.dtype} pixels {data.shape}, {len(labels)} labels")
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
-        raise UserError(f"{path}: no labels, or labels outside 0..{classes - 1}")
+        raise UserError(f"{path}: not a CIFAR file: no labels, or labels outside 0..{classes - 1}")
     pixels = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels), labels.astype(np.int64)
 
 
-def _entry(path: Path, found: dict[str, Any], key: str) -> Any:
-    if not isinstance(value := found.get(key), list | np.ndarray):
-        raise UserError(f"{path}: no file of CIFAR's: it has no list of {key}")
+def _entry(path: Path, content: dict[str, Any], key: str) -> Any:
+    if not isinstance(value := content.get(key), list | np.ndarray):
+        raise UserError(f"{path}: not a CIFAR file: it has no list {key!r}")
     return value
 
 
 class _Plain(pickle.Unpickler):
-    """Lets in what NumPy arrays are rebuilt from, by old and new names, and nothing that could run."""
+    """Unpickles plain data and NumPy arrays (by their old and new module names), and nothing executable."""
 
     ALLOWED = frozenset(
         (f"{package}.{module}", name)
@@ -94,28 +99,28 @@ class _Plain(pickle.Unpickler):
     ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Refuse every name that is not on the list."""
+        """Refuse every name that is not in ALLOWED."""
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data has no need of")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which image data does not need")
         if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1":
-            module = module.replace("numpy.core", "numpy._core")  # the old name warns, and will go
+            module = module.replace("numpy.core", "numpy._core")  # the old name is deprecated
         return super().find_class(module, name)
 
 
-# What a damaged pickle raises.
+# The exceptions that a damaged pickle can raise.
 _DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError, MemoryError)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], str]:
-    """What one of the files holds, its keys as text, and a hash of its content."""
+    """The dictionary in a file, its keys as text, and a hash of the file."""
     try:
-        content = path.read_bytes()
-        found = _Plain(io.BytesIO(content), encoding="latin1").load()
+        encoded = path.read_bytes()
+        content = _Plain(io.BytesIO(encoded), encoding="latin1").load()
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; the data is incomplete") from None
+        raise UserError(f"{path}: missing; the data set is incomplete, get it again") from None
     except _DAMAGE as error:
-        raise UserError(f"{path}: damaged or no file of CIFAR's ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: no file of CIFAR's")
-    plain = {k.decode("latin1") if isinstance(k, bytes) else str(k): value for k, value in found.items()}
-    return plain, hashlib.sha256(content).hexdigest()[:16]
+        raise UserError(f"{path}: damaged or not a CIFAR file ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a CIFAR file: it holds no dictionary")
+    plain = {k.decode("latin1") if isinstance(k, bytes) else str(k): value for k, value in content.items()}
+    return plain, hashlib.sha256(encoded).hexdigest()[:16]

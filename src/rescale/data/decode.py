@@ -1,4 +1,4 @@
-"""From encoded bytes to RGB pixels."""
+"""Decode image files to RGB pixels."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from rescale.data import jpeg
 from rescale.data.source import BadImage, LazyImage
 
-# What Pillow's readers raise on damaged bytes, found by flipping and cutting files of every format.
+# Exceptions that Pillow raises on damaged input, collected by fuzzing files of every format.
 DAMAGE = (
     OSError,
     ValueError,
@@ -28,14 +28,22 @@ DAMAGE = (
 
 
 def rgb(encoded: bytes | Path, where: str) -> LazyImage:
-    """An encoded image as RGB; `where` names it in messages.
+    """Open an encoded image as RGB.
 
-    Greyscale is repeated, 16-bit greyscale scaled to 8 bits, CMYK and palettes converted, transparency
-    dropped, an animation's first frame taken, EXIF orientation ignored: but for the 16 bits as
-    torchvision's and timm's loaders do. Raises BadImage for what is damaged or no image.
+    Greyscale is repeated in three channels, 16-bit greyscale is scaled to 8 bits, CMYK and palette images
+    are converted, transparency is dropped, the first frame of an animation is used, and EXIF orientation is
+    ignored. Except for 16-bit images this matches the loaders of torchvision and timm.
 
-    A plain JPEG that has its end is decoded when its pixels are asked for, only down to the last row that
-    is asked for, by libjpeg-turbo; all else at once, by Pillow.
+    An ordinary JPEG that is not truncated is decoded lazily by libjpeg-turbo, down to the last row that is
+    needed. Everything else is decoded immediately by Pillow.
+
+    Args:
+        encoded: the bytes of the file, or its path.
+        where: name of the image in error messages.
+
+    Raises:
+        BadImage: the file cannot be read, is damaged or is not an image. For a lazily decoded JPEG, reading
+            the pixels raises it.
     """
     try:
         content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
@@ -48,7 +56,7 @@ def rgb(encoded: bytes | Path, where: str) -> LazyImage:
 
 
 def _jpeg(content: bytes, where: str, rows: int) -> np.ndarray:
-    """Pillow judges what libjpeg-turbo complains about."""
+    """Decode by libjpeg-turbo; Pillow decides about files that it reports as damaged."""
     try:
         return jpeg.decode(content, rows)
     except ValueError:
@@ -59,9 +67,9 @@ def _by_pillow(content: bytes, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            if image.mode.startswith("I"):  # Pillow's own conversion would clip everything above 255
+            if image.mode.startswith("I"):  # Pillow would clip values above 255
                 return _from_16_bits(image)
-            image.apply_transparency()  # of a palette: else the conversion warns
+            image.apply_transparency()  # otherwise the conversion of a palette image warns
             return np.array(image.convert("RGB"))
     except UnidentifiedImageError:
         raise BadImage(f"{where}: {_no_image(content)}") from None
@@ -75,11 +83,11 @@ def _from_16_bits(image: Image.Image) -> np.ndarray:
 
 
 def _no_image(content: bytes) -> str:
-    """What was found where an image should be: nothing, or how it begins."""
-    return f"not an image that can be read (it begins with {content[:12]!r})" if content else "an empty file"
+    """Why the content is not an image: it is empty, or its first bytes are not those of an image."""
+    return f"not an image in a known format (it begins with {content[:12]!r})" if content else "an empty file"
 
 
 def _reason(error: Exception) -> str:
-    """One line: the system's words without the file, which is named already."""
+    """One line with the cause; without the path, which the caller adds."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A folder of images: a folder a class, in train/ and val/ or directly."""
+"""Image folders: one subfolder per class, inside train/ and val/ or directly in the data folder."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, nearest
 
-TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists
+TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
 EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 
 
 @dataclass(frozen=True)
 class Folder(Classified):
-    """Image files, relative to a folder."""
+    """A source of image files. files: paths relative to `root`. labels: int64 [N], class numbers."""
 
     root: Path
     files: tuple[str, ...]
@@ -30,33 +30,38 @@ class Folder(Classified):
         return len(self.files)
 
     def image(self, index: int) -> LazyImage:
-        """The image at an index."""
+        """The image at `index`."""
         path = self.root / self.files[index]
         return rgb(path, str(path))
 
     def describe(self, index: int) -> str:
-        """Its file."""
+        """The path of the image file."""
         return str(self.root / self.files[index])
 
     def key(self, index: int) -> str:
-        """Its file, from the folder on."""
+        """The path of the image file relative to `root`."""
         return self.files[index]
 
 
 def matches(path: Path) -> bool:
-    """Does the folder hold folders?"""
+    """Whether the path is a folder that contains folders."""
     return path.is_dir() and bool(_folders(path))
 
 
 def read(path: Path) -> RawDataset:
-    """List the images; nothing is decoded. Classes are the folders' names in sorted order.
+    """List the images without decoding them. Classes are the names of the folders, sorted.
 
-    Hidden files and files of other types are passed over. Folders inside a class folder belong to the class.
+    Hidden files and files of other types are ignored. Images in subfolders of a class folder belong to that
+    class.
+
+    Raises:
+        UserError: there is no training part, a class has no images, or the two parts differ in their
+            classes.
     """
     train = next((path / name for name in TRAIN if (path / name).is_dir()), None)
     val = next((path / name for name in VAL if (path / name).is_dir()), None)
     if train is None and val is not None:
-        raise UserError(f"{path}: has {val.name}/ and no train/; add it, or give a folder of class folders")
+        raise UserError(f"{path}: has {val.name}/ but no train/; add it, or give a folder of class folders")
     classes = _classes(train or path)
     if val is not None:
         _same_classes(path, val, classes)
@@ -69,7 +74,7 @@ def read(path: Path) -> RawDataset:
 
 
 def is_image(name: str) -> bool:
-    """Does a file's name say that it is an image?"""
+    """Whether the file has the extension of an image format and is not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
@@ -78,14 +83,14 @@ def _folders(path: Path) -> list[str]:
 
 
 def _classes(path: Path) -> tuple[str, ...]:
-    found = _folders(path)
-    if not found:
-        raise UserError(f"{path}: holds no class folders; make one folder a class, with its images inside")
-    return tuple(found)
+    names = _folders(path)
+    if not names:
+        raise UserError(f"{path}: holds no class folders; make a folder per class with its images inside")
+    return tuple(names)
 
 
 def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
-    """The images below a folder, class by class, and a hash of their names and sizes."""
+    """The images in the class folders of `path`, and a hash of their names and sizes."""
     files: list[str] = []
     labels: list[int] = []
     empty, lines = [], []
@@ -108,9 +113,9 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
 
 
 def _images(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
-    """Names from the folder on, in order, and sizes."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    """Relative path, prefixed with `below`, and size in bytes of each image in a folder, in order."""
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             yield from _images(folder / entry.name, f"{below}{entry.name}/")
@@ -119,17 +124,17 @@ def _images(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
 
 
 def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:
-    held = _classes(val)
-    if held == classes:
+    val_classes = _classes(val)
+    if val_classes == classes:
         return
     lines = [
-        f"{path}: class {name!r} is in {val.name}/ and not in training; {nearest(name, classes)}"
-        for name in held
+        f"{path}: class {name!r} is in {val.name}/ but not in training; {nearest(name, classes)}"
+        for name in val_classes
         if name not in classes
     ]
     lines += [
-        f"{path}: class {name!r} is in training and not in {val.name}/"
+        f"{path}: class {name!r} is in training but not in {val.name}/"
         for name in classes
-        if name not in held
+        if name not in val_classes
     ]
     raise UserError(*lines[:6], *([f"... and {len(lines) - 6} more"] if len(lines) > 6 else []))

@@ -1,4 +1,4 @@
-"""JPEG by libjpeg-turbo directly: Pillow's pixels, sooner, and no rows below those that are needed."""
+"""JPEG decoding by libjpeg-turbo: the same pixels as Pillow, faster, and only the rows that are needed."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ import numpy as np
 import simplejpeg
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-_SEQUENTIAL = (0xC0, 0xC1)  # frames whose rows are coded from top to bottom, with Huffman codes
+_SEQUENTIAL = (0xC0, 0xC1)  # frame types (SOF) of sequential, Huffman-coded JPEGs
 _SCAN = 0xDA
-_SPACES = ("YCbCr", "Gray", "RGB")  # CMYK is left to Pillow, which converts it in its own way
+_SPACES = ("YCbCr", "Gray", "RGB")  # Pillow has its own conversion of CMYK
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG that this module decodes; None for all else, and for files cut off."""
+    """Width and height of a JPEG that `decode` supports; None for other content and truncated files."""
     if not encoded.startswith(_START) or not encoded.endswith(_END):
         return None
     try:
@@ -23,21 +23,27 @@ def size(encoded: bytes) -> tuple[int, int] | None:
 
 
 def decode(encoded: bytes, rows: int) -> np.ndarray:
-    """uint8 RGB [at least `rows`, W, 3], from the top; ValueError where there is anything to complain about.
+    """Decode at least the top `rows` rows.
 
-    Where the file lets it, what lies below is passed over unread, with what may be damaged there.
+    If the file allows it, the rows below are not read, so damage there goes unnoticed.
+
+    Returns:
+        RGB, uint8 [at least `rows`, W, 3].
+
+    Raises:
+        ValueError: libjpeg-turbo reports an error or a warning.
     """
     shortened = _shortened(encoded, rows)
     if shortened is None:
         return simplejpeg.decode_jpeg(encoded)
-    return simplejpeg.decode_jpeg(shortened, strict=False)  # else it complains about what follows
+    return simplejpeg.decode_jpeg(shortened, strict=False)  # strict: warns about the data after the last row
 
 
 def _shortened(encoded: bytes, rows: int) -> bytearray | None:
-    """The file with a height in its header that leaves the rows below out; None where that cannot be.
+    """The file with the height in its header reduced to `rows`; None if that is not possible.
 
-    It can where one sequential scan holds all components. Chroma of fewer rows is interpolated between
-    them, so that its next row is kept too.
+    It is possible if a single sequential scan holds all components. Subsampled chroma is interpolated
+    between rows, so its next row is kept too.
     """
     places = dict(_segments(encoded))
     frame, scan = next((places[kind] for kind in _SEQUENTIAL if kind in places), None), places.get(_SCAN)
@@ -54,7 +60,7 @@ def _shortened(encoded: bytes, rows: int) -> bytearray | None:
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
-    """Kind and place of each segment, up to the first scan."""
+    """Marker and offset of each segment, up to and including the first scan."""
     at = len(_START)
     while encoded[at : at + 1] == b"\xff":
         yield encoded[at + 1], at

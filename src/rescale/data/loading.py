@@ -1,4 +1,4 @@
-"""From a source to batches. Order and augmentation depend on seed, epoch and index alone."""
+"""Load batches from a source. Order and augmentation depend only on seed, epoch and index."""
 
 import atexit
 import gc
@@ -19,7 +19,7 @@ from rescale.data.prefetch import ahead
 from rescale.data.source import BadImage, Batch, Sample, Source
 from rescale.errors import JobError
 
-# From a sample and where its randomness comes from to the tensors of one place in a batch.
+# Turns a sample, with its source of randomness, into the tensors of one element of a batch.
 Prepare = Callable[[Sample, Draw], Mapping[str, Tensor]]
 
 
@@ -28,14 +28,14 @@ class Loading:
     """How one pass over a source is loaded.
 
     Args:
-        batch: samples a batch, over all processes.
-        seed, epoch: what the order and the augmentation are drawn from.
-        skip: batches of the epoch to leave out; nothing is decoded for them.
-        share: (k, n) takes part k of each batch's n near-equal parts, for one of n processes.
-        workers: processes that load; 0 loads in this one.
-        training: shuffle, and drop the last batch where it is not full; else all samples in their order.
-        on_bad_image: `raise` or `skip`.
-        device: where the batches will be used; on a GPU they are copied there ahead of their use.
+        batch: samples per batch, over all training processes; at least 1.
+        seed, epoch: determine the order of the samples and their augmentation; at least 0.
+        skip: number of batches to skip at the start of the epoch. Their images are not decoded.
+        share: (k, n) selects part k (0 to n - 1) of n near-equal parts of each batch, for process k of n.
+        workers: processes that load; 0 loads in this process.
+        training: True shuffles and drops an incomplete last batch; False yields all samples in order.
+        on_bad_image: what a damaged image does: `raise` or `skip`.
+        device: where the batches are used. If it is a GPU, each batch is copied there in advance.
     """
 
     batch: int
@@ -50,15 +50,22 @@ class Loading:
 
 
 def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batch]:
-    """The batches of a pass; the same bytes for any number of workers.
+    """Yield the batches of one pass over a source. They are bit-identical for any number of workers.
 
-    The order is a function of (seed, epoch), each sample's randomness of (seed, epoch, index). An empty share
-    of a batch gives none. prepare must not keep the generators that it draws from.
+    The order is a function of (seed, epoch), the randomness of each sample of (seed, epoch, index). If the
+    share of a batch is empty, no batch is yielded for it.
 
-    A damaged image raises JobError, which names it. With on_bad_image="skip" it is named in Batch.bad
-    instead and, in training, replaced by the next good one of the source, so that a batch depends on
-    nothing but its number; in evaluation it is left out. JobError when more images than `bad_image_limit`
-    says are damaged in one pass, or none is good.
+    With on_bad_image="skip" a damaged image is named in `Batch.bad`. In training the next intact image of
+    the source replaces it, so a batch still depends only on its number. In evaluation it is left out.
+
+    Args:
+        source: the samples.
+        prepare: turns a sample into tensors. It must not keep the random generators it uses.
+        loading: batch size, order, workers and handling of damaged images.
+
+    Raises:
+        JobError: an image is damaged and on_bad_image is `raise`, more images are damaged than
+            `bad_image_limit` allows, or no image of the pass can be read.
     """
     samples, size = len(source), loading.batch
     indices = order(samples, loading.seed, loading.epoch) if loading.training else np.arange(samples)
@@ -67,21 +74,24 @@ def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batc
     part, parts = loading.share
     chunks = [np.array_split(chunk, parts)[part] for chunk in chunks]
     limit = bad_image_limit(samples) if loading.on_bad_image == "skip" else 0
-    maker = _Maker(source, prepare, loading.seed, loading.epoch, limit, replace=loading.training)
-    made = _in_workers(maker, chunks, loading) if loading.workers else map(maker.__getitem__, chunks)
-    stream = _checked(made, limit, whole=parts == 1)
+    batch_maker = _BatchMaker(source, prepare, loading.seed, loading.epoch, limit, replace=loading.training)
+    if loading.workers:
+        results: Iterable[Batch | Exception] = _in_workers(batch_maker, chunks, loading)
+    else:
+        results = map(batch_maker.__getitem__, chunks)
+    stream = _checked(results, limit, whole=parts == 1)
     _STREAMS.add(stream)
     return ahead(stream, loading.device)
 
 
 def bad_image_limit(images: int) -> int:
-    """How many damaged images of a source are passed over before it is given up: 1 %, at least ten."""
+    """How many damaged images are skipped in one pass before loading fails: 1 % of `images`, at least 10."""
     return max(10, images // 100)
 
 
 @dataclass(frozen=True)
-class _Maker(Dataset[Batch | Exception]):
-    """Makes a batch of the samples with given indices. limit: damaged images to pass over; 0: none."""
+class _BatchMaker(Dataset[Batch | Exception]):
+    """Makes a batch from sample indices. limit: damaged images to skip at most; 0 raises on the first one."""
 
     source: Source
     prepare: Prepare
@@ -91,14 +101,14 @@ class _Maker(Dataset[Batch | Exception]):
     replace: bool
 
     def __getitem__(self, indices: np.ndarray) -> Batch | Exception:
-        """The batch; in a worker an error is returned: one raised there would keep the workers waiting."""
+        """Make one batch. A worker returns errors: raising one would leave the other workers waiting."""
         prepared: list[Mapping[str, Tensor]] = []
         kept: list[int] = []
         bad: list[str] = []
         try:
-            for asked in indices.tolist():
-                for index in self._candidates(asked):
-                    tensors = self._prepared(index, asked, bad)
+            for requested in indices.tolist():
+                for index in self._candidates(requested):
+                    tensors = self._prepared(index, requested, bad)
                     if tensors is not None:
                         prepared.append(tensors)
                         kept.append(index)
@@ -114,65 +124,68 @@ class _Maker(Dataset[Batch | Exception]):
         return Batch(stacked, len(kept), torch.tensor(kept, dtype=torch.int64), tuple(bad))
 
     def _candidates(self, index: int) -> Iterable[int]:
-        """The sample asked for, and in training those after it, which take its place."""
+        """The requested sample and, in training, the samples after it, which replace it if it is damaged."""
         if not self.replace:
             return (index,)
         return (i % len(self.source) for i in range(index, index + len(self.source)))
 
-    def _prepared(self, index: int, asked: int, bad: list[str]) -> Mapping[str, Tensor] | None:
-        """The tensors of a sample, by the draws of the one asked for; None where it is damaged, which is
-        noted."""
+    def _prepared(self, index: int, requested: int, bad: list[str]) -> Mapping[str, Tensor] | None:
+        """The tensors of a sample, augmented with the randomness of the requested one.
+
+        Returns None for a damaged image and adds its error to `bad`.
+        """
         try:
-            return self.prepare(self.source.sample(index), Draw(self.seed, self.epoch, asked))
+            return self.prepare(self.source.sample(index), Draw(self.seed, self.epoch, requested))
         except BadImage as error:
             if not self.limit:
-                raise JobError(f"{error}; mend or remove it, or pass --on-bad-image skip") from None
+                raise JobError(f"{error}; repair or remove it, or pass --on-bad-image skip") from None
             bad.append(str(error))
             check_limit(bad, self.limit)
             return None
 
 
 def _stacked(tensors: list[Tensor]) -> Tensor:
-    """One tensor a sample -> [N, ...]. Images, uint8 [3, H, W], keep their channels last in memory."""
+    """Stack the tensors of N samples to [N, ...]. Images, uint8 [3, H, W], stay channels-last in memory."""
     if tensors[0].dim() == 3 and tensors[0].dtype == torch.uint8:
         return torch.stack([image.permute(1, 2, 0) for image in tensors]).permute(0, 3, 1, 2)
     return torch.stack(tensors)
 
 
-def _in_workers(maker: _Maker, chunks: list[np.ndarray], loading: Loading) -> DataLoader:
+def _in_workers(batch_maker: _BatchMaker, chunks: list[np.ndarray], loading: Loading) -> DataLoader:
     return DataLoader(
-        maker,
-        sampler=chunks,  # a sampler of whole batches: one `index` of the maker is one batch
+        batch_maker,
+        sampler=chunks,  # each item is the index array of a whole batch
         batch_size=None,
         num_workers=loading.workers,
-        pin_memory=loading.device.startswith("cuda"),  # by a thread beside the loop
-        worker_init_fn=_begin_worker,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # its own, so that the default one is not drawn from
+        pin_memory=loading.device.startswith("cuda"),  # in a thread of the DataLoader
+        worker_init_fn=_init_worker,
+        collate_fn=_unchanged,
+        generator=torch.Generator(),  # a separate one, so that torch's default generator is not advanced
     )
 
 
-def _begin_worker(_: int) -> None:
-    """Workers leave signals to the process that started them, which saves first, and use one thread."""
+def _init_worker(_: int) -> None:
+    """Use one thread and ignore signals: the parent process handles them and saves a checkpoint first."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()  # what was inherited is not to be cleaned up here: it may be a stream with workers of its own
+    gc.freeze()  # do not collect inherited objects here: they may include a stream with its own workers
     torch.set_num_threads(1)
 
 
-def _as_it_is(made: Any) -> Any:
-    """The maker has made a batch already; torch's own conversion would turn its tuples into lists."""
-    return made
+def _unchanged(batch: Any) -> Any:
+    """Return the finished batch. torch's default conversion would turn its tuples into lists."""
+    return batch
 
 
-def _checked(made: Iterable[Batch | Exception], limit: int, whole: bool) -> Generator[Batch]:
-    """Raise what was returned as an error; count the damaged images; leave out batches without images.
+def _checked(results: Iterable[Batch | Exception], limit: int, whole: bool) -> Generator[Batch]:
+    """Raise returned errors, count damaged images and drop empty batches.
 
-    whole: these are all batches there are, not a share, so that one good image at least is among them.
+    whole: the stream covers whole batches, not one process's share, so it must hold at least one intact
+    image.
     """
     bad: set[str] = set()
     good = 0
-    stream = iter(made)  # begins the workers
+    stream = iter(results)  # starts the workers
     try:
         for batch in stream:
             if isinstance(batch, Exception):
@@ -184,9 +197,9 @@ def _checked(made: Iterable[Batch | Exception], limit: int, whole: bool) -> Gene
             if batch.count:
                 yield batch
         if whole and bad and not good:
-            raise JobError(f"none of the images can be read; one of them: {min(bad)}")
+            raise JobError(f"none of the images can be read; for example: {min(bad)}")
     finally:
-        del stream  # ends the workers now; a traceback could keep them waiting
+        del stream  # stops the workers now; a traceback would keep the stream alive
 
 
 _STREAMS: WeakSet[Generator[Batch]] = WeakSet()
@@ -194,16 +207,16 @@ _STREAMS: WeakSet[Generator[Batch]] = WeakSet()
 
 @atexit.register
 def _close_streams() -> None:
-    """End the workers of streams that were left midway: Python's own way is SIGTERM, which they ignore."""
+    """Stop the workers of unfinished streams. At exit Python sends SIGTERM, which workers ignore."""
     for stream in list(_STREAMS):
         stream.close()
 
 
 def check_limit(bad: Iterable[str], limit: int) -> None:
-    """Give a source up, with a JobError, where more than `limit` different images are damaged."""
+    """Raise JobError if more than `limit` different images are damaged. bad: one line per damaged image."""
     damaged = set(bad)
     if len(damaged) > limit:
         raise JobError(
-            f"more than {limit} damaged images, the most that are skipped; one of them: {min(damaged)}; "
-            f"list them all with: rescale data verify"
+            f"more than {limit} damaged images, the limit for skipping; for example: {min(damaged)}; "
+            f"to list them all: rescale data verify"
         )

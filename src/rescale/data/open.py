@@ -1,4 +1,4 @@
-"""From a word or a path to data: which format it is, and what of it is held out."""
+"""Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
 from pathlib import Path
 
@@ -10,24 +10,36 @@ from rescale.data.splits import split
 from rescale.errors import UserError, nearest
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
-VAL_SHARE = 0.1  # of a data set that comes in one part
+VAL_SHARE = 0.1  # of a data set without a validation part
 
 
 def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
-    """Open data by a word (`digits`) or a path, whose layout tells its format.
+    """Open a data set by its built-in name (`digits`) or by path; the layout decides the format.
 
-    A single .tar or .parquet file will do for a folder. A data set of one part is split: a tenth of each
-    stratum (class), chosen by a hash of the samples' names, becomes the validation part, which stays empty
-    where no stratum has two samples. Whether the data can be learned from is the task's to check.
+    A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
+    downloads them, WebDataset tar shards, or Parquet files as on the Hugging Face hub. A single .tar or
+    .parquet file works too.
+
+    If there is no validation part, a tenth of each class is held out for it, at least one sample. The choice
+    depends only on a hash of the samples' keys. A class with one sample keeps it in training, so the
+    validation part can be empty. Images are not decoded here, and the task checks later whether it can use
+    the data.
 
     Args:
-        spec: the word or path.
-        on_bad_image: `raise` or `skip`, for whoever loads the data.
-        minival: share of the training samples to hold out, in a part of their own.
+        spec: built-in name, path, or `DataSpec`.
+        on_bad_image: what a damaged image does when it is loaded: `raise` stops with an error, `skip`
+            replaces it in training and leaves it out in evaluation, up to 1 % of the images (at least 10).
+        minival: share of the training samples to hold out as a separate part, in [0, 1); 0 for none.
+
+    Returns:
+        Training and validation sources, the minival source (None if not requested), class names by number,
+        and the mean and standard deviation of the RGB channels in 0..1. Data other than digits and CIFAR
+        get ImageNet's constants.
 
     Raises:
-        UserError: no such path (with the nearest names), no images, a class without images, training and
-            validation classes that differ, files that are cut off.
+        UserError: the path does not exist (the message suggests similar names), has no known layout, holds
+            no images, or cannot be read; a class has no images; training and validation classes differ; a
+            file is damaged or truncated; minival is set and no class has two training images.
     """
     spec = spec if isinstance(spec, DataSpec) else DataSpec.of(spec)
     raw_format, raw = (digits.NAME, digits.read()) if spec.source == digits.NAME else _read(Path(spec.source))
@@ -45,31 +57,31 @@ def _read(path: Path) -> tuple[str, RawDataset]:
     if not path.exists():
         raise UserError(_no_such(path))
     try:
-        for kind, module in FORMATS.items():
+        for name, module in FORMATS.items():
             if module.matches(path):
-                return kind, module.read(path)
+                return name, module.read(path)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
     raise UserError(_unknown(path))
 
 
 def _no_such(path: Path) -> str:
-    """Where a path goes wrong, and what is there instead."""
+    """The error for a path that does not exist: its first missing part, and similar names there."""
     while not path.parent.exists():
         path = path.parent
-    around = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *around])}"
+    siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *siblings])}"
 
 
 def _unknown(path: Path) -> str:
     if path.is_file():
-        return f"{path}: is a file; give the folder that holds the data, a .tar shard or a .parquet file"
+        return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
     names = [entry.name for entry in path.iterdir()]
     if not names:
-        return f"{path}: is empty"
+        return f"{path}: is empty; give the folder of the data"
     if any(map(folders.is_image, names)):
-        return f"{path}: its images lie in no class folders; make one folder a class, with its images inside"
+        return f"{path}: its images are in no class folders; make a folder per class with its images inside"
     return (
-        f"{path}: no data of a known layout (class folders of images, train/ and val/ of those, "
-        f"CIFAR's batches, *.tar shards, *.parquet files)"
+        f"{path}: no data of a known layout; known: class folders of images, train/ and val/ with class "
+        f"folders, CIFAR's batches, *.tar shards, *.parquet files"
     )

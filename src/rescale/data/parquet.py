@@ -1,4 +1,4 @@
-"""Parquet with encoded images, as the Hugging Face hub lays data sets out."""
+"""Parquet files with encoded images, in the layout of the Hugging Face hub."""
 
 import hashlib
 import json
@@ -17,22 +17,33 @@ from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
-IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")  # the first column that exists
-TRAIN, VAL = "train", ("validation", "valid", "val", "test")  # beginnings of a file's name, or its folder's
-_KEPT_BYTES = 256 << 20  # of encoded images that a process keeps in memory, by whole row groups
+IMAGE, LABEL = (
+    ("image", "img"),
+    ("label", "labels", "fine_label", "class"),
+)  # the first column that exists is used
+TRAIN, VAL = "train", ("validation", "valid", "val", "test")  # prefixes of file or folder names
+_CACHE_BYTES = 256 << 20  # encoded images that a process caches, in whole row groups
 
 
 @dataclass(frozen=True)
 class Table(Classified):
-    """Images in rows of Parquet files, read a row group at a time: int64 [N] each, but for the files."""
+    """A source of images in rows of Parquet files, read one row group at a time.
+
+    Args:
+        paths: the files.
+        column: name of the column with the images.
+        file, group, row: int64 [N]; for each image the index of its file, its row group in that file and its
+            row in that group.
+        labels: int64 [N], class numbers.
+    """
 
     paths: tuple[Path, ...]
     column: str
-    file: np.ndarray  # of each image: its file, its row group, its place in there
+    file: np.ndarray
     group: np.ndarray
     row: np.ndarray
     labels: np.ndarray
-    _kept: OrderedDict[tuple[int, int], pa.ChunkedArray] = field(
+    _cache: OrderedDict[tuple[int, int], pa.ChunkedArray] = field(
         default_factory=OrderedDict, compare=False, repr=False
     )
 
@@ -40,7 +51,7 @@ class Table(Classified):
         return len(self.labels)
 
     def image(self, index: int) -> LazyImage:
-        """The image at an index."""
+        """The image at `index`."""
         where = self.describe(index)
         try:
             cell = self._group(int(self.file[index]), int(self.group[index]))[int(self.row[index])].as_py()
@@ -48,53 +59,57 @@ class Table(Classified):
             raise BadImage(f"{where}: its row group cannot be read ({_first_line(error)})") from None
         encoded = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(encoded, bytes):
-            raise BadImage(f"{where}: no bytes of an image in column {self.column}")
+            raise BadImage(f"{where}: no image bytes in column {self.column}")
         return rgb(encoded, where)
 
     def describe(self, index: int) -> str:
-        """Its file, row group and row in there."""
+        """File, row group and row of the image."""
         return f"{self.paths[self.file[index]]}:group {self.group[index]} row {self.row[index]}"
 
     def key(self, index: int) -> str:
-        """Its file's name and place in there."""
+        """Name of the file, row group and row of the image."""
         return f"{self.paths[self.file[index]].name}:{self.group[index]}:{self.row[index]}"
 
     def _group(self, file: int, group: int) -> pa.ChunkedArray:
-        kept = self._kept.get((file, group))
-        if kept is None:
+        images = self._cache.get((file, group))
+        if images is None:
             with pq.ParquetFile(self.paths[file]) as opened:
-                kept = opened.read_row_group(group, columns=[self.column]).column(0)
-            self._kept[file, group] = kept
-            while len(self._kept) > 1 and sum(held.nbytes for held in self._kept.values()) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-        return kept
+                images = opened.read_row_group(group, columns=[self.column]).column(0)
+            self._cache[file, group] = images
+            while len(self._cache) > 1 and sum(held.nbytes for held in self._cache.values()) > _CACHE_BYTES:
+                self._cache.popitem(last=False)
+        return images
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": OrderedDict()}
+        return {**self.__dict__, "_cache": OrderedDict()}
 
 
 def matches(path: Path) -> bool:
-    """Is it a Parquet file, or are there such in it or at most two folders further down?"""
+    """Whether the path is a Parquet file or a folder with Parquet files, at most two levels further down."""
     return bool(_files(path))
 
 
 def read(path: Path) -> RawDataset:
-    """Read labels and the layout of the row groups; images stay in the files until they are asked for.
+    """Read the labels and the layout of the row groups. Images are read when they are needed.
 
-    Classes are those that the hub's own description in the files names, else what the labels say.
+    Class names come from the hub's metadata in the files, otherwise from the labels.
+
+    Raises:
+        UserError: a file is missing, damaged or has no image or label column; the files differ in their
+            classes; a declared class has no training images.
     """
-    train, held = _parts(path)
-    _check_none_missing(*train, *held)
-    schemas = {file: _open(file).schema_arrow for file in (*train, *held)}
+    train, val = _parts(path)
+    _check_complete(*train, *val)
+    schemas = {file: _open(file).schema_arrow for file in (*train, *val)}
     image, label = (_column(train[0], schemas[train[0]], names) for names in (IMAGE, LABEL))
     declared = _declared(schemas, label)
     texts = {file: _texts(file, schema, image, label) for file, schema in schemas.items()}
-    classes = declared or class_names(str(path), {text for found in texts.values() for text in found})
+    classes = declared or class_names(str(path), {text for labels in texts.values() for text in labels})
     if declared:
-        _check_none_empty(path, declared, {text for file in train for text in texts[file]})
+        _check_classes_present(path, declared, {text for file in train for text in texts[file]})
     files = {file.name: _digest(file) for file in schemas}
-    val = _table(held, image, texts, classes) if held else None
-    return RawDataset(_table(train, image, texts, classes), val, classes, files=files)
+    val_table = _table(val, image, texts, classes) if val else None
+    return RawDataset(_table(train, image, texts, classes), val_table, classes, files=files)
 
 
 def _files(path: Path) -> list[Path]:
@@ -104,7 +119,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _parts(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training and validation files; files that no name assigns are for training, where no others are."""
+    """Training and validation files. If no name contains a part, all files are training files."""
     files = _files(path)
 
     def named(part: str) -> list[Path]:
@@ -116,19 +131,19 @@ def _parts(path: Path) -> tuple[list[Path], list[Path]]:
     if not train and not val:
         return files, []
     if not train:
-        raise UserError(f"{path}: has {val[0].name} and no {TRAIN}-*.parquet")
+        raise UserError(f"{path}: has {val[0].name} but no {TRAIN}-*.parquet; add the training files")
     return train, val
 
 
-def _check_none_missing(*files: Path) -> None:
-    """Names such as train-00000-of-00002 tell how many there are."""
+def _check_complete(*files: Path) -> None:
+    """Names such as train-00000-of-00002 give the number of files of a part; all of them must be there."""
     for file in files:
         if counted := re.fullmatch(r"(.*)-(\d+)-of-(\d+)", file.stem):
             part, number, count = counted.groups()
             for n in range(int(count)):
-                other = file.with_name(f"{part}-{n:0{len(number)}d}-of-{count}.parquet")
-                if other not in files:
-                    raise UserError(f"{other}: missing, one of {int(count)}; get it again")
+                expected = file.with_name(f"{part}-{n:0{len(number)}d}-of-{count}.parquet")
+                if expected not in files:
+                    raise UserError(f"{expected}: missing, one of {int(count)} files; get it again")
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -136,7 +151,7 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(
-            f"{path}: cut off, damaged or no Parquet file ({_first_line(error)}); get it again"
+            f"{path}: truncated, damaged or not a Parquet file ({_first_line(error)}); get it again"
         ) from None
 
 
@@ -144,19 +159,19 @@ def _column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
     for name in names:
         if name in schema.names:
             return name
-    raise UserError(f"{path}: no column {' or '.join(names)}; it has {', '.join(schema.names)}")
+    raise UserError(f"{path}: no column {' or '.join(names)}; its columns are {', '.join(schema.names)}")
 
 
 def _declared(schemas: dict[Path, pa.Schema], label: str) -> tuple[str, ...]:
-    """The class names that the files' description for the hub has, in which all must agree; () for none."""
-    found = {file: _class_label(schema, label) for file, schema in schemas.items()}
-    first, *others = found
-    for other in others:
-        if found[other] != found[first]:
-            strange = sorted(set(found[first]) ^ set(found[other]))
-            which = f"not in both: {', '.join(strange[:5])}" if strange else "in another order"
-            raise UserError(f"{other}: its classes are not those of {first.name}; {which}")
-    return found[first]
+    """The class names in the files' hub metadata, which must be the same in all files; () for none."""
+    names = {file: _class_label(schema, label) for file, schema in schemas.items()}
+    first, *rest = names
+    for file in rest:
+        if names[file] != names[first]:
+            unshared = sorted(set(names[first]) ^ set(names[file]))
+            which = f"not in both: {', '.join(unshared[:5])}" if unshared else "their order differs"
+            raise UserError(f"{file}: its classes differ from those of {first.name}; {which}")
+    return names[first]
 
 
 def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:
@@ -168,43 +183,45 @@ def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:
 
 
 def _texts(path: Path, schema: pa.Schema, image: str, label: str) -> list[str]:
-    """The labels of a file, as text."""
+    """The labels of a file as text, one for each row."""
     for name in (image, label):
         if name not in schema.names:
-            raise UserError(f"{path}: no column {name}, which other files of this data have")
+            raise UserError(
+                f"{path}: no column {name}, unlike the other files of this data set; get it again"
+            )
     try:
-        found = _open(path).read(columns=[label]).column(0).to_pylist()
+        values = _open(path).read(columns=[label]).column(0).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged ({_first_line(error)}); get it again") from None
-    if None in found:
-        raise UserError(f"{path}: row {found.index(None)} has no {label}")
-    return [str(value) for value in found]
+    if None in values:
+        raise UserError(f"{path}: row {values.index(None)} has no {label}; add it or remove the row")
+    return [str(value) for value in values]
 
 
-def _check_none_empty(path: Path, classes: tuple[str, ...], present: set[str]) -> None:
+def _check_classes_present(path: Path, classes: tuple[str, ...], present: set[str]) -> None:
     empty = [name for number, name in enumerate(classes) if not {name, str(number)} & present]
     if empty:
         which = ", ".join(map(repr, empty[:5])) + (", ..." if len(empty) > 5 else "")
-        raise UserError(f"{path}: no training images of class {which}, which the files' description names")
+        raise UserError(f"{path}: no training images of class {which}, which the files' metadata declares")
 
 
 def _table(paths: list[Path], image: str, texts: dict[Path, list[str]], classes: tuple[str, ...]) -> Table:
-    known = label_numbers(classes)
-    places, labels = [], []
-    for number, path in enumerate(paths):
-        if strange := [text for text in texts[path] if text not in known]:
-            raise UserError(f"{path}: class {strange[0]!r} is not among the {len(classes)} classes")
-        labels += [known[text] for text in texts[path]]
+    numbers = label_numbers(classes)
+    locations, labels = [], []
+    for file_number, path in enumerate(paths):
+        if unknown := [text for text in texts[path] if text not in numbers]:
+            raise UserError(f"{path}: class {unknown[0]!r} is not among the {len(classes)} classes")
+        labels += [numbers[text] for text in texts[path]]
         metadata = _open(path).metadata
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
-            places.append(np.stack([np.full(rows, number), np.full(rows, group), np.arange(rows)]))
-    file, group, row = np.concatenate(places, axis=1).astype(np.int64)
+            locations.append(np.stack([np.full(rows, file_number), np.full(rows, group), np.arange(rows)]))
+    file, group, row = np.concatenate(locations, axis=1).astype(np.int64)
     return Table(tuple(paths), image, file, group, row, np.array(labels, dtype=np.int64))
 
 
 def _digest(path: Path) -> str:
-    """Of a file's size and its footer, where the sizes and statistics of all its columns stand."""
+    """Hash of a file's size and its footer, which holds the sizes and statistics of all columns."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(-8, 2)

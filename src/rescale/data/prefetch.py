@@ -1,4 +1,4 @@
-"""Batches on a GPU before they are needed."""
+"""Copy batches to a GPU before they are needed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,37 +9,37 @@ from rescale.data.source import Batch
 
 
 def ahead(stream: Iterator[Batch], device: str) -> Iterator[Batch]:
-    """The same batches, on a GPU each copied there while the one before it is worked on.
+    """Yield the batches, each copied to the GPU while the batch before it is processed.
 
-    The copy runs on a stream of its own, from pinned memory; a batch is given out once the stream that
-    works on it will wait for its copy. On a CPU the batches themselves.
+    The copy runs on a separate CUDA stream, from pinned memory. The stream that uses a batch waits for its
+    copy. On a CPU the batches are passed through unchanged.
     """
     if not device.startswith("cuda"):
         yield from stream
         return
-    side = torch.cuda.Stream(device)
-    waiting: tuple[Batch, torch.cuda.Event] | None = None
+    copy_stream = torch.cuda.Stream(device)
+    pending: tuple[Batch, torch.cuda.Event] | None = None
     for batch in stream:
-        with torch.cuda.stream(side):
-            copied = replace(batch, tensors={name: _sent(t, device) for name, t in batch.tensors.items()})
-            done = side.record_event()
-        if waiting is not None:
-            yield _given(*waiting)
-        waiting = copied, done
-    if waiting is not None:
-        yield _given(*waiting)
+        with torch.cuda.stream(copy_stream):
+            copied = replace(batch, tensors={name: _copy(t, device) for name, t in batch.tensors.items()})
+            done = copy_stream.record_event()
+        if pending is not None:
+            yield _after_copy(*pending)
+        pending = copied, done
+    if pending is not None:
+        yield _after_copy(*pending)
 
 
-def _sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A copy on the device, still on its way."""
+def _copy(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """Start an asynchronous copy to the device."""
     pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
     return pinned.to(device, non_blocking=True)
 
 
-def _given(batch: Batch, done: torch.cuda.Event) -> Batch:
-    """Let the present stream wait for the copy, and keep the memory until it has used it."""
-    working = torch.cuda.current_stream()
-    working.wait_event(done)
+def _after_copy(batch: Batch, done: torch.cuda.Event) -> Batch:
+    """Make the current stream wait for the copy, and keep its memory until that stream has used it."""
+    current = torch.cuda.current_stream()
+    current.wait_event(done)
     for tensor in batch.tensors.values():
-        tensor.record_stream(working)
+        tensor.record_stream(current)
     return batch

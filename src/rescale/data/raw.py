@@ -1,4 +1,4 @@
-"""What a format's reader returns: sources, classes, normalisation, and what was read."""
+"""What the reader of each format returns, and the sources and helpers that the readers share."""
 
 import re
 from collections.abc import Mapping
@@ -11,11 +11,19 @@ import numpy as np
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
 from rescale.errors import UserError
 
-_LARGEST_LABEL = 1_000_000  # beyond it stand identities, not classes
+_LARGEST_LABEL = 1_000_000  # larger numbers are identifiers, not classes
 
 
 class RawDataset(NamedTuple):
-    """A data set as its format has it; val is None where the format has no second part."""
+    """A data set as stored, before parts are split off.
+
+    Args:
+        train: the training part, or all samples.
+        val: the validation part; None if the data set has none.
+        classes: class names by number.
+        mean, std: of the RGB channels, in 0..1.
+        files: size or hash by name of each file or part that was read.
+    """
 
     train: Source
     val: Source | None
@@ -26,27 +34,27 @@ class RawDataset(NamedTuple):
 
 
 class Classified:
-    """What sources have in common whose samples are an image of one class: `image` and `labels` are given."""
+    """Base class of sources of images with a class each. Subclasses define `image` and `labels`."""
 
     labels: np.ndarray
 
     @property
     def strata(self) -> np.ndarray:
-        """The classes."""
+        """The class of each sample, int64 [N]."""
         return self.labels
 
     def image(self, index: int) -> LazyImage:
-        """The image at an index."""
+        """The image at `index`."""
         raise NotImplementedError
 
     def sample(self, index: int) -> Sample:
-        """The image and its class number."""
+        """The image at `index` and its class number."""
         return Sample(self.image(index), int(self.labels[index]))
 
 
 @dataclass(frozen=True)
 class Arrays(Classified):
-    """Images in memory: uint8 [N, H, W, 3]. Nothing is decoded or copied."""
+    """A source of images in memory. pixels: uint8 [N, H, W, 3]. labels: int64 [N], class numbers."""
 
     name: str
     pixels: np.ndarray
@@ -56,64 +64,71 @@ class Arrays(Classified):
         return len(self.pixels)
 
     def image(self, index: int) -> LazyImage:
-        """The image at an index."""
+        """The image at `index`."""
         return LazyImage.of(self.pixels[index])
 
     def describe(self, index: int) -> str:
-        """Where it lies."""
+        """Name of the array and index of the image."""
         return f"{self.name}[{index}]"
 
     def key(self, index: int) -> str:
-        """Its place."""
+        """The index as text."""
         return str(index)
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some samples of a source."""
+    """A subset of a source. indices: int64 [N], positions in the source."""
 
     source: Source
     indices: np.ndarray
 
     @property
     def strata(self) -> np.ndarray:
-        """Strata of the chosen samples."""
+        """Strata of the samples in the subset."""
         return self.source.strata[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def sample(self, index: int) -> Sample:
-        """The sample at a place of the subset."""
+        """The sample at `index` of the subset."""
         return self.source.sample(int(self.indices[index]))
 
     def describe(self, index: int) -> str:
-        """Where it lies."""
+        """Where the sample is stored, for messages."""
         return self.source.describe(int(self.indices[index]))
 
     def key(self, index: int) -> str:
-        """Its identity in the source."""
+        """The sample's key in the source."""
         return self.source.key(int(self.indices[index]))
 
 
 def class_names(where: str, texts: set[str]) -> tuple[str, ...]:
-    """Classes by label, from the labels' texts: as many as numbers reach, or the texts in sorted order."""
+    """Class names by number, derived from the labels as text.
+
+    If all labels are numbers, the classes are 0 to the largest of them. Otherwise they are the sorted labels.
+    where: name of the data in error messages.
+
+    Raises:
+        UserError: a number is negative or too large for a class.
+    """
     if not all(re.fullmatch(r"-?\d+", text) for text in texts):
         return tuple(sorted(texts))
     numbers = sorted(map(int, texts))
     if numbers[0] < 0 or numbers[-1] > _LARGEST_LABEL:
         wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
-        raise UserError(f"{where}: label {wrong}; labels count from 0 (at most {_LARGEST_LABEL})")
+        raise UserError(f"{where}: label {wrong}; class numbers must lie in 0..{_LARGEST_LABEL}")
     return tuple(str(number) for number in range(numbers[-1] + 1))
 
 
 def label_numbers(classes: tuple[str, ...]) -> dict[str, int]:
-    """The label that a text stands for: a number for itself, else a class's name."""
+    """Class number by label text, which is the number itself or the name of the class."""
     return {name: label for label, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and deviation of each channel, in 0..1, of uint8 images [N, H, W, 3]."""
+    """Mean and standard deviation of each channel, in 0..1, of images uint8 [N, H, W, 3]."""
     flat = pixels.reshape(-1, 3) / 255
     mean, std = flat.mean(0), flat.std(0)
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))

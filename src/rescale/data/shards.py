@@ -1,7 +1,7 @@
-"""WebDataset: tar files whose members share a name, an image and its class.
+"""WebDataset: tar files in which an image and its class share a name and differ in the extension.
 
-Members are read where they lie, through an index of offsets made once; nothing is ever extracted, so
-names that lead out of the folder, links and devices can do no harm.
+Images are read in place through an index of offsets, which is built once. Nothing is extracted, so paths
+that lead out of the folder, links and device files are harmless.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
-IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls is asked first
+IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
 _INDEX_VERSION = 2
-_BLOCK = 512  # bytes; a tar is made of these, and ends with two of zeros
+_BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
 
 class Row(NamedTuple):
-    """One image of a shard: its name, where its bytes lie, and its class as written."""
+    """One image of a shard: its name, offset and size in bytes, and its class as text."""
 
     name: str
     offset: int
@@ -37,7 +37,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Shards(Classified):
-    """Images inside tar files: int64 [N] each, but for the names."""
+    """A source of images inside tar files.
+
+    Args:
+        paths: the tar files.
+        names: N names of the images, without extension.
+        shard, offset, size: int64 [N]; index of the tar file, offset and size in bytes of each image.
+        labels: int64 [N], class numbers.
+    """
 
     paths: tuple[Path, ...]
     names: tuple[str, ...]
@@ -50,7 +57,7 @@ class Shards(Classified):
         return len(self.names)
 
     def image(self, index: int) -> LazyImage:
-        """The image at an index. (Opening the shard each time costs little beside decoding.)"""
+        """The image at `index`. Opening the shard each time is cheap compared with decoding."""
         where = self.describe(index)
         try:
             with self.paths[self.shard[index]].open("rb", buffering=0) as file:
@@ -60,67 +67,74 @@ class Shards(Classified):
         return rgb(encoded, where)
 
     def describe(self, index: int) -> str:
-        """Its shard and its name in there."""
+        """Shard and name of the image."""
         return f"{self.paths[self.shard[index]]}:{self.names[index]}"
 
     def key(self, index: int) -> str:
-        """Its shard's name and its own."""
+        """Name of the shard and name of the image."""
         return f"{self.paths[self.shard[index]].name}:{self.names[index]}"
 
 
 def matches(path: Path) -> bool:
-    """Is it a tar file, or are there such in it or in its train/?"""
+    """Whether the path is a tar file or a folder with tar files, directly or in train/ or val/."""
     return bool(_paths(path))
 
 
 def read(path: Path) -> RawDataset:
-    """Index all shards. Those in val/, or named so, are the validation part.
+    """Index all shards.
 
-    It is the first of val, validation, valid and test that a word of any shard's name, or the name of its
-    folder, tells (imagenet1k-validation-07.tar).
+    The validation part is the first of val, validation, valid and test that occurs as a word in the name of
+    a shard (imagenet1k-validation-07.tar) or of its folder.
 
-    Classes are named by classes.txt beside the shards (a line a class, its name after the last tab), or by
-    the texts found, or they are numbers.
+    Class names come from classes.txt beside the shards (one line per class, the name after the last tab).
+    Without that file the labels are the class names, or the class numbers if all of them are numbers.
+
+    Raises:
+        UserError: a shard is damaged, truncated or holds no images, an image has no class or an unknown one,
+            or there are no training shards.
     """
     train, val = _parts(path)
     rows = {shard: index(shard) for shard in (*train, *val)}
-    listed = path / "classes.txt"
-    if listed.is_file():
+    names_file = path / "classes.txt"
+    if names_file.is_file():
         names = tuple(
-            line.split("\t")[-1].strip() for line in listed.read_text().splitlines() if line.strip()
+            line.split("\t")[-1].strip() for line in names_file.read_text().splitlines() if line.strip()
         )
     else:
-        names = class_names(str(path), {row.label for found in rows.values() for row in found})
+        names = class_names(str(path), {row.label for listed in rows.values() for row in listed})
     files = {
-        shard.relative_to(path if path.is_dir() else path.parent).as_posix(): _digest(found)
-        for shard, found in rows.items()
+        shard.relative_to(path if path.is_dir() else path.parent).as_posix(): _digest(listed)
+        for shard, listed in rows.items()
     }
-    held = _source(val, rows, names) if val else None
-    return RawDataset(_source(train, rows, names), held, names, files=files)
+    val_source = _source(val, rows, names) if val else None
+    return RawDataset(_source(train, rows, names), val_source, names, files=files)
 
 
 def index(path: Path) -> list[Row]:
-    """The images of a shard, listed once; the list is kept beside it or, if that is read-only, in a cache."""
+    """The images of a shard. The index is cached beside the shard or, if that is read-only, in ~/.cache.
+
+    A cached index is used while size and modification time of the shard stay the same.
+    """
     stat = path.stat()
     stamp = [_INDEX_VERSION, stat.st_size, stat.st_mtime_ns]
     for cache in _caches(path):
         try:
-            kept = json.loads(cache.read_text())
-            if kept["stamp"] == stamp:
-                return [Row(*row) for row in kept["rows"]]
+            cached = json.loads(cache.read_text())
+            if cached["stamp"] == stamp:
+                return [Row(*row) for row in cached["rows"]]
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # none, or not ours
+            continue  # missing, or not an index of ours
     rows = _scan(path)
     for cache in _caches(path):
-        beside = cache.with_name(f"{cache.name}.{os.getpid()}.part")
+        temporary = cache.with_name(f"{cache.name}.{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
-                continue  # read-only is meant, even where the system would let us
-            beside.write_text(json.dumps({"stamp": stamp, "rows": rows}))
-            beside.replace(cache)
+                continue  # respect a read-only folder, even as root
+            temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}))
+            temporary.replace(cache)
         except OSError:
-            continue  # no place there: the next, or none, and the index is made each time
+            continue  # try the next location; without any the index is built each time
         break
     return rows
 
@@ -128,8 +142,8 @@ def index(path: Path) -> list[Row]:
 def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
-    found = sorted(path.glob("*.tar")) + sorted(path.glob("*/*.tar"))
-    return [shard for shard in found if shard.parent == path or shard.parent.name in TRAIN + VAL]
+    shards = sorted(path.glob("*.tar")) + sorted(path.glob("*/*.tar"))
+    return [shard for shard in shards if shard.parent == path or shard.parent.name in TRAIN + VAL]
 
 
 def _parts(path: Path) -> tuple[list[Path], list[Path]]:
@@ -137,32 +151,34 @@ def _parts(path: Path) -> tuple[list[Path], list[Path]]:
     part = {shard: _part(shard, path) for shard in _paths(path)}
     train = [shard for shard in part if part[shard] not in VAL]
     if not train:
-        raise UserError(f"{path}: all its shards are validation ({', '.join(VAL)}); training has none")
-    held = next((name for name in VAL if name in part.values()), None)
-    return train, [shard for shard in part if part[shard] == held]
+        raise UserError(
+            f"{path}: all shards are for validation ({', '.join(VAL)}), there are none for training; add them"
+        )
+    val = next((name for name in VAL if name in part.values()), None)
+    return train, [shard for shard in part if part[shard] == val]
 
 
 def _part(shard: Path, path: Path) -> str:
-    """The part that a word of its name tells, or of its folder's; "" for none."""
+    """The part named by a word in the name of a shard or of its folder; "" for none."""
     if shard == path:
         return ""
-    named = shard.stem if shard.parent == path else shard.parent.name
-    return next((word for word in re.split(r"[^a-z]+", named.lower()) if word in TRAIN + VAL), "")
+    name = shard.stem if shard.parent == path else shard.parent.name
+    return next((word for word in re.split(r"[^a-z]+", name.lower()) if word in TRAIN + VAL), "")
 
 
 def _source(paths: list[Path], rows: dict[Path, list[Row]], names: tuple[str, ...]) -> Shards:
-    found = [(number, row) for number, path in enumerate(paths) for row in rows[path]]
-    known = label_numbers(names)
-    for number, row in found:
-        if row.label not in known:
+    images = [(number, row) for number, path in enumerate(paths) for row in rows[path]]
+    numbers = label_numbers(names)
+    for number, row in images:
+        if row.label not in numbers:
             where = f"{paths[number]}:{row.name}"
             raise UserError(f"{where}: class {row.label!r} is not among the {len(names)} classes")
-    table = np.array([(n, row.offset, row.size, known[row.label]) for n, row in found], dtype=np.int64)
-    return Shards(tuple(paths), tuple(row.name for _, row in found), *table.T.copy())
+    table = np.array([(n, row.offset, row.size, numbers[row.label]) for n, row in images], dtype=np.int64)
+    return Shards(tuple(paths), tuple(row.name for _, row in images), *table.T.copy())
 
 
 def _digest(rows: list[Row]) -> str:
-    """Of the names and sizes of a shard's images; labels are hashed with all others."""
+    """Hash of the names and sizes of a shard's images. Labels are part of the digest of the data set."""
     text = "\n".join(f"{row.name} {row.size}" for row in rows)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
@@ -174,60 +190,65 @@ def _caches(path: Path) -> list[Path]:
 
 
 def _scan(path: Path) -> list[Row]:
-    """Walk a tar once. One that ends early, or holds more than can be walked, is refused."""
+    """Read the headers of a tar file once. Raises UserError if it is truncated or damaged."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, str]] = {kind: {} for kind in LABELS}
     end, size = 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                end = tar.offset  # of what follows the member
+                end = tar.offset  # offset of the next header
                 if end > size:
-                    raise UserError(f"{path}: cut off inside {member.name}; get the file again")
+                    raise UserError(f"{path}: truncated inside {member.name}; get the file again")
                 if not member.isfile():
                     continue
                 stem, dot, extension = member.name.rpartition(".")
                 kind = dot + extension.lower()
                 if kind in IMAGES:
                     if stem in images:
-                        raise UserError(f"{path}: holds two images called {stem}")
+                        raise UserError(f"{path}: holds two images called {stem}; rename or remove one")
                     images[stem] = member
                 elif kind in LABELS:
                     labels[kind][stem] = _label(tar, member, f"{path}:{member.name}")
     except tarfile.TarError as error:
-        raise UserError(f"{path}: damaged or no tar file ({error}); get the file again") from None
+        raise UserError(f"{path}: damaged or not a tar file ({error}); get the file again") from None
     _check_end(path, end, len(images))
-    found = labels[".json"] | labels[".cls"]
+    classes = labels[".json"] | labels[".cls"]
     if not images:
-        raise UserError(f"{path}: holds no image ({', '.join(IMAGES)})")
-    if alone := sorted(set(images) ^ set(found)):
-        raise UserError(f"{path}: {len(alone)} names lack their image or their class, {alone[0]} the first")
-    return [Row(m.name, m.offset_data, m.size, found[stem]) for stem, m in images.items()]
+        raise UserError(f"{path}: holds no images ({', '.join(IMAGES)})")
+    if unpaired := sorted(set(images) ^ set(classes)):
+        raise UserError(
+            f"{path}: {len(unpaired)} names have an image without a class or a class without an image; "
+            f"the first is {unpaired[0]}"
+        )
+    return [Row(m.name, m.offset_data, m.size, classes[stem]) for stem, m in images.items()]
 
 
 def _check_end(path: Path, end: int, images: int) -> None:
-    """After the last member only zeros may follow: tarfile stops silently at whatever else it meets."""
+    """Check that only zeros follow the last member: tarfile stops silently at anything else."""
     with path.open("rb") as file:
         file.seek(end)
-        mark = file.read(_BLOCK)
-        if len(mark) < _BLOCK:
-            raise UserError(f"{path}: cut off after {images} images (no end mark); get the file again")
-        while mark:
-            if mark.strip(b"\0"):
+        content = file.read(_BLOCK)
+        if len(content) < _BLOCK:
+            raise UserError(
+                f"{path}: truncated after {images} images (no end-of-archive block); get the file again"
+            )
+        while content:
+            if content.strip(b"\0"):
                 raise UserError(f"{path}: damaged after {images} images; get the file again")
-            mark = file.read(1 << 20)
+            content = file.read(1 << 20)
 
 
 def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> str:
-    """The class that a member holds: its text, or what its JSON calls label."""
+    """The class in a member: its text, or the entry "label" of its JSON."""
     file = tar.extractfile(member)
-    assert file is not None  # for a plain file there is one
+    assert file is not None  # the member is a regular file
     try:
         text = file.read().decode().strip()
         if member.name.lower().endswith(".json"):
             text = str(json.loads(text)["label"])
     except (ValueError, LookupError, TypeError):
-        raise UserError(f'{where}: no UTF-8 text, or JSON without "label"') from None
+        raise UserError(f'{where}: not UTF-8 text, or JSON without "label"') from None
     if not text:
-        raise UserError(f"{where}: an empty class")
+        raise UserError(f"{where}: is empty; it must hold the class of its image")
     return text

@@ -1,4 +1,4 @@
-"""What every format of data becomes: a Source of samples, and Data, which is two or three of them."""
+"""The common form of all data formats: `Source` holds samples, `Data` holds the sources of a data set."""
 
 import hashlib
 import json
@@ -11,19 +11,22 @@ from torch import Tensor
 
 from rescale.data.spec import DataSpec
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as the papers normalise
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as used in the papers
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class BadImage(Exception):
-    """An image that cannot be decoded; the text names the file and says why."""
+    """An image that cannot be decoded. The message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class LazyImage:
-    """An RGB image whose size is known and whose pixels are decoded when they are asked for.
+    """An RGB image of known size whose pixels are decoded on demand.
 
-    decode: from a number of rows to that many or more, from the top: uint8 [rows, width, 3], writable.
+    Args:
+        width, height: in pixels.
+        decode: takes a number of rows and returns at least that many from the top: uint8 [rows, width, 3],
+            writable.
     """
 
     width: int
@@ -32,16 +35,16 @@ class LazyImage:
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> "LazyImage":
-        """What is decoded already: uint8 [H, W, 3]."""
+        """Wrap decoded pixels, uint8 [H, W, 3]."""
         return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
+        """Width and height in pixels."""
         return self.width, self.height
 
     def pixels(self, rows: int | None = None) -> np.ndarray:
-        """uint8 [rows, width, 3], from the top, all rows if None; BadImage where they cannot be decoded."""
+        """The top `rows` rows (None: all), uint8 [rows, width, 3]. Raises BadImage if decoding fails."""
         rows = self.height if rows is None else rows
         return self.decode(rows)[:rows]
 
@@ -50,40 +53,40 @@ class LazyImage:
 
 
 class Sample(NamedTuple):
-    """What a source holds at an index: an image, and its target (a class number, a mask, boxes, nothing)."""
+    """One sample of a source: an image and its target, such as a class number, a mask, boxes or None."""
 
     media: LazyImage
     target: Any
 
 
 class Source(Protocol):
-    """Samples by index. Cheap to pickle: worker processes get a copy."""
+    """Samples by index. Sources must be cheap to pickle: each worker process gets a copy."""
 
     @property
     def strata(self) -> np.ndarray:
-        """int64 [N]: the group of each sample, such as its class; a split takes equal shares of all."""
+        """The group of each sample, such as its class, int64 [N]. Splits are stratified by it."""
 
     def __len__(self) -> int: ...
 
     def sample(self, index: int) -> Sample:
-        """The sample; BadImage where it cannot be decoded, now or when its pixels are asked for."""
+        """The sample at `index`. Raises BadImage if decoding fails, here or when its pixels are read."""
 
     def describe(self, index: int) -> str:
-        """Where the sample lies, for messages: a file, or a file and a place in it."""
+        """Where the sample is stored, for messages: a file, or a file and a position in it."""
 
     def key(self, index: int) -> str:
-        """The sample's identity among the others, wherever the data lies; splits are made by it."""
+        """The sample's unique key, independent of the location of the data. Splits are derived from it."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as a task's stream makes it.
+    """A batch of prepared samples.
 
     Args:
-        tensors: by name, the first dimension over the batch; images are uint8 [N, 3, H, W].
+        tensors: tensors by name; the first dimension is the batch. Images are uint8 [N, 3, H, W].
         count: N, the number of samples.
-        indices: int64 [N], their places in the source.
-        bad: one line for each damaged image that was passed over to make the batch.
+        indices: int64 [N], positions of the samples in the source.
+        bad: one line for each damaged image that was skipped for this batch.
     """
 
     tensors: Mapping[str, Tensor]
@@ -97,16 +100,23 @@ class Batch:
         return replace(self, tensors=moved)
 
     def pin_memory(self) -> "Batch":
-        """The same batch in pinned memory, from which a GPU copies beside its work; DataLoader calls it."""
+        """The same batch in pinned memory, for asynchronous copies to a GPU. DataLoader calls this method."""
         return replace(self, tensors={name: tensor.pin_memory() for name, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: what training, validation and minival (held out) see, and what travels with a run.
+    """A data set with its parts and all that a run stores about it.
 
-    spec: what opens it again. classes: names by number. mean, std: of RGB in 0..1.
-    files: what the sources were read from: a file or a part -> its size or a hash, as its format says.
+    Args:
+        spec: reference to open the data set again.
+        format: name of the data format.
+        classes: class names by number.
+        train, val: the training and validation samples.
+        minival: training samples that were held out; None if none were.
+        mean, std: of the RGB channels, in 0..1.
+        files: size or hash, depending on the format, by name of each file or part that was read.
+        on_bad_image: what a damaged image does when it is loaded: `raise` or `skip`.
     """
 
     spec: DataSpec
@@ -121,7 +131,7 @@ class Data:
     on_bad_image: str = "raise"
 
     def manifest(self) -> dict[str, Any]:
-        """What a run writes down about its data."""
+        """The description of the data that a run stores."""
         return {
             "spec": str(self.spec),
             "format": self.format,
@@ -137,21 +147,21 @@ class Data:
 
     @property
     def has_imagenet_constants(self) -> bool:
-        """Whether mean and deviation are ImageNet's, assumed for data that has none of its own."""
+        """Whether mean and std are ImageNet's, which are assumed for data without constants of their own."""
         return (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
     def normalised(self, mean: Sequence[float], std: Sequence[float]) -> "Data":
-        """The same data, its channels normalised by other constants, such as those of a model's weights."""
+        """The same data with other normalisation constants, such as those of pretrained weights."""
         (m0, m1, m2), (s0, s1, s2) = mean, std
         return replace(self, mean=(m0, m1, m2), std=(s0, s1, s2))
 
     @property
     def digest(self) -> str:
-        """Hash of classes, strata in their order, and files.
+        """Hash of the classes, the strata in order, and `files`.
 
-        As far as `files` can tell, data of another content has another: content of CIFAR and digits, names
-        and sizes of the images in folders and shards, sizes of Parquet files. Bytes changed at equal
-        size are found by `rescale data verify --sums`.
+        It changes with the content of CIFAR and digits, with names and sizes of images in folders and
+        shards, and with the size and footer of Parquet files. Changes that keep the size are found by
+        `rescale data verify --sums`.
         """
         sources = [s for s in (self.train, self.val, self.minival) if s is not None]
         strata = [hashlib.sha256(bytes(str(list(map(int, s.strata))), "ascii")).hexdigest() for s in sources]

@@ -1,24 +1,24 @@
-"""Where data comes from, as runs and plans store it."""
+"""The reference to a data set that runs and plans store."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-WORDS = ("digits",)  # data that comes with a package
+WORDS = ("digits",)  # data sets that are installed with a package
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What opens a data set again, from any working folder.
+    """A reference from which a data set can be opened in any working folder.
 
     Args:
-        source: `digits`, or a path.
+        source: `digits` or an absolute path.
     """
 
     source: str
 
     @classmethod
     def of(cls, text: str | Path) -> "DataSpec":
-        """The data that a word or a path means; a path becomes absolute."""
+        """Make a reference from a built-in name or a path, which becomes absolute."""
         return cls(str(text) if str(text) in WORDS else str(Path(text).absolute()))
 
     def __str__(self) -> str:

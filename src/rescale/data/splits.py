@@ -1,4 +1,4 @@
-"""Parts of a training set, fixed by a hash of each image's identity: the same everywhere, for any seed."""
+"""Splits of a training set by a hash of each sample's key: the same on every machine and for every seed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,10 +10,16 @@ from rescale.data.source import Source
 
 
 def split(source: Source, share: float, salt: str) -> tuple[Subset, Subset]:
-    """Hold out about `share` of the samples of each stratum, at least one; returns (kept, held out).
+    """Hold out a share of the samples of each stratum. The choice depends only on the samples' keys.
 
-    Which ones depends on nothing but the samples' keys. salt: two splits of other salts are independent.
-    A stratum of one sample keeps it.
+    Args:
+        source: the samples.
+        share: share to hold out, in (0, 1); rounded, but at least one sample of each stratum. A stratum of
+            one sample keeps it.
+        salt: splits with different salts are independent.
+
+    Returns:
+        The kept samples and the held-out samples.
     """
     strata = source.strata
     ranks = rank([source.key(i) for i in range(len(source))], salt)
@@ -26,7 +32,7 @@ def split(source: Source, share: float, salt: str) -> tuple[Subset, Subset]:
 
 
 def rank(names: Sequence[str], salt: str) -> np.ndarray:
-    """A number for each name that orders them at random, the same way everywhere."""
+    """A pseudo-random number for each name, int64 [N], the same on every machine."""
     return np.array([_hash(f"{salt}/{name}") for name in names])
 
 

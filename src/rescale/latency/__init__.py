@@ -1,4 +1,4 @@
-"""How long a step of a network takes on a device: calibrated once, predicted without building anything."""
+"""Step times of networks on a device: calibrate once, then predict them without building the networks."""
 
 from rescale.latency.model import Errors, Point, RuntimeModel
 from rescale.latency.scale import Round, Scaled, differences, measured_here, scale_to_latency

@@ -1,4 +1,4 @@
-"""A calibration of this device: what is measured, kept on the way, and the model that is fitted to it."""
+"""Calibrate this device: measure networks, save each measurement immediately, and fit a model."""
 
 import contextlib
 import datetime
@@ -21,12 +21,12 @@ from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
 from rescale.files import write_text
 from rescale.latency import fit
-from rescale.latency.measuring import Plan, Visit, levelled, made_yardstick, middle, prepared, visit
+from rescale.latency.measuring import Plan, Visit, levelled, make_yardstick, middle, prepared, visit
 from rescale.latency.model import Errors, Point, RuntimeModel
 from rescale.lookup import network
 from rescale.network import Network
 
-STEPS = 10  # of a visit, at most
+STEPS = 10  # maximum per visit
 
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "resnet": (
@@ -58,27 +58,32 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
         "regnetz_500mf-w-0.5", "regnetz_d23w8a8.5m2.985g24@176", "regnetz_d19w16a10.6m2.313g8@112",
     ),
 }  # fmt: skip
-"""By family, so that one can be left out. Small, or at few pixels, so that a step takes 10 to 500 ms."""
+"""By family, for errors with one family left out. Small or at low resolution: a step takes 10 to 500 ms."""
 
 TOTALS: tuple[fit.Total, ...] = ("macs", "activations", "params")
 FOLDS = 8
-BUSY = 0.15  # cores that others may use during a visit
+BUSY = 0.15  # cores that other processes may use during a visit
 
 Progress = Callable[[int, int], None]
 
 
 def plan_of(protocol: TimingProtocol, modes: tuple[Mode, ...], *, quick: bool = False) -> Plan:
-    """What a calibration measures. protocol: device, batch, precision, threads. quick: every third network,
-    once."""
-    named = [network(name) for names in NETWORKS.values() for name in names]
-    chosen = named[::3] if quick else named
+    """The plan of a calibration.
+
+    Args:
+        protocol: device, batch, precision, threads and execution mode.
+        modes: train, infer or both.
+        quick: visit only every third network, once.
+    """
+    networks = [network(name) for names in NETWORKS.values() for name in names]
     steps = replace(protocol, warmup=2, repeats=STEPS)
-    few = {"visits": 1, "tries": 1} if quick else {}
-    return Plan(tuple(chosen), modes, steps, **few)
+    if quick:
+        return Plan(tuple(networks[::3]), modes, steps, visits=1, tries=1)
+    return Plan(tuple(networks), modes, steps)
 
 
 def family_of(name: str) -> str:
-    """The family in NETWORKS of a network by name."""
+    """The family in NETWORKS that a network name belongs to; "other" if none."""
     for family in sorted(NETWORKS, key=len, reverse=True):
         if name.startswith(family.replace("-", "")):
             return family
@@ -86,32 +91,37 @@ def family_of(name: str) -> str:
 
 
 def calibrate(plan: Plan, beside: Path, progress: Progress = lambda done, of: None) -> RuntimeModel:
-    """Measure what is missing in the file `beside`, then fit. progress: called with visits done, and all.
+    """Measure what is still missing, then fit the model.
 
-    A line of `beside` is the visits to one network, so that an interruption costs one at most. Raises
-    UserError where the file was begun by another plan or on another machine.
+    Args:
+        plan: what to measure.
+        beside: file of partial results, one line per visit. An interrupted calibration continues from it and
+            loses one visit at most.
+        progress: called with the number of visits done and the total.
+
+    Raises:
+        UserError: the file belongs to another plan or machine, or cannot be written.
     """
-    measured = measure(plan, beside, progress)
-    return fitted_model(plan, measured)
+    return fitted_model(plan, measure(plan, beside, progress))
 
 
 def measure(plan: Plan, beside: Path, progress: Progress = lambda done, of: None) -> list[dict[str, Any]]:
-    """Visit what is missing in the file `beside`; all that it holds then, a mapping a visited network."""
+    """Make the visits that the file `beside` lacks, and return all visits in it; see `calibrate`."""
     machine.set_threads(plan.protocol.threads)
     machine.use_device(plan.protocol.device)
-    begun = {"plan": _identity(plan), "machine": machine.describe(plan.protocol.device)}
-    done = _read(beside, begun)
+    header = {"plan": _identity(plan), "machine": machine.describe(plan.protocol.device)}
+    done = _read(beside, header)
     to_visit = in_rounds(plan)
     progress(len(done), len(to_visit))
-    for one in to_visit[len(done) :]:
-        done.append({**_undisturbed(partial(_visited, plan, one), plan.tries), "machine": begun["machine"]})
+    for net in to_visit[len(done) :]:
+        done.append({**_undisturbed(partial(_visited, plan, net), plan.tries), "machine": header["machine"]})
         _append(beside, done[-1])
         progress(len(done), len(to_visit))
     return done
 
 
 def in_rounds(plan: Plan) -> list[Network]:
-    """The whole list again and again, each time in another order: the machine's moods meet all networks."""
+    """The order of visits: `plan.visits` random permutations, so that drift affects all networks alike."""
     rounds = []
     for number in range(plan.visits):
         rounds += random.Random(number).sample(plan.networks, len(plan.networks))
@@ -119,80 +129,83 @@ def in_rounds(plan: Plan) -> list[Network]:
 
 
 def fitted_model(plan: Plan, measured: Sequence[Mapping[str, Any]]) -> RuntimeModel:
-    """The model of what was measured: a fit for each mode, and its errors by leaving out."""
-    times = levelled([Visit(**each) for one in measured for each in one["visits"]])
+    """Fit a model to the measured visits: coefficients for each mode, with cross-validated errors."""
+    times = levelled([Visit(**values) for row in measured for values in row["visits"]])
     batch = plan.protocol.batch
     coefficients, errors, points = {}, {}, []
     for mode in plan.modes:
-        visits = [times[one.name, mode] for one in plan.networks]
-        seconds = np.array([middle(each) for each in visits])
+        visits = [times[net.name, mode] for net in plan.networks]
+        seconds = np.array([middle(medians) for medians in visits])
         coefficients[mode] = fit.fitted(plan.networks, seconds, batch)
-        errors[mode] = {**left_out(plan.networks, seconds, batch), **again(visits)}
+        errors[mode] = {**left_out(plan.networks, seconds, batch), **repeatability(visits)}
         points += [
-            Point(one.name, family_of(one.name), mode, float(value), tuple(each))
-            for one, value, each in zip(plan.networks, seconds, visits, strict=True)
+            Point(net.name, family_of(net.name), mode, float(value), tuple(medians))
+            for net, value, medians in zip(plan.networks, seconds, visits, strict=True)
         ]
-    used = {
+    settings = {
         **measured[0]["machine"],
         **measured[0]["used"],
         "runs_on": plan.protocol.device,
         "visits": plan.visits,
-        "load_average": max(one["load_average"] for one in measured),
-        "others_busy_cores": max(one["others_busy_cores"] or 0 for one in measured),
-        "date": max(one["date"] for one in measured),
+        "load_average": max(row["load_average"] for row in measured),
+        "others_busy_cores": max(row["others_busy_cores"] or 0 for row in measured),
+        "date": max(row["date"] for row in measured),
     }
-    return RuntimeModel(used, batch, coefficients, errors, tuple(points))
+    return RuntimeModel(settings, batch, coefficients, errors, tuple(points))
 
 
 def left_out(networks: Sequence[Network], seconds: np.ndarray, batch: int) -> dict[str, dict[str, Errors]]:
-    """Errors by who predicts (work: this model; macs, activations, params: a power of one total) and by what
-    is left out of the fit: networks (an eighth at a time), families (one at a time)."""
+    """Cross-validated errors by predictor and by what is left out of the fit.
+
+    The predictors are work (the model of this package) and macs, activations and params (power laws in one
+    total). Left out are networks, an eighth at a time, or families, one at a time.
+    """
     splits: dict[str, Sequence[object]] = {
         "networks": [i % FOLDS for i in range(len(networks))],
-        "families": [family_of(each.name) for each in networks],
+        "families": [family_of(net.name) for net in networks],
     }
     fitters: dict[str, fit.Fitter] = {
         "work": fit.by_work(batch),
         **{total: fit.by_total(total) for total in TOTALS},
     }
     return {
-        who: {
+        predictor: {
             split: fit.errors(fit.held_out(networks, seconds, groups, fitter), seconds)
             for split, groups in splits.items()
         }
-        for who, fitter in fitters.items()
+        for predictor, fitter in fitters.items()
     }
 
 
-def again(visits: Sequence[Sequence[float]]) -> dict[str, dict[str, Errors]]:
-    """How far a second visit to each network lies from the first; nothing where there was one visit only."""
-    pairs = np.array([each[:2] for each in visits if len(each) > 1])
+def repeatability(visits: Sequence[Sequence[float]]) -> dict[str, dict[str, Errors]]:
+    """Errors of the second visit to each network as a prediction of the first; empty if there is none."""
+    pairs = np.array([medians[:2] for medians in visits if len(medians) > 1])
     return {"again": {"networks": fit.errors(pairs[:, 1], pairs[:, 0])}} if len(pairs) else {}
 
 
 def _undisturbed(visited: Callable[[], dict[str, Any]], tries: int) -> dict[str, Any]:
-    """A visit while others kept no more than BUSY cores busy; else the least disturbed of so many."""
-    found: list[dict[str, Any]] = []
-    while len(found) < tries:
-        found.append(visited())
-        if (found[-1]["others_busy_cores"] or 0) <= BUSY:
-            return found[-1]
-    return min(found, key=lambda one: one["others_busy_cores"])
+    """Repeat a visit until other processes use at most BUSY cores; after `tries`, the least disturbed one."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < tries:
+        rows.append(visited())
+        if (rows[-1]["others_busy_cores"] or 0) <= BUSY:
+            return rows[-1]
+    return min(rows, key=lambda row: row["others_busy_cores"])
 
 
-def _visited(plan: Plan, one: Network) -> dict[str, Any]:
-    """A visit to a network in each mode, and what was going on meanwhile."""
+def _visited(plan: Plan, net: Network) -> dict[str, Any]:
+    """Visit a network in each mode; returns the visits, the settings and the load of the machine."""
     from rescale.bench import worker
 
     device = plan.protocol.device
     wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
-    yardstick = made_yardstick(device)
-    load, began, busy = os.getloadavg()[0], time.perf_counter(), busy_seconds()
+    yardstick = make_yardstick(device)
+    load, start, busy = os.getloadavg()[0], time.perf_counter(), busy_seconds()
     visits = []
     for mode in plan.modes:
-        step, protocol, used = prepared(one, plan.protocol, mode)
-        visits.append(visit(one, protocol, step, yardstick, wait)._asdict())
-    others = others_busy(busy, busy_seconds(), time.perf_counter() - began)
+        step, protocol, used = prepared(net, plan.protocol, mode)
+        visits.append(visit(net, protocol, step, yardstick, wait)._asdict())
+    others = others_busy(busy, busy_seconds(), time.perf_counter() - start)
     return {
         "visits": visits,
         "used": {name: used[name] for name in ("precision", "fast")},
@@ -203,23 +216,24 @@ def _visited(plan: Plan, one: Network) -> dict[str, Any]:
 
 
 def _identity(plan: Plan) -> str:
-    """A hash of all that decides what is measured."""
-    parts = [[one.identity for one in plan.networks], plan.modes, plan.visits, asdict(plan.protocol)]
+    """A hash of all that determines what is measured."""
+    parts = [[net.identity for net in plan.networks], plan.modes, plan.visits, asdict(plan.protocol)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _read(beside: Path, begun: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is done already; begins the file where there is none, and cuts off half a line at its end."""
+def _read(beside: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the finished visits. Starts the file if it is missing, and drops an incomplete last line."""
     if not beside.exists():
-        _append(beside, begun)
+        _append(beside, header)
         return []
     lines = []
     for line in beside.read_text().splitlines():
         with contextlib.suppress(ValueError):
             lines.append(json.loads(line))
-    if not lines or lines[0] != begun:
+    if not lines or lines[0] != header:
         raise UserError(
-            f"{beside}: was begun with other settings or on another machine; remove it, or give another --out"
+            f"{beside}: was started with other settings or on another machine; "
+            f"remove it, or give another --out"
         )
     write_text(beside, "".join(json.dumps(line) + "\n" for line in lines))
     return lines[1:]

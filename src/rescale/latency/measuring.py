@@ -1,7 +1,7 @@
-"""The clock of a calibration: short visits to each network, and a yardstick between any two steps.
+"""Timing for calibration: short visits to each network, with a yardstick timed between steps.
 
-The speed of a shared machine changes by a factor of up to two within a second. A small fixed piece of work
-between the steps tells how fast the machine is at that moment, and its times are used to level the steps'.
+The speed of a shared machine can change by a factor of two within a second. The yardstick, a small fixed
+workload, measures the machine's current speed. Step times are normalised by it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from rescale.bench.measure import time_steps
 from rescale.bench.timing import Mode, TimingProtocol
 from rescale.network import Network
 
-LEAST_S = 0.5  # of measured steps in a visit, unless their number is reached before
-PIECES = 30  # of the yardstick's work: some milliseconds on a core
+MIN_SECONDS = 0.5  # seconds of timed steps per visit, unless the number of steps is reached first
+REPETITIONS = 30  # repetitions of the yardstick's work: some milliseconds on one core
 
 Step = Callable[[], object]
 Wait = Callable[[], None]
 
 
 class Visit(NamedTuple):
-    """Seconds of a network's steps in one mode, and of the yardstick before each and behind the last."""
+    """One visit to a network: seconds of its steps, and of the yardstick before, between and after them."""
 
     network: str
     mode: Mode
@@ -32,10 +32,14 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: each network `visits` times in each mode, the whole list before any again.
+    """What a calibration measures.
 
-    protocol: of every step but for the mode; its repeats are the most steps of a visit. tries: how often a
-    visit is made at most, where other processes disturb it.
+    Args:
+        networks: the networks, all of them visited once before any is visited again.
+        modes: the modes that are timed in each visit.
+        protocol: how to time a step, except for the mode; `repeats` is the maximum number of steps per visit.
+        visits: visits to each network, at least 1.
+        tries: attempts per visit if other processes disturb it, at least 1.
     """
 
     networks: tuple[Network, ...]
@@ -46,36 +50,36 @@ class Plan:
 
 
 def visit(network: Network, protocol: TimingProtocol, step: Step, yardstick: Step, wait: Wait) -> Visit:
-    """Take steps until there are `protocol.repeats` of them, or three that took LEAST_S together."""
+    """Time up to `protocol.repeats` steps; stop after three or more that took MIN_SECONDS together."""
     time_steps(step, warmup=protocol.warmup, repeats=0, wait=wait)
     seconds: list[float] = []
-    between = time_steps(yardstick, warmup=2, repeats=1, wait=wait)
-    while len(seconds) < protocol.repeats and (len(seconds) < 3 or sum(seconds) < LEAST_S):
+    yardstick_seconds = time_steps(yardstick, warmup=2, repeats=1, wait=wait)
+    while len(seconds) < protocol.repeats and (len(seconds) < 3 or sum(seconds) < MIN_SECONDS):
         seconds += time_steps(step, warmup=0, repeats=1, wait=wait)
-        between += time_steps(yardstick, warmup=0, repeats=1, wait=wait)
-    return Visit(network.name, protocol.mode, tuple(seconds), tuple(between))
+        yardstick_seconds += time_steps(yardstick, warmup=0, repeats=1, wait=wait)
+    return Visit(network.name, protocol.mode, tuple(seconds), tuple(yardstick_seconds))
 
 
 def prepared(
     network: Network, protocol: TimingProtocol, mode: Mode
 ) -> tuple[Step, TimingProtocol, dict[str, Any]]:
-    """A function that takes one step as `rescale bench` times it, its protocol, and what it uses."""
+    """A function that executes one step as in `rescale bench`, its protocol, and the settings in use."""
     from rescale.bench import steps
 
-    chosen = replace(protocol, mode=mode)
-    step, used = steps.prepare(network, chosen, chosen.batch, None)
-    return step, chosen, used
+    protocol = replace(protocol, mode=mode)
+    step, used = steps.prepare(network, protocol, protocol.batch, None)
+    return step, protocol, used
 
 
-def made_yardstick(device: str) -> Step:
-    """Products of small matrices, which stay in the cache, and passes over as small a vector."""
+def make_yardstick(device: str) -> Step:
+    """A small fixed workload: products of matrices that fit in the cache, and passes over a small vector."""
     import torch
 
     matrix = torch.randn(256, 256, device=device)
     vector = torch.randn(1 << 16, device=device)
 
     def work() -> None:
-        for _ in range(PIECES):
+        for _ in range(REPETITIONS):
             torch.mm(matrix, matrix)
             torch.mul(vector, 1.0001)
 
@@ -83,37 +87,40 @@ def made_yardstick(device: str) -> Step:
 
 
 def levelled(visits: Sequence[Visit]) -> dict[tuple[str, Mode], list[float]]:
-    """Seconds of a step by network and mode, one for each visit: the median of its steps, as if the yardstick
-    had always taken its own median time.
+    """Normalise step times by the yardstick.
 
-    A step's time is taken to follow a power of the yardstick's before and behind it. The exponent of each
-    mode, 0 to 1, is the slope of their logarithms over all steps, each measured from its network's means.
+    A step's time is assumed to follow a power of the yardstick's time before and after it. The exponent of
+    each mode, 0 to 1, is the slope of their logarithms over all steps, centred for each network.
+
+    Returns:
+        Seconds of a step by network and mode, one value for each visit: the median of its steps at the
+        median speed of the machine.
     """
     tables = []
-    for one in visits:
-        sticks = np.log(one.yardstick)
-        tables.append(np.stack([(sticks[1:] + sticks[:-1]) / 2, np.log(one.seconds)], axis=1))
+    for visited in visits:
+        sticks = np.log(visited.yardstick)
+        tables.append(np.stack([(sticks[1:] + sticks[:-1]) / 2, np.log(visited.seconds)], axis=1))
     level = float(np.median(np.concatenate(tables)[:, 0]))
-    slopes = {mode: _slope(visits, tables, mode) for mode in {one.mode for one in visits}}
-    found: dict[tuple[str, Mode], list[float]] = {}
-    for one, table in zip(visits, tables, strict=True):
-        steady = np.median(table[:, 1] - slopes[one.mode] * (table[:, 0] - level))
-        found.setdefault((one.network, one.mode), []).append(float(np.exp(steady)))
-    return found
+    slopes = {mode: _slope(visits, tables, mode) for mode in {visited.mode for visited in visits}}
+    times: dict[tuple[str, Mode], list[float]] = {}
+    for visited, table in zip(visits, tables, strict=True):
+        steady = np.median(table[:, 1] - slopes[visited.mode] * (table[:, 0] - level))
+        times.setdefault((visited.network, visited.mode), []).append(float(np.exp(steady)))
+    return times
 
 
 def _slope(visits: Sequence[Visit], tables: Sequence[np.ndarray], mode: Mode) -> float:
-    """Slope, 0 to 1, of the second column by the first, each from its mean over a network's visits."""
+    """Slope, clipped to 0..1, of the second column against the first, both centred for each network."""
     grouped: dict[str, list[np.ndarray]] = {}
-    for one, table in zip(visits, tables, strict=True):
-        if one.mode == mode:
-            grouped.setdefault(one.network, []).append(table)
-    joined = [np.concatenate(some) for some in grouped.values()]
-    apart = np.concatenate([table - table.mean(0) for table in joined])
-    spread = float((apart[:, 0] ** 2).sum())
-    return min(1.0, max(0.0, float(apart.prod(1).sum()) / spread)) if spread else 0.0
+    for visited, table in zip(visits, tables, strict=True):
+        if visited.mode == mode:
+            grouped.setdefault(visited.network, []).append(table)
+    joined = [np.concatenate(group) for group in grouped.values()]
+    centred = np.concatenate([table - table.mean(0) for table in joined])
+    spread = float((centred[:, 0] ** 2).sum())
+    return min(1.0, max(0.0, float(centred.prod(1).sum()) / spread)) if spread else 0.0
 
 
 def middle(seconds: Sequence[float]) -> float:
-    """One time for several visits: their geometric mean."""
+    """Combine the times of several visits: their geometric mean, in seconds."""
     return float(np.exp(np.mean(np.log(seconds))))

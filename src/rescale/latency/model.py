@@ -1,4 +1,4 @@
-"""The fitted model of this device's run time: a value that prices a network in seconds; JSON in and out."""
+"""The fitted model of a device's step times: predicts seconds for a network; read and written as JSON."""
 
 import json
 import math
@@ -19,7 +19,14 @@ FORMAT, VERSION = "rescale runtime model", 1
 
 
 class Point(NamedTuple):
-    """One measured network. seconds: of a step, over all visits; and the median of each visit."""
+    """The measurement of one network.
+
+    Args:
+        network, family: names.
+        mode: train or infer.
+        seconds: time of a step over all visits.
+        visits: time of a step in each visit, in seconds.
+    """
 
     network: str
     family: str
@@ -29,9 +36,13 @@ class Point(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """How far predictions lay from what was measured, over n networks that the fit had not seen.
+    """Errors of predictions for n networks that were left out of the fit.
 
-    median, p90: of |predicted / measured - 1|. within_10: share of them up to 0.1. spearman: of the ranks.
+    Args:
+        n: number of networks.
+        median, p90: median and 90th percentile of the relative error |predicted / measured - 1|.
+        within_10: share of the networks with a relative error up to 0.1.
+        spearman: rank correlation of predicted and measured times, -1 to 1; NaN for fewer than 3 networks.
     """
 
     n: int
@@ -43,14 +54,24 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True)
 class RuntimeModel:
-    """Seconds of a step on one device, as a sum over a network's layers.
+    """Predicts the time of a step on one device, as a sum over a network's layers.
 
-    settings: device, threads, precision, execution mode, versions, load, date. batch: images of a step when
-    it was calibrated. coefficients: by mode and kind of work, seconds a unit (`work.py` lists the
-    kinds). errors: by mode, by who predicts (work: this model; macs, activations, params: a power of one
-    total; again: a second visit to the same networks, the best that can be hoped for), and by what the
-    fit had not seen (networks, families).
-    points: what was measured.
+    `RuntimeModel.read` loads one from the device file that `rescale calibrate` writes. A prediction needs no
+    torch and builds no network. It holds for the device, precision, threads and execution mode of the
+    calibration.
+
+    Args:
+        settings: device, threads, precision, execution mode, versions, load and date of the calibration.
+        batch: images per step in the calibration, at least 1.
+        coefficients: seconds per unit of work, by mode and kind of work; finite and at least 0. The kinds
+            are listed in `WORK` of `rescale.latency.work`.
+        errors: cross-validated errors, by mode, by predictor (work: this model; macs, activations, params: a
+            power law in one total; again: a second visit to the same networks, which limits what any
+            prediction can reach) and by what was left out of the fit (networks, families).
+        points: the measured networks.
+
+    Source:
+        This project. Method and measured accuracy: docs/runtime.md.
     """
 
     settings: Mapping[str, Any]
@@ -60,10 +81,19 @@ class RuntimeModel:
     points: tuple[Point, ...]
 
     def seconds(self, network: Network, mode: Mode = "infer", batch: int | None = None) -> float:
-        """Seconds of a step of `batch` images (the calibration's if None).
+        """Predict the time of one step.
 
-        mode: train is a whole training step, infer a forward pass. Another batch than the calibration's is
-        an extrapolation. Raises UserError for a mode that was not calibrated.
+        Args:
+            network: the network, at its own resolution.
+            mode: `train` for a whole training step, `infer` for a forward pass.
+            batch: images per step, at least 1; None for the batch of the calibration. Any other batch is an
+                extrapolation.
+
+        Returns:
+            Seconds per step.
+
+        Raises:
+            UserError: the mode was not calibrated.
         """
         if mode not in self.coefficients:
             raise UserError(f"no calibration for {mode}; {nearest(mode, self.coefficients)}")
@@ -74,33 +104,43 @@ class RuntimeModel:
 
     @cached_property
     def _weights(self) -> dict[Mode, tuple[list[float], list[float]]]:
-        """Coefficients in the order of `work`: those for each image, and those for each step."""
-        ordered = {mode: [given[kind] for kind in WORK] for mode, given in self.coefficients.items()}
+        """Coefficients in the order of WORK: those per image, and those per step."""
+        ordered = {mode: [by_kind[kind] for kind in WORK] for mode, by_kind in self.coefficients.items()}
         return {mode: (values[:FIXED], values[FIXED:]) for mode, values in ordered.items()}
 
     def to_json(self) -> str:
-        """The text of a device file."""
+        """The content of a device file, as JSON text."""
         plain = {"format": FORMAT, "version": VERSION, **asdict(self)}
         plain["errors"] = {
-            mode: {who: {what: found._asdict() for what, found in by.items()} for who, by in some.items()}
-            for mode, some in self.errors.items()
+            mode: {
+                predictor: {unseen: errors._asdict() for unseen, errors in by_unseen.items()}
+                for predictor, by_unseen in by_predictor.items()
+            }
+            for mode, by_predictor in self.errors.items()
         }
         plain["points"] = [point._asdict() for point in self.points]
         return json.dumps(plain, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write a device file, whole or not at all."""
+        """Write a device file atomically. Raises JobError if it cannot be written."""
         write_text(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path | str) -> "RuntimeModel":
-        """Read a device file. Raises UserError where it is missing, something else, or of another version."""
+        """Read a device file that `rescale calibrate` or `write` wrote.
+
+        Args:
+            path: the device file.
+
+        Raises:
+            UserError: the file is missing, is not a device file, is damaged, or has another format version.
+        """
         try:
             text = Path(path).read_text()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise UserError(
-                f"{path}: cannot be read ({reason}); `rescale calibrate --out {path}` makes one"
+                f"{path}: cannot be read ({reason}); create it with `rescale calibrate --out {path}`"
             ) from None
         try:
             return cls.from_json(text)
@@ -109,41 +149,44 @@ class RuntimeModel:
 
     @classmethod
     def from_json(cls, text: str) -> "RuntimeModel":
-        """Read what `to_json` wrote; UserError where it is something else."""
+        """Parse the text that `to_json` returns. Raises UserError as `read` does."""
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except ValueError:
-            found = None
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise UserError("not a device file; `rescale calibrate` writes them")
-        if found.get("version") != VERSION:
+            content = None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise UserError("not a device file; create one with `rescale calibrate`")
+        if content.get("version") != VERSION:
             raise UserError(
-                f"a device file of version {found.get('version')}, and this is {VERSION}; calibrate again"
+                f"the device file has version {content.get('version')}, "
+                f"this program reads version {VERSION}; calibrate again"
             )
         try:
-            made = cls(
-                found["settings"],
-                int(found["batch"]),
+            model = cls(
+                content["settings"],
+                int(content["batch"]),
                 {
-                    mode: {kind: float(given[kind]) for kind in WORK}
-                    for mode, given in found["coefficients"].items()
+                    mode: {kind: float(by_kind[kind]) for kind in WORK}
+                    for mode, by_kind in content["coefficients"].items()
                 },
                 {
                     mode: {
-                        who: {what: Errors(**each) for what, each in by.items()} for who, by in some.items()
+                        predictor: {unseen: Errors(**errors) for unseen, errors in by_unseen.items()}
+                        for predictor, by_unseen in by_predictor.items()
                     }
-                    for mode, some in found["errors"].items()
+                    for mode, by_predictor in content["errors"].items()
                 },
-                tuple(Point(**{**point, "visits": tuple(point["visits"])}) for point in found["points"]),
+                tuple(Point(**{**point, "visits": tuple(point["visits"])}) for point in content["points"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"a damaged device file ({type(error).__name__}: {error}); calibrate again"
+                f"the device file is damaged ({type(error).__name__}: {error}); calibrate again"
             ) from None
-        if wrong := [
-            kind for given in made.coefficients.values() for kind in WORK if not 0 <= given[kind] < math.inf
-        ]:
-            raise UserError(
-                f"a damaged device file: the coefficient of {wrong[0]!r} is no time; calibrate again"
-            )
-        return made
+        for by_kind in model.coefficients.values():
+            for kind in WORK:
+                if not 0 <= by_kind[kind] < math.inf:
+                    raise UserError(
+                        f"the device file is damaged: the coefficient of {kind!r} is {by_kind[kind]}, "
+                        f"not a finite time of at least 0; calibrate again"
+                    )
+        return model

@@ -1,18 +1,18 @@
-"""What a step does, in amounts that take time: a network's layers, summed up by kind of work.
+"""The amount of work in a step, summed over a network's layers by kind.
 
-A layer's time is taken as a sum: multiply-adds at the rate of its kind of convolution, elements read and
-written at the rate of the memory, and a launch. The fit finds the rates.
+The time of a layer is modelled as a sum: multiply-adds at the rate of its kind of convolution, elements read
+and written at the rate of the memory, and a kernel launch. The fit determines the rates.
 """
 
 from rescale.geometry import POINT, POOLS, Block, Layer, geometry
 from rescale.network import Network
 
-LANES = 16  # channels that a vector or matrix unit takes at once
+LANES = 16  # channels that a vector or matrix unit processes at once
 
 CONVOLUTIONS = ("stem", "pointwise", "dense", "grouped", "uneven", "depthwise")
-"""stem: of an image, which gets no gradient. pointwise: 1x1. dense: larger, over all channels. grouped: over
-groups of a multiple of LANES channels; uneven: over groups of other widths, which libraries have slower ways
-for; depthwise: over each channel by itself."""
+"""stem: its input is the image, which needs no gradient. pointwise: 1x1. dense: larger kernels over all
+channels. grouped: the group width is a multiple of LANES. uneven: other group widths, for which libraries
+have slower kernels. depthwise: one channel per group."""
 
 PER_IMAGE = (
     *(f"{kind} {what}" for kind in CONVOLUTIONS for what in ("macs", "moved")),
@@ -22,17 +22,17 @@ PER_IMAGE = (
     "squeezed",
     "pooled",
 )
-"""macs: multiply-adds; moved: elements of a convolution's input and output (batch norm passes over the output
-again). relu, silu, added: elements that are activated or summed. squeezed: elements of maps that
-squeeze-and-excitation weighs. pooled: elements that spatial pools read and write."""
+"""macs: multiply-adds. moved: elements of a convolution's input and output (batch norm reads the output
+again). relu, silu: activated elements. added: elements of residual sums. squeezed: elements that
+squeeze-and-excitation rescales. pooled: elements that spatial pooling reads and writes."""
 
 PER_STEP = ("convolutions", "squeezes", "others", "weights", "step")
-"""How often something is launched: convolutions with their norm and activation, squeeze-and-excitation,
-pools and additions. weights: numbers of convolutions and linear layers, which are cast, updated and averaged.
-step: 1."""
+"""convolutions (with norm and activation), squeezes (squeeze-and-excitation), others (pooling, additions):
+numbers of launches. weights: parameters of convolutions and linear layers, which are cast, updated and
+averaged. step: 1."""
 
 WORK = (*PER_IMAGE, *PER_STEP)
-FIXED = len(PER_IMAGE)  # where the amounts begin that do not grow with the batch
+FIXED = len(PER_IMAGE)  # index of the first amount that does not grow with the batch
 
 _STEM, _POINTWISE, _DENSE, _GROUPED, _UNEVEN, _DEPTHWISE = range(0, 12, 2)
 _RELU, _SILU, _ADDED, _SQUEEZED, _POOLED = range(12, FIXED)
@@ -40,7 +40,7 @@ _CONVS, _SQUEEZES, _OTHERS, _WEIGHTS, _STEP = range(FIXED, len(WORK))
 
 
 def work(network: Network) -> list[float]:
-    """The amount of each kind of WORK: of one image, and behind FIXED of one step."""
+    """The amount of each kind of WORK: for one image before index FIXED, for one step from there on."""
     shapes, activation = geometry(network), _SILU if network.activation == "silu" else _RELU
     amounts = [0.0] * len(WORK)
     amounts[_STEP] = 1

@@ -1,4 +1,4 @@
-"""What happens to an image before the network sees it."""
+"""Image transforms and augmentation for training and evaluation."""
 
 from rescale.data.augment.mixup import mixup
 from rescale.data.augment.pipeline import eval_transform, train_transform

@@ -1,4 +1,4 @@
-"""AutoAugment's policy v0 (Cubuk et al. 2018), as the EfficientNet authors' code has it."""
+"""AutoAugment's policy v0 (Cubuk et al. 2018), as in the EfficientNet authors' code."""
 
 from dataclasses import dataclass, field
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from rescale.data.augment.levels import Constants, apply
 
-TRANSLATE, CUTOUT = 250.0, 100.0  # pixels at level 10; no sub-policy cuts out
+TRANSLATE, CUTOUT = 250.0, 100.0  # pixels at level 10; no sub-policy uses cutout
 
-V0 = (  # of each sub-policy two operations: name, chance, level
+V0 = (  # each sub-policy is two operations: name, probability, level
     (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
     (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
     (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
@@ -31,7 +31,7 @@ V0 = (  # of each sub-policy two operations: name, chance, level
     (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
     (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
     (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
-    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),  # 0 bits by its level; TensorFlow keeps 1
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),  # the level means 0 bits; TensorFlow keeps 1
     (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
     (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
 )
@@ -39,18 +39,23 @@ V0 = (  # of each sub-policy two operations: name, chance, level
 
 @dataclass(frozen=True)
 class AutoAugment:
-    """One of 25 sub-policies an image, drawn evenly; each of its two operations by its own chance."""
+    """Applies one of 25 sub-policies, drawn uniformly; each of its operations has its own probability.
+
+    Args:
+        resolution: side of the images in pixels.
+        small_images: how pixel constants apply below 160 pixels, `scaled` or `as-published`.
+    """
 
     resolution: int
     small_images: str = "scaled"
     constants: Constants = field(init=False)
 
     def __post_init__(self) -> None:
-        made = Constants.made_for(self.resolution, self.small_images, TRANSLATE, CUTOUT)
-        object.__setattr__(self, "constants", made)
+        constants = Constants.for_resolution(self.resolution, self.small_images, TRANSLATE, CUTOUT)
+        object.__setattr__(self, "constants", constants)
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        for name, chance, level in V0[rng.integers(len(V0))]:
-            if rng.random() < chance:
+        for name, probability, level in V0[rng.integers(len(V0))]:
+            if rng.random() < probability:
                 pixels = apply(name, pixels, level, self.constants, rng)
         return pixels

@@ -1,4 +1,4 @@
-"""Which part of an image is seen: at random in training, the centre in evaluation."""
+"""Crop boxes: random ones for training, the centre for evaluation."""
 
 import math
 from typing import NamedTuple
@@ -23,12 +23,21 @@ def random_box(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     attempts: int = 10,
 ) -> Box | None:
-    """A random rectangle of `area` (share of the image) and `ratio` (width / height); None where none fits.
+    """Draw a random crop box like TensorFlow's sample_distorted_bounding_box, which the papers' code uses.
 
-    As TensorFlow's distorted bounding box, which the papers' code uses: the ratio is uniform, then the
-    height among those that keep area and ratio inside the image, up to `attempts` times; the place is
-    uniform (TensorFlow leaves the last row and column of places out). A box of the whole image counts
-    as none, because the authors' code takes it for a failure and crops the centre.
+    The aspect ratio is uniform, then the height is uniform among those that keep area and ratio inside the
+    image. The position is uniform (TensorFlow omits the last row and column of positions).
+
+    Args:
+        width, height: of the image, in pixels.
+        rng: source of randomness.
+        area: bounds of the area, as shares of the image in (0, 1].
+        ratio: bounds of the aspect ratio, width / height.
+        attempts: how many boxes to try.
+
+    Returns:
+        The box; None if no attempt fits, or if the box is the whole image: the authors' code treats that as
+        a failure and crops the centre.
     """
     least, most = area[0] * width * height, area[1] * width * height
     covered = _covered(area[0]) * width * height
@@ -37,8 +46,8 @@ def random_box(
         high = min(round(math.sqrt(most / aspect)), height, int((width + 0.499) / aspect))
         low = min(round(math.sqrt(least / aspect)), high)
         tall = low + int(rng.random() * (high - low + 1))
-        tall += tall * round(tall * aspect) < least  # the sides are whole pixels: one more or less
-        tall -= tall * round(tall * aspect) > most  # may bring the area back between its bounds
+        tall += tall * round(tall * aspect) < least  # sides are whole pixels; one more or less
+        tall -= tall * round(tall * aspect) > most  # may bring the area back into its bounds
         wide = round(tall * aspect)
         fits = 0 < tall <= height and 0 < wide <= width
         if not fits or not max(least, covered) <= tall * wide <= most:
@@ -52,18 +61,19 @@ def random_box(
 
 
 def _covered(least: float) -> float:
-    """Share of the image below which a drawn box is thrown away.
+    """The share of the image below which a drawn box is rejected.
 
-    The authors ask for boxes of .08 and more that cover a tenth of the object, which is the whole image, so
-    none below a tenth is ever seen. A recipe that asks for less than their .08 means it and gets it.
+    The authors' code draws boxes of at least .08 that cover a tenth of the object, which is the whole image.
+    So no box below a tenth is ever used. A recipe with a smaller bound than .08 gets that bound.
     """
     return 0.1 if least >= 0.08 else least
 
 
 def centre_box(width: int, height: int, resolution: int, share: float = 0.875) -> Box:
-    """The centre square whose side is about `share` of the shorter side (the authors' formula).
+    """The centre square whose side is about `share` of the shorter side (formula of the authors' code).
 
-    They pad the target size by round(size x (1 / share - 1)) pixels; share 1 takes the whole shorter side.
+    It pads the target size by round(resolution x (1 / share - 1)) pixels. A share of 1 uses the whole shorter
+    side.
     """
     padded = resolution + round(resolution * (1 / share - 1))
     side = max(1, min(width, height) * resolution // padded)

@@ -8,10 +8,17 @@ from torch import Tensor
 def mixup(
     images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Mix each image with another of its batch, all by one share drawn from Beta(alpha, alpha).
+    """Mix each image with another image of the batch. One share, from Beta(alpha, alpha), serves all.
 
-    images: floats [N, ...]. Returns (mixed images, labels, the other images' labels, share of the first).
-    All randomness comes from the generator, which is a CPU one.
+    Args:
+        images: floats [N, ...].
+        labels: [N].
+        alpha: parameter of the beta distribution, above 0.
+        generator: CPU generator, the only source of randomness.
+
+    Returns:
+        The mixed images, the labels of the first images, the labels of the second images, and the share of
+        the first images, in [0, 1].
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
     share = float(np.random.default_rng(seed).beta(alpha, alpha))  # torch's Beta takes no generator

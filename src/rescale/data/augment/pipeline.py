@@ -1,4 +1,4 @@
-"""From an image to what the network sees, in training and in evaluation."""
+"""The transforms from an image to the input of a network, for training and evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """A random view, then the policy: (image, rng) -> uint8 [3, R, R]."""
+    """Random crop and flip, then the augmentation policy: (image, rng) -> uint8 [3, R, R]."""
 
     resolution: int
     recipe: Recipe
@@ -33,7 +33,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The centre view: image -> uint8 [3, R, R]; a generator is not used."""
+    """Centre crop: image -> uint8 [3, R, R]. A generator is accepted but not used."""
 
     resolution: int
     share: float
@@ -44,17 +44,17 @@ class EvalTransform:
 
 
 def train_transform(recipe: Recipe, resolution: int) -> TrainTransform:
-    """What a resolved recipe does to a training image."""
+    """The transform of training images for a resolved recipe. resolution: side in pixels."""
     return TrainTransform(resolution, recipe, policy(recipe, resolution))
 
 
 def eval_transform(recipe: Recipe, resolution: int) -> EvalTransform:
-    """What a resolved recipe does to an image in evaluation."""
+    """The transform of evaluation images for a resolved recipe. resolution: side in pixels."""
     return EvalTransform(resolution, recipe.eval_crop, recipe.interpolation)
 
 
 def policy(recipe: Recipe, resolution: int) -> Policy | None:
-    """The recipe's augmentation after crop and flip, if it has one."""
+    """The recipe's augmentation after crop and flip; None if it has none."""
     layers, magnitude = recipe.randaugment_layers, float(recipe.randaugment_magnitude)
     if recipe.augment == "randaugment":
         return RandAugment(layers, magnitude, resolution, recipe.small_images)
@@ -68,5 +68,5 @@ def policy(recipe: Recipe, resolution: int) -> Policy | None:
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """[H, W, 3] -> [3, H, W]; the memory stays as it is, channels last."""
+    """[H, W, 3] -> [3, H, W], without a copy: the memory stays channels-last."""
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -11,10 +11,14 @@ TRANSLATE, CUTOUT = 100.0, 40.0  # pixels at level 10
 
 @dataclass(frozen=True)
 class RandAugment:
-    """`layers` operations of sixteen, drawn evenly and with replacement, each always applied.
+    """Applies `layers` of sixteen operations, drawn uniformly with replacement.
 
-    magnitude: level of all of them, of 10 and not cut off there. small_images: `scaled`, pixel constants
-    in proportion below 160 pixels, or `as-published`.
+    Args:
+        layers: number of operations per image.
+        magnitude: level of the operations; nominally 0 to 10, larger values are not clipped.
+        resolution: side of the images in pixels.
+        small_images: `scaled` reduces pixel constants in proportion below 160 pixels, `as-published` keeps
+            them.
     """
 
     layers: int
@@ -24,8 +28,8 @@ class RandAugment:
     constants: Constants = field(init=False)
 
     def __post_init__(self) -> None:
-        made = Constants.made_for(self.resolution, self.small_images, TRANSLATE, CUTOUT)
-        object.__setattr__(self, "constants", made)
+        constants = Constants.for_resolution(self.resolution, self.small_images, TRANSLATE, CUTOUT)
+        object.__setattr__(self, "constants", constants)
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for choice in rng.integers(len(NAMES), size=self.layers):

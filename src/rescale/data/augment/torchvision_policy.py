@@ -1,4 +1,4 @@
-"""torchvision's RandAugment, as an alternative to the authors' whose meaning it is often taken for."""
+"""torchvision's RandAugment, which differs from the authors' although it is often taken for the same."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,12 @@ BINS = 31  # torchvision's default; its magnitudes run from 0 to 30
 
 @dataclass(frozen=True)
 class TorchvisionRandAugment:
-    """torchvision's RandAugment of `layers` operations at bin magnitude / 10 x 30 of its 31 bins, at most 30.
+    """torchvision's RandAugment. It has fourteen operations: with identity, no invert, cutout, solarize-add.
 
-    So that 10 is its strongest, as 10 is the strongest value that the authors' levels were made for. Its
-    operations are fourteen, with identity and without invert, cutout and solarize-add.
+    Args:
+        layers: number of operations per image.
+        magnitude: 0 to 10, mapped linearly to torchvision's bins 0 to 30; larger values are clipped. So 10 is
+            the strongest level here as well as in the authors' design.
     """
 
     layers: int
@@ -24,8 +26,8 @@ class TorchvisionRandAugment:
 
     def __post_init__(self) -> None:
         bin_ = min(BINS - 1, round(self.magnitude / 10 * (BINS - 1)))
-        made = RandAugment(self.layers, bin_, BINS, InterpolationMode.NEAREST, fill=[128, 128, 128])
-        object.__setattr__(self, "policy", made)
+        policy = RandAugment(self.layers, bin_, BINS, InterpolationMode.NEAREST, fill=[128, 128, 128])
+        object.__setattr__(self, "policy", policy)
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         before = torch.default_generator.get_state()

@@ -1,6 +1,6 @@
-"""One geometric draw: which part of an image is seen, at which size, mirrored or not.
+"""Views: crop box, output size and mirroring of an image.
 
-A view is drawn once for a sample and applied to whatever the sample holds.
+A view is drawn once per sample and applied to all that the sample holds, such as an image and its mask.
 """
 
 from typing import NamedTuple
@@ -14,21 +14,21 @@ from rescale.recipes import Recipe
 
 
 class View(NamedTuple):
-    """The part `box` of an image, resized to `resolution` pixels a side, mirrored left to right or not."""
+    """A box of an image, resized to `resolution` pixels per side and optionally mirrored left to right."""
 
     box: Box
     resolution: int
     mirror: bool = False
 
     def of(self, image: LazyImage, interpolation: str) -> np.ndarray:
-        """uint8 [R, R, 3]: the image as the view shows it. What lies below the box is not decoded."""
+        """Apply the view: uint8 [R, R, 3]. Rows below the box are not decoded."""
         pixels = image.pixels(self.box.top + self.box.height)
         pixels = resized(pixels, self.box, self.resolution, interpolation)
         return mirrored(pixels) if self.mirror else pixels
 
 
 def training_view(recipe: Recipe, size: tuple[int, int], resolution: int, rng: np.random.Generator) -> View:
-    """A random view of an image of `size` (width, height), as a recipe draws them."""
+    """Draw a random view as the recipe specifies. size: width and height of the image."""
     box = None
     if recipe.crop == "random-resized":
         area = (recipe.crop_area_min, recipe.crop_area_max)
@@ -38,5 +38,5 @@ def training_view(recipe: Recipe, size: tuple[int, int], resolution: int, rng: n
 
 
 def centre_view(size: tuple[int, int], resolution: int, share: float) -> View:
-    """The centre of an image of `size` (width, height), about `share` of its shorter side."""
+    """The centre square, about `share` of the shorter side. size: width and height of the image."""
     return View(centre_box(*size, resolution, share), resolution)
