@@ -111,7 +111,7 @@ def test_what_lies_outside_the_wrapped_model_is_named(tmp_path: Path) -> None:
     content = under("model.", source.state_dict()) | {"criterion.weight": torch.ones(4)}
     model = build(NET)
     report = load_weights(model, saved({"state_dict": content}, tmp_path))
-    assert report.notes == ("1 tensors outside the model are left out: criterion.weight",)
+    assert report.notes == ("left out, since they lie outside the model: criterion.weight (1 in all)",)
     assert report.unused == ("criterion.weight",)
     assert equal(dict(model.state_dict()), dict(source.state_dict()))
 
@@ -184,7 +184,7 @@ def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:
 def test_values_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
     state = small().state_dict()
     state["3.weight"][0, 1] = value
-    with pytest.raises(UserError, match=r"1 tensors hold NaN or infinite values \(3.weight\)"):
+    with pytest.raises(UserError, match=r"NaN or infinite values in 1 of its tensors \(3.weight\)"):
         read_checkpoint(saved({"model": state}, tmp_path))
 
 

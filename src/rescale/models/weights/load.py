@@ -116,7 +116,7 @@ def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
     notes = list(weights.notes)
     if outside:
         shown = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
-        notes.append(f"{len(outside)} tensors outside the model are left out: {shown}")
+        notes.append(f"left out, since they lie outside the model: {shown} ({len(outside)} in all)")
     tensors = {names.get(name, name): weights.tensors[full] for full, name in bare.items()}
     return Checkpoint(tensors, weights.averaged, tuple(notes), tuple(outside))
 

@@ -56,7 +56,7 @@ def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
     ]
     if broken:
         shown = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
-        raise UserError(f"{path}: {len(broken)} tensors hold NaN or infinite values ({shown})")
+        raise UserError(f"{path}: NaN or infinite values in {len(broken)} of its tensors ({shown})")
     return checkpoint
 
 

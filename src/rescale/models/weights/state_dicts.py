@@ -46,26 +46,28 @@ def chosen(content: Any, key: str, where: str) -> Checkpoint:
 
     Raises UserError, which begins with `where`, if there is none, or several of which none is known.
     """
-    found = dict(_state_dicts(content))
-    if not found:
+    candidates = dict(_state_dicts(content))
+    if not candidates:
         raise UserError(f"{where}: holds no state dict of tensors")
-    averaged = [name for name in found if _is_averaged(name)]
+    averaged = [name for name in candidates if _is_averaged(name)]
     averaged.sort(key=lambda name: min(AVERAGED.index(part) for part in name.split(".") if part in AVERAGED))
     if key:
-        if key not in found:
-            raise UserError(f"{where}: holds no state dict under {key!r}; {nearest(key, found)}")
-        return Checkpoint(found[key], key in averaged if averaged else None)
-    others = [name for name in found if name not in averaged]
+        if key not in candidates:
+            raise UserError(f"{where}: holds no state dict under {key!r}; {nearest(key, candidates)}")
+        return Checkpoint(candidates[key], key in averaged if averaged else None)
+    others = [name for name in candidates if name not in averaged]
     raw = sorted((name for name in others if _rank(name) < len(RAW)), key=_rank)
     if averaged:
-        return Checkpoint(found[averaged[0]], True, _note("averaged weights", [*averaged, *(raw or others)]))
+        return Checkpoint(
+            candidates[averaged[0]], True, _note("averaged weights", [*averaged, *(raw or others)])
+        )
     if not raw and len(others) > 1:
         raise UserError(f"{where}: holds several state dicts ({', '.join(others)}); choose by --weights-key")
     notes = _note("weights", raw) if len(raw) > 1 else ()
     unread = (
         f"the averaged weights under {name!r} are in a form that is not read" for name in _unread(content)
     )
-    return Checkpoint(found[(raw or others)[0]], None, (*notes, *unread))
+    return Checkpoint(candidates[(raw or others)[0]], None, (*notes, *unread))
 
 
 def unwrapped(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
