@@ -21,7 +21,16 @@ from rescale.training import Run, Settings, train
 
 RANK = int(os.environ.get("RANK", "0"))
 NET = "resnetrs1-1x0.125+smallstem@8"
-PLAIN = {"epochs": 2, "batch": 256, "flip": 0.0, "precision": "fp32", "dropout": 0.0, "stochastic_depth": 0.0}
+PLAIN = {
+    "epochs": 2,
+    "batch": 256,
+    "flip": 0.0,
+    "precision": "fp32",
+    "dropout": 0.0,
+    "stochastic_depth": 0.0,
+    "augment": "randaugment",  # a run of two epochs would have neither of these
+    "label_smoothing": 0.1,
+}
 CUT = PLAIN | {"epochs": 4, "batch": 64, "accumulate": 2, "dropout": 0.3, "mixup": 0.2}
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from in_processes import CUT, NET, begin, drawn, frozen
 from rescale.errors import UserError
+from rescale.models.folder import ModelFolder
 from rescale.training import Run, Settings, resume
 from rescale.training.norms import synchronise
 from test_training import assert_same_end, latest
@@ -154,7 +155,7 @@ def test_a_run_of_two_processes_is_like_any_other(together) -> None:
     assert [row["step"] for row in run.metrics() if row["kind"] == "train"] == list(range(1, 11))
     assert len(list((run.path / "tensorboard").iterdir())) == 1
     assert not any("module" in name for name in load_file(run.path / "model.safetensors"))
-    run.load()
+    assert ModelFolder.open(run.path).load()
     assert resume(run.path, quiet=True).result == run.result
 
 
