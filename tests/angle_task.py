@@ -115,6 +115,8 @@ class Angle:
 class AngleError:
     """Mean of the absolute difference, in degrees."""
 
+    uses_outputs = True
+
     def __init__(self, task: Angle) -> None:
         self.task = task
         self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

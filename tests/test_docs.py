@@ -26,6 +26,7 @@ SMALLER = (  # of commands that train or time; patterns in order
     (r"resnetrs50@160|resnetrs26x0.25@(32|64)", "resnetrs1-1x0.125@32"),
     (r"resnet26x0.25@32", "resnet1-1x0.125@32"),
     (r"epochs=\d+", "epochs=1"),
+    (r"steps=\d+", "steps=2"),
     (r"batch=\d+", "batch=16"),
     (r"--seeds \d+", "--seeds 1"),
     (r"--batch \d+", "--batch 2"),

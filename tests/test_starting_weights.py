@@ -194,6 +194,8 @@ def test_what_cannot_be_judged_is_one_line(folder, tmp_path) -> None:
             Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / "data" / name / f"{i}.png")
     with pytest.raises(UserError, match="classes of the data that the model does not know: cat, dog"):
         evaluate_folder(folder.path, str(tmp_path / "data"))
+    knn = evaluate_folder(folder.path, str(tmp_path / "data"), evaluators=["knn"])  # needs no outputs
+    assert set(knn.figures) == {"data", "resolution", "knn", "images"} and not knn.notes
     nameless = write(
         tmp_path / "nameless", folder.model, folder.tensors(), replace(folder.preprocess, labels=())
     )

@@ -26,6 +26,7 @@ class _FeatureEvaluator:
     """Percent of samples whose class a classifier on the features gets right."""
 
     figure = ""
+    uses_outputs = False
 
     def __init__(self, task: "Classification") -> None:
         self.task = task

@@ -32,6 +32,8 @@ class Losses(NamedTuple):
 class Evaluator(Protocol):
     """One way to judge a model on a data set. It adds up over batches and processes."""
 
+    uses_outputs: bool  # whether the model's outputs have to mean what the data does
+
     def prepare(self, model: nn.Module, train: Callable[[], Iterable[Batch]]) -> None:
         """Look at the training data first, in evaluation order; most evaluators need not."""
 

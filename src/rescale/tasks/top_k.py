@@ -22,6 +22,8 @@ BEST = 5  # predictions that are kept of an image
 class TopK:
     """Percent of images whose label is the first, or among the first five, of the model's predictions."""
 
+    uses_outputs = True
+
     def __init__(self, task: "Classification") -> None:
         self.task = task
         self.sums = torch.zeros(4, dtype=torch.float64)  # images, first, among five, loss

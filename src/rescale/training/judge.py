@@ -67,7 +67,10 @@ def evaluate_folder(
     machine.use_device(machine.chosen_device(device))
     task = task_of(recipe, opened.normalised(preprocess.mean, preprocess.std))
     task = task.placed(device, LAYOUTS[USUAL.layout])
-    module, matched = task.judged(folder.load(), preprocess.labels)
+    module, chosen = folder.load(), task.evaluators(evaluators)
+    if any(evaluator.uses_outputs for evaluator in chosen):
+        module, matched = task.judged(module, preprocess.labels)
+        notes += matched
     loading = Loading(
         batch=recipe.batch // recipe.accumulate,
         workers=workers,
@@ -80,13 +83,13 @@ def evaluate_folder(
         task,
         task.stream(opened.val, described.resolution, loading),
         precision=str(recipe.precision),
-        evaluators=task.evaluators(evaluators),
+        evaluators=chosen,
         train=lambda: task.stream(opened.train, described.resolution, loading),
     )
     if predictions is not None:
         write_predictions(predictions, opened.val, evaluation.predictions)
     figures = {"data": str(spec), "resolution": described.resolution, **evaluation.figures}
-    return Judgement(figures, [*notes, *matched])
+    return Judgement(figures, notes)
 
 
 def recipe_for(path: str | Path) -> Recipe:
