@@ -94,7 +94,8 @@ def _begin(
     notes = list(recipe.notes)
     if start is not None and start.preprocess is not None:
         data = data.normalised(start.preprocess.mean, start.preprocess.std)
-        notes.append(f"normalised as the starting weights: mean {data.mean}, deviation {data.std}")
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
+        notes.append(f"normalised as the starting weights: mean {mean}, deviation {std}")
     elif data.has_imagenet_constants:
         notes.append(f"{data.spec.name}: normalised by ImageNet's mean and deviation, which are assumed")
     task = task_of(recipe.recipe, data)
