@@ -1,4 +1,4 @@
-"""Asking workers to measure. Each measures once; several may do their imports together beforehand."""
+"""Worker processes that measure; each answers one request. Several can import torch in parallel."""
 
 import json
 import signal
@@ -16,21 +16,31 @@ if TYPE_CHECKING:
     from rescale.models import External
     from rescale.network import Network
 
-AT_ONCE = 8  # workers that wait, at most: each holds some 400 MB
+AT_ONCE = 8  # idle workers at most: each takes about 400 MB
 
 
 def request(
     model: "Network | External", protocol: TimingProtocol, batch: int, recipe: str | None
 ) -> dict[str, Any]:
-    """What a worker is asked, as plain data. recipe: resolved, as JSON; None for resnet-rs."""
+    """A worker's request as plain data.
+
+    Args:
+        model: what is timed.
+        protocol: how it is timed.
+        batch: images per step.
+        recipe: a resolved recipe as JSON; None for resnet-rs.
+    """
     return {"model": asdict(model), "protocol": asdict(protocol), "batch": batch, "recipe": recipe}
 
 
 class Workers:
-    """Workers that have done their imports, which take longer than most measurements.
+    """A pool of workers that have finished their imports, which take longer than most measurements.
 
-    Used as a function: the next one answers a request. Up to one a core is started when none is left,
-    and nothing is asked before all of them are ready and idle. expected: requests to come.
+    Calling the pool sends a request to the next worker. When the pool is empty it starts up to one worker
+    per core, and sends no request before all of them are idle, so that imports never disturb a timing.
+
+    Args:
+        expected: number of requests to come; no more workers than that are started.
     """
 
     def __init__(self, expected: int = 1) -> None:
@@ -47,7 +57,7 @@ class Workers:
             worker.communicate()
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the request answered. A worker that the kernel kills had too little memory."""
+        """Send a request and return the answer. A worker killed by the kernel counts as out of memory."""
         if not self.ready:
             self._start(max(1, min(machine.cores(), self.expected, AT_ONCE)))
         self.expected -= 1
@@ -56,10 +66,10 @@ class Workers:
         if worker.returncode == -signal.SIGKILL:
             return {"fits": False}
         if worker.returncode:
-            said = errors.strip().splitlines() or [f"exit code {worker.returncode}"]
-            return {"error": said[-1]}
-        found: dict[str, Any] = json.loads(out)
-        return found
+            lines = errors.strip().splitlines() or [f"exit code {worker.returncode}"]
+            return {"error": lines[-1]}
+        answer: dict[str, Any] = json.loads(out)
+        return answer
 
     def _start(self, count: int) -> None:
         command = [sys.executable, "-m", "rescale.bench.worker"]
@@ -70,10 +80,10 @@ class Workers:
         self.ready.extend(started)
         for worker in started:
             assert worker.stdout is not None
-            worker.stdout.readline()  # "ready", or nothing if it could not begin: communicate tells why
+            worker.stdout.readline()  # "ready", or nothing if it failed to start: communicate returns why
 
 
 def ask_once(request: dict[str, Any]) -> dict[str, Any]:
-    """Have one request answered by a process of its own."""
+    """Answer one request in a new process."""
     with Workers() as workers:
         return workers(request)

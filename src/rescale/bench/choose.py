@@ -1,4 +1,4 @@
-"""The execution mode and precision of a model on a device, chosen by a few short measurements."""
+"""Choose a model's execution mode and precision on a device by a few short measurements."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,12 +11,19 @@ from rescale.bench.timing import Precision, Timing, TimingProtocol
 from rescale.errors import JobError
 from rescale.execution import USUAL, ExecutionMode
 
-GAIN = 0.97  # a mode is taken where it needs this share of the time or less: what is closer is noise
-COMPILE_PAYS = 3600.0  # seconds of a run from which on compiling, which costs up to minutes, is tried
+GAIN = 0.97  # a mode replaces another if it takes at most this share of its time; smaller gains are noise
+COMPILE_PAYS = (
+    3600.0  # compiling takes up to minutes, so it is tried only in runs of at least this many seconds
+)
 
 
 class Trial(NamedTuple):
-    """What one mode took: seconds a step, or None and why."""
+    """One measured mode.
+
+    Args:
+        seconds: per step; None if it could not be measured.
+        why_not: the reason, if it could not be measured.
+    """
 
     mode: ExecutionMode
     precision: Precision
@@ -24,24 +31,24 @@ class Trial(NamedTuple):
     why_not: str = ""
 
     def __str__(self) -> str:
-        took = f"({self.why_not})" if self.seconds is None else f"{1000 * self.seconds:.4g} ms"
-        return f"{self.mode} {self.precision} {took}"
+        outcome = f"({self.why_not})" if self.seconds is None else f"{1000 * self.seconds:.4g} ms"
+        return f"{self.mode} {self.precision} {outcome}"
 
 
 class Choice(NamedTuple):
-    """The fastest of the modes and precisions that were tried."""
+    """The fastest mode and precision, with all trials in order."""
 
     mode: ExecutionMode
     precision: Precision
     trials: tuple[Trial, ...]
 
     def because(self) -> str:
-        """What was measured, in one line."""
-        return "measured a step: " + ", ".join(map(str, self.trials))
+        """All measurements in one line."""
+        return "measured step times: " + ", ".join(map(str, self.trials))
 
 
 def precisions_for(protocol: TimingProtocol, usual: Precision) -> list[Precision]:
-    """Those that may be chosen, the usual one first: the protocol's alone, unless it says auto."""
+    """The precisions to choose from, the usual one first; only the protocol's own unless that is auto."""
     if protocol.precision != "auto":
         return [protocol.precision]
     return [usual, *(other for other in machine.precisions(protocol.device) if other != usual)]
@@ -54,19 +61,25 @@ def fastest(
     *,
     steps: float = math.inf,
 ) -> Choice:
-    """Try precisions, layouts, compiling and CUDA graphs one after another, and keep each that gains.
+    """Try precisions, memory layouts, compilation and CUDA graphs in turn, and keep each one that is faster.
 
-    What gains is compared with a second try of what it would replace: machines that are shared change their
-    speed for seconds. clock: times the model by a protocol, of which a trial takes few steps. precisions:
-    those that may be chosen, the usual one first. steps: of the run that is to come; compiling is tried
-    only where it can pay. Where the usual mode does not fit into the memory, recomputing is. Raises
-    JobError where nothing runs.
+    Before a mode is replaced it is timed a second time, because the speed of a shared machine changes from
+    second to second. If the usual mode does not fit into memory, activation checkpointing is tried.
+
+    Args:
+        clock: times the model by a protocol.
+        protocol: device, batch and threads; trials use fewer steps than it asks for.
+        precisions: candidates, the usual one first.
+        steps: length of the coming run; compilation is tried only in long runs.
+
+    Raises:
+        JobError: no mode could be measured.
     """
     trials: list[Trial] = []
     short = replace(protocol, warmup=2, repeats=5)
 
     def attempt(mode: ExecutionMode, precision: Precision) -> Trial:
-        trials.append(_tried(clock, replace(short, fast=str(mode), precision=precision)))
+        trials.append(_trial(clock, replace(short, fast=str(mode), precision=precision)))
         return trials[-1]
 
     best = attempt(USUAL, precisions[0])
@@ -76,32 +89,32 @@ def fastest(
         raise JobError(f"no execution mode could be measured: {', '.join(map(str, trials))}")
 
     def better(best: Trial, other: Trial) -> Trial:
-        """The other, if it gains more than noise, also over a second try of the best."""
-        if not _gains(other, best):
+        """The other if it is faster by more than noise, also compared with a second timing of the best."""
+        if not _is_faster(other, best):
             return best
-        return other if _gains(other, attempt(best.mode, best.precision)) else best
+        return other if _is_faster(other, attempt(best.mode, best.precision)) else best
 
     for precision in precisions[1:]:
         best = better(best, attempt(best.mode, precision))
-    for changed in _changes(best, protocol.device, steps):
-        best = better(best, attempt(changed(best.mode), best.precision))
+    for change in _changes(best, protocol.device, steps):
+        best = better(best, attempt(change(best.mode), best.precision))
     return Choice(best.mode, best.precision, tuple(trials))
 
 
 def _changes(best: Trial, device: str, steps: float) -> list[Callable[[ExecutionMode], ExecutionMode]]:
-    """What to try after the precision, for a run of that many steps on this device."""
+    """The changes of mode to try once the precision is chosen."""
     on_gpu = device.startswith("cuda")
-    found: list[Callable[[ExecutionMode], ExecutionMode]] = []
-    if on_gpu:  # on CPUs channels_last was never slower, for any network (timm's, measured)
-        found.append(partial(replace, layout="contiguous"))
+    changes: list[Callable[[ExecutionMode], ExecutionMode]] = []
+    if on_gpu:  # on CPUs channels_last was at least as fast in every measurement, also for timm's networks
+        changes.append(partial(replace, layout="contiguous"))
     if not best.mode.checkpointing and (best.seconds or 0.0) * steps >= COMPILE_PAYS:
-        found.append(partial(replace, compile=True))
+        changes.append(partial(replace, compile=True))
         if on_gpu:
-            found.append(partial(replace, compile=True, graphs=True))
-    return found
+            changes.append(partial(replace, compile=True, graphs=True))
+    return changes
 
 
-def _tried(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) -> Trial:
+def _trial(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) -> Trial:
     mode = ExecutionMode.parse(protocol.fast)
     try:
         timing = clock(protocol)
@@ -109,9 +122,11 @@ def _tried(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) 
         return Trial(mode, protocol.precision, None, str(error).splitlines()[-1][:60])
     if timing.batch_fitted < protocol.batch:
         return Trial(mode, protocol.precision, None, "does not fit")
-    return Trial(mode, protocol.precision, timing.quartiles_s[0])  # what disturbs a step only adds to it
+    return Trial(mode, protocol.precision, timing.quartiles_s[0])  # disturbances only ever add time
 
 
-def _gains(one: Trial, over: Trial) -> bool:
-    """Does one need clearly less time than the other?"""
-    return one.seconds is not None and (over.seconds is None or one.seconds < GAIN * over.seconds)
+def _is_faster(candidate: Trial, current: Trial) -> bool:
+    """Whether the candidate takes less time by more than noise."""
+    if candidate.seconds is None:
+        return False
+    return current.seconds is None or candidate.seconds < GAIN * current.seconds

@@ -1,4 +1,4 @@
-"""Time a network: halve the batch until it fits, scale to the batch asked for."""
+"""Time a network: halve the batch until it fits into memory, then scale the time to the requested batch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,33 +25,46 @@ def time_network(
     recipe: "Recipe | None" = None,
     ask: Ask = ask_once,
 ) -> Timing:
-    """Time a network by a protocol; nothing else should run meanwhile.
+    """Measure step time, throughput and peak memory of a model. Nothing else should run meanwhile.
 
-    recipe: resolved; a training step is timed with its rates, optimizer and average (resnet-rs if None).
-    ask: who measures; `Workers` for many networks. Where the protocol's `fast` is auto, and its precision as
-    well, the fastest that a few short measurements find.
-    Raises JobError when not even one image fits or the model fails.
+    Args:
+        model: the network, or a model from timm or of the user's own.
+        protocol: how to time; the default is a training step of 32 images on the CPU. With `fast="auto"`
+            the execution mode is chosen by a few short measurements, and so is the precision if that is
+            `auto` too.
+        recipe: a resolved recipe, whose rates, optimizer and weight average a training step uses; resnet-rs
+            if None.
+        ask: answers requests to measure, by default each in a new process; use `Workers` for many networks.
+
+    Returns:
+        Seconds for `protocol.batch` images (median and quartiles), images per second, peak memory in bytes
+        and the settings that the figures depend on.
+
+    Raises:
+        JobError: not even one image fits into memory, or the model fails.
+
+    Source: ResNet-RS, Appendix H, for the halving and for scaling the time to the first batch.
     """
     protocol = protocol or TimingProtocol()
     if protocol.fast == "auto":
         choice = _fastest(model, protocol, recipe, ask)
         protocol = replace(protocol, fast=str(choice.mode), precision=choice.precision)
-    plain = recipe.model_dump_json() if recipe else None
+    recipe_json = recipe.model_dump_json() if recipe else None
 
     def attempt(batch: int) -> dict[str, Any]:
-        found = ask(request(model, protocol, batch, plain))
-        if "error" in found:
-            raise JobError(f"{model.name}: {found['error']}")
-        if not found["fits"]:
+        answer = ask(request(model, protocol, batch, recipe_json))
+        if "error" in answer:
+            raise JobError(f"{model.name}: {answer['error']}")
+        if not answer["fits"]:
             raise DidNotFit
-        return found
+        return answer
 
     try:
-        fitted, found = halve_until_it_fits(protocol.batch, attempt)
+        fitted, measured = halve_until_it_fits(protocol.batch, attempt)
     except DidNotFit:
-        raise JobError(f"{model.name}: not even one image fits into the memory") from None
+        raise JobError(f"{model.name}: not even one image fits into memory") from None
     scale = protocol.batch / fitted
-    first, median, third = (scale * value for value in quartiles(found["seconds"]))
+    first, median, third = (scale * value for value in quartiles(measured["seconds"]))
     return Timing(
         model=model.name,
         resolution=model.resolution,
@@ -61,10 +74,10 @@ def time_network(
         latency_s=median,
         quartiles_s=(first, third),
         images_per_s=protocol.batch / median,
-        memory_bytes=found["memory_bytes"],
-        precision=found["precision"],
-        fast=found["fast"],
-        settings=found["settings"],
+        memory_bytes=measured["memory_bytes"],
+        precision=measured["precision"],
+        fast=measured["fast"],
+        settings=measured["settings"],
     )
 
 
@@ -73,7 +86,7 @@ def _fastest(
 ) -> Choice:
     usual = recipe.precision if recipe else machine.precisions(protocol.device)[0]
 
-    def clock(asked: TimingProtocol) -> Timing:
-        return time_network(model, asked, recipe, ask)
+    def clock(trial: TimingProtocol) -> Timing:
+        return time_network(model, trial, recipe, ask)
 
     return fastest(clock, protocol, precisions_for(protocol, usual))

@@ -1,4 +1,4 @@
-"""The clock, the memory gauge and the halving: nothing here knows what is timed."""
+"""Timing steps, reading peak memory, halving the batch; independent of what is timed."""
 
 import os
 import re
@@ -19,13 +19,17 @@ _FULL = re.compile(
 
 
 class DidNotFit(Exception):
-    """A batch that the memory did not hold."""
+    """A batch did not fit into memory."""
 
 
 def halve_until_it_fits(batch: int, attempt: Callable[[int], T]) -> tuple[int, T]:
-    """Call `attempt(batch)`, then with half the images, as long as it raises DidNotFit.
+    """Call `attempt(batch)`, and halve the batch as long as it raises DidNotFit.
 
-    Returns the batch that fitted and what the attempt returned; DidNotFit when one image does not.
+    Returns:
+        The batch that fitted and what `attempt` returned.
+
+    Raises:
+        DidNotFit: not even one image fits.
     """
     size = batch
     while True:
@@ -38,16 +42,20 @@ def halve_until_it_fits(batch: int, attempt: Callable[[int], T]) -> tuple[int, T
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Does the error tell of full memory? torch says so by MemoryError, OutOfMemoryError or in words."""
+    """Whether an error means out of memory; torch raises MemoryError, OutOfMemoryError or a plain message."""
     return isinstance(error, MemoryError) or bool(_FULL.search(str(error)))
 
 
 def time_steps(
     step: Callable[[], object], *, warmup: int, repeats: int, wait: Callable[[], None] = lambda: None
 ) -> list[float]:
-    """Seconds of each of `repeats` steps after `warmup` unmeasured ones.
+    """Seconds of each of `repeats` steps, after `warmup` untimed ones.
 
-    wait: returns once the device has done all it was asked to, so that no step is charged another's work.
+    Args:
+        step: takes one step.
+        warmup: untimed steps.
+        repeats: timed steps.
+        wait: blocks until the device is idle, so that no step is charged for another's work.
     """
     for _ in range(warmup):
         step()
@@ -62,9 +70,9 @@ def time_steps(
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes. It never falls: one process a measurement.
+    """Peak resident memory of this process in bytes. It never falls, so each measurement needs a new process.
 
-    Linux's VmHWM begins anew with each program; getrusage's maximum would begin at the parent's.
+    Linux resets VmHWM when a program starts; getrusage's maximum would start at the parent's value.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -75,9 +83,9 @@ def peak_memory() -> int:
 
 
 def busy_seconds() -> tuple[float, float] | None:
-    """CPU seconds that all cores, and this process, have worked since they began; None where unknown.
+    """CPU seconds used so far by the whole system and by this process; None where unknown.
 
-    Two such pairs tell how many cores others kept busy in between.
+    The difference of two such pairs gives the load by other processes in between (`others_busy`).
     """
     try:
         with Path("/proc/stat").open() as file:
@@ -92,7 +100,7 @@ def busy_seconds() -> tuple[float, float] | None:
 def others_busy(
     before: tuple[float, float] | None, after: tuple[float, float] | None, wall: float
 ) -> float | None:
-    """Cores that other processes kept busy, on average over `wall` seconds; None where unknown."""
+    """Average number of cores that other processes used over `wall` seconds; None where unknown."""
     if before is None or after is None:
         return None
     return max(0.0, ((after[0] - before[0]) - (after[1] - before[1])) / wall)

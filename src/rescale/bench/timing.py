@@ -1,4 +1,4 @@
-"""How a network is timed, and the result with everything that it depends on."""
+"""How a network is timed, and the result with the settings it depends on."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -13,12 +13,23 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class TimingProtocol:
-    """How to time (ResNet-RS, Appendix H): begin at `batch` images, halve until they fit, scale to `batch`.
+    """How to time: start at `batch` images, halve until they fit, scale the time to `batch`.
 
-    mode: a training step (forward, backward, update, average) or inference. device: cpu, cuda, cuda:N.
-    precision: auto is what training would choose there. threads: CPU threads, None for all cores.
-    warmup: steps before the clock starts. repeats: steps that are timed one by one. fast: an `ExecutionMode`
-    as text, such as channels_last+compile, or auto: the fastest that a short measurement finds.
+    Args:
+        mode: `train` (forward, backward, update, weight average) or `infer` (a forward pass).
+        batch: images per step, at least 1.
+        device: cpu, cuda or cuda:N.
+        precision: `auto` is what training would choose on that device.
+        threads: CPU threads; None for all cores.
+        warmup: untimed steps before the timed ones.
+        repeats: timed steps; the median counts.
+        fast: an `ExecutionMode` as text, such as channels_last+compile, or `auto`, the fastest in a few
+            short measurements.
+
+    Raises:
+        UserError: a value is unknown or out of range.
+
+    Source: ResNet-RS, Appendix H.
     """
 
     mode: Mode = "train"
@@ -31,7 +42,7 @@ class TimingProtocol:
     fast: str = "channels_last"
 
     def __post_init__(self) -> None:
-        wrong = [
+        mistakes = [
             f"{name} {value!r}: {nearest(str(value), known)}"
             for name, value, known in (
                 ("mode", self.mode, get_args(Mode)),
@@ -40,30 +51,41 @@ class TimingProtocol:
             if value not in known
         ]
         least = {"batch": 1, "repeats": 1, "warmup": 0, "threads": 1}
-        wrong += [
-            f"{name} {value}: at least {low}"
+        mistakes += [
+            f"{name} {value}: must be at least {low}"
             for name, low in least.items()
             if (value := getattr(self, name)) is not None and value < low
         ]
         if self.device.split(":")[0] not in ("cpu", "cuda"):
-            wrong.append(f"device {self.device!r}: cpu, cuda or cuda:N")
+            mistakes.append(f"device {self.device!r}: use cpu, cuda or cuda:N")
         if self.fast != "auto":
             try:
                 ExecutionMode.parse(self.fast)
             except UserError as error:
-                wrong.append(str(error))
-        if wrong:
-            raise UserError(*wrong)
+                mistakes.append(str(error))
+        if mistakes:
+            raise UserError(*mistakes)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a network took. Seconds are for `batch` images, also where only `batch_fitted` of them fitted.
+    """A measurement. Seconds are scaled to `batch` images where only `batch_fitted` of them fitted.
 
-    latency_s: median of the steps. quartiles_s: first and third quartile. images_per_s: batch / latency_s.
-    memory_bytes: the process's peak above its level after import (CPU), or the allocator's peak (CUDA).
-    precision, fast: what was used. settings: threads, device's name, versions, load average, repeats,
-    warm-up, date; of inference, whether batch norm was folded.
+    Args:
+        model: its name.
+        resolution: pixels a side.
+        mode: `train` or `infer`.
+        batch: images that the times are given for.
+        batch_fitted: images per step that fitted into memory.
+        latency_s: median seconds per step.
+        quartiles_s: first and third quartile.
+        images_per_s: batch / latency_s.
+        memory_bytes: on a CPU the process's peak above its level after imports, on a GPU the
+            allocator's peak.
+        precision: of the step, never auto.
+        fast: execution mode of the step, never auto.
+        settings: threads, device's name, versions, load average, warm-up, repeats and date; for inference
+            also whether batch norm was folded into the convolutions.
     """
 
     model: str
@@ -85,22 +107,22 @@ class Timing:
 
     @classmethod
     def from_json(cls, text: str) -> "Timing":
-        """Read what `to_json` wrote; ValueError where it is something else."""
-        found = json.loads(text)
+        """Read what `to_json` wrote; raises ValueError for anything else."""
+        values = json.loads(text)
         names = {item.name for item in fields(cls)}
-        if not isinstance(found, dict) or found.keys() != names:
+        if not isinstance(values, dict) or values.keys() != names:
             raise ValueError("not a timing")
-        return cls(**{**found, "quartiles_s": tuple(found["quartiles_s"])})
+        return cls(**{**values, "quartiles_s": tuple(values["quartiles_s"])})
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """First quartile, median, third quartile of at least one value, interpolated linearly."""
+    """First quartile, median and third quartile of at least one value, interpolated linearly."""
     ordered = sorted(values)
 
     def at(share: float) -> float:
-        place = share * (len(ordered) - 1)
-        low = int(place)
+        position = share * (len(ordered) - 1)
+        low = int(position)
         high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+        return ordered[low] + (position - low) * (ordered[high] - ordered[low])
 
     return at(0.25), at(0.5), at(0.75)

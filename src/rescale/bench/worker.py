@@ -1,6 +1,6 @@
-"""One network, one batch size, one process: a JSON request on stdin, a JSON answer on stdout.
+"""Measure one network at one batch size: a JSON request on stdin, a JSON answer on stdout.
 
-A process's peak memory never falls, so each measurement has a process of its own.
+A process's peak memory never falls, so each measurement runs in a new process.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch._dynamo  # the first optimizer would import it, within the measured memory
+import torch._dynamo  # otherwise the first optimizer imports it, and it counts as the step's memory
 
 from rescale import machine
 from rescale.bench import steps
@@ -24,10 +24,10 @@ from rescale.models import External
 from rescale.network import Network, from_mapping
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """Measure what was asked: seconds of each step and peak memory, or fits: false, or the error in words."""
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The measurement, or `fits: false` if memory ran out, or `error` with its message."""
     try:
-        return {"fits": True, **measure(asked)}
+        return {"fits": True, **measure(request)}
     except (UserError, JobError) as error:
         return {"error": str(error)}
     except (RuntimeError, MemoryError) as error:
@@ -36,26 +36,27 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Time the steps and take the peak of the memory above its level after the imports."""
-    protocol = TimingProtocol(**asked["protocol"])
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of each step, and the peak memory above the level after the imports."""
+    protocol = TimingProtocol(**request["protocol"])
     load = os.getloadavg()[0]
     threads = machine.set_threads(protocol.threads)
     on_gpu = protocol.device.startswith("cuda")
     machine.chosen_device(protocol.device)
-    if on_gpu:  # the allocator's peak is of all that this process has done
+    if on_gpu:  # the allocator's peak covers everything since the process started
         machine.use_device(protocol.device)
         torch.cuda.reset_peak_memory_stats(protocol.device)
     before = peak_memory()
-    step, used = steps.prepare(read_model(asked["model"]), protocol, asked["batch"], asked["recipe"])
-    began, busy = time.perf_counter(), busy_seconds()
+    model = read_model(request["model"])
+    step, used = steps.prepare(model, protocol, request["batch"], request["recipe"])
+    started, busy = time.perf_counter(), busy_seconds()
     seconds = time_steps(
         step,
         warmup=protocol.warmup,
         repeats=protocol.repeats,
         wait=wait_for(protocol.device) if on_gpu else lambda: None,
     )
-    others = others_busy(busy, busy_seconds(), time.perf_counter() - began)
+    others = others_busy(busy, busy_seconds(), time.perf_counter() - started)
     memory = torch.cuda.max_memory_allocated(protocol.device) if on_gpu else peak_memory() - before
     return {
         "seconds": seconds,
@@ -75,24 +76,24 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_model(found: dict[str, Any]) -> Network | External:
-    """The model that a request holds."""
-    return from_mapping(found) if "stages" in found else External(**found)
+def read_model(values: dict[str, Any]) -> Network | External:
+    """The model in a request."""
+    return from_mapping(values) if "stages" in values else External(**values)
 
 
 def wait_for(device: str) -> Callable[[], None]:
-    """A function that returns once the GPU has done all it was asked to."""
+    """A function that blocks until the GPU is idle."""
     return lambda: torch.cuda.synchronize(device)
 
 
 def main() -> None:
-    """Answer the request on stdin; what a model's own code prints goes to stderr."""
+    """Answer the request on stdin. Anything that a model's own code prints goes to stderr."""
     machine.keep_memory()
     print("ready", flush=True)  # all imports are done
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
-        found = answer(asked)
-    print(json.dumps(found))
+        reply = answer(request)
+    print(json.dumps(reply))
 
 
 if __name__ == "__main__":
