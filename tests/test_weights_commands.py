@@ -106,7 +106,7 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
     good = ["import", tmp_path / "a.safetensors", "--model", "resnet26"]
     cases = [
         ([*good], "needs --out"),
-        ([*good, "-o", tmp_path / "full"], "holds something else"),
+        ([*good, "-o", tmp_path / "full"], "is not empty"),
         (["import", tmp_path / "cut.safetensors", "--model", "resnet26", "-o", tmp_path / "o"], "damaged"),
         (
             ["import", tmp_path / "a.safetensors", "--model", "resnet50", "-o", tmp_path / "o"],

@@ -1,4 +1,4 @@
-"""Asking workers to measure. Each measures once; several may do their imports together beforehand."""
+"""Worker processes that measure. Each handles one request; several can be started in advance."""
 
 import json
 import signal
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from rescale.models import External
     from rescale.network import Network
 
-AT_ONCE = 8  # workers that wait, at most: each holds some 400 MB
+AT_ONCE = 8  # maximum number of idle workers: each uses about 400 MB
 
 
 def request(
     model: "Network | External", protocol: TimingProtocol, batch: int, recipe: str | None
 ) -> dict[str, Any]:
-    """What a worker is asked, as plain data. recipe: resolved, as JSON; None for resnet-rs."""
+    """The request to a worker, as plain data. recipe: resolved, as JSON; None for resnet-rs."""
     return {"model": asdict(model), "protocol": asdict(protocol), "batch": batch, "recipe": recipe}
 
 
 class Workers:
-    """Workers that have done their imports, which take longer than most measurements.
+    """A pool of workers that have finished their imports, which take longer than most measurements.
 
-    Used as a function: the next one answers a request. Up to one a core is started when none is left,
-    and nothing is asked before all of them are ready and idle. expected: requests to come.
+    Call it with a request: the next worker answers. When the pool is empty, up to one worker per core is
+    started, and no request is sent until all of them are ready and idle. expected: number of requests.
     """
 
     def __init__(self, expected: int = 1) -> None:
@@ -47,7 +47,7 @@ class Workers:
             worker.communicate()
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have the request answered. A worker that the kernel kills had too little memory."""
+        """Send the request to a worker and return its answer. SIGKILL is taken to mean out of memory."""
         if not self.ready:
             self._start(max(1, min(machine.cores(), self.expected, AT_ONCE)))
         self.expected -= 1
@@ -56,10 +56,10 @@ class Workers:
         if worker.returncode == -signal.SIGKILL:
             return {"fits": False}
         if worker.returncode:
-            said = errors.strip().splitlines() or [f"exit code {worker.returncode}"]
-            return {"error": said[-1]}
-        found: dict[str, Any] = json.loads(out)
-        return found
+            lines = errors.strip().splitlines() or [f"exit code {worker.returncode}"]
+            return {"error": lines[-1]}
+        answer: dict[str, Any] = json.loads(out)
+        return answer
 
     def _start(self, count: int) -> None:
         command = [sys.executable, "-m", "rescale.bench.worker"]
@@ -70,10 +70,10 @@ class Workers:
         self.ready.extend(started)
         for worker in started:
             assert worker.stdout is not None
-            worker.stdout.readline()  # "ready", or nothing if it could not begin: communicate tells why
+            worker.stdout.readline()  # "ready", or empty if it failed to start: communicate reports why
 
 
 def ask_once(request: dict[str, Any]) -> dict[str, Any]:
-    """Have one request answered by a process of its own."""
+    """Answer one request in a separate process."""
     with Workers() as workers:
         return workers(request)

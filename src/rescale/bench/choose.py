@@ -11,12 +11,12 @@ from rescale.bench.timing import Precision, Timing, TimingProtocol
 from rescale.errors import JobError
 from rescale.execution import USUAL, ExecutionMode
 
-GAIN = 0.97  # a mode is taken where it needs this share of the time or less: what is closer is noise
-COMPILE_PAYS = 3600.0  # seconds of a run from which on compiling, which costs up to minutes, is tried
+GAIN = 0.97  # a mode replaces another if it takes at most this fraction of its time; the rest is noise
+COMPILE_PAYS = 3600.0  # minimum seconds of a run for trying to compile, which can take minutes
 
 
 class Trial(NamedTuple):
-    """What one mode took: seconds a step, or None and why."""
+    """The result of one mode: seconds per step, or None and the reason."""
 
     mode: ExecutionMode
     precision: Precision
@@ -29,19 +29,19 @@ class Trial(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The fastest of the modes and precisions that were tried."""
+    """The fastest mode and precision, and all trials."""
 
     mode: ExecutionMode
     precision: Precision
     trials: tuple[Trial, ...]
 
     def because(self) -> str:
-        """What was measured, in one line."""
+        """The measurements behind the choice, in one line."""
         return "measured a step: " + ", ".join(map(str, self.trials))
 
 
 def precisions_for(protocol: TimingProtocol, usual: Precision) -> list[Precision]:
-    """Those that may be chosen, the usual one first: the protocol's alone, unless it says auto."""
+    """The candidate precisions, the usual one first; only the protocol's, unless that is auto."""
     if protocol.precision != "auto":
         return [protocol.precision]
     return [usual, *(other for other in machine.precisions(protocol.device) if other != usual)]
@@ -54,13 +54,14 @@ def fastest(
     *,
     steps: float = math.inf,
 ) -> Choice:
-    """Try precisions, layouts, compiling and CUDA graphs one after another, and keep each that gains.
+    """Try precisions, layouts, compiling and CUDA graphs in turn, and keep each change that saves time.
 
-    What gains is compared with a second try of what it would replace: machines that are shared change their
-    speed for seconds. clock: times the model by a protocol, of which a trial takes few steps. precisions:
-    those that may be chosen, the usual one first. steps: of the run that is to come; compiling is tried
-    only where it can pay. Where the usual mode does not fit into the memory, recomputing is. Raises
-    JobError where nothing runs.
+    Before a change is kept, the mode that it replaces is measured again: the speed of a shared machine
+    varies over seconds. If the usual mode does not fit into memory, activation checkpointing is tried.
+
+    clock: times the model by a protocol; a trial takes only a few steps. precisions: the candidates, the
+    usual one first. steps: length of the planned run; compiling is tried only for long runs.
+    Raises JobError if no mode runs.
     """
     trials: list[Trial] = []
     short = replace(protocol, warmup=2, repeats=5)
@@ -76,7 +77,7 @@ def fastest(
         raise JobError(f"no execution mode could be measured: {', '.join(map(str, trials))}")
 
     def better(best: Trial, other: Trial) -> Trial:
-        """The other, if it gains more than noise, also over a second try of the best."""
+        """The other, if it is faster by more than noise, also than a second measurement of the best."""
         if not _gains(other, best):
             return best
         return other if _gains(other, attempt(best.mode, best.precision)) else best
@@ -89,16 +90,16 @@ def fastest(
 
 
 def _changes(best: Trial, device: str, steps: float) -> list[Callable[[ExecutionMode], ExecutionMode]]:
-    """What to try after the precision, for a run of that many steps on this device."""
+    """The changes to try after the precision, for a run of `steps` steps on this device."""
     on_gpu = device.startswith("cuda")
-    found: list[Callable[[ExecutionMode], ExecutionMode]] = []
+    changes: list[Callable[[ExecutionMode], ExecutionMode]] = []
     if on_gpu:  # on CPUs channels_last was never slower, for any network (timm's, measured)
-        found.append(partial(replace, layout="contiguous"))
+        changes.append(partial(replace, layout="contiguous"))
     if not best.mode.checkpointing and (best.seconds or 0.0) * steps >= COMPILE_PAYS:
-        found.append(partial(replace, compile=True))
+        changes.append(partial(replace, compile=True))
         if on_gpu:
-            found.append(partial(replace, compile=True, graphs=True))
-    return found
+            changes.append(partial(replace, compile=True, graphs=True))
+    return changes
 
 
 def _tried(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) -> Trial:
@@ -109,9 +110,9 @@ def _tried(clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol) 
         return Trial(mode, protocol.precision, None, str(error).splitlines()[-1][:60])
     if timing.batch_fitted < protocol.batch:
         return Trial(mode, protocol.precision, None, "does not fit")
-    return Trial(mode, protocol.precision, timing.quartiles_s[0])  # what disturbs a step only adds to it
+    return Trial(mode, protocol.precision, timing.quartiles_s[0])  # interference only adds time
 
 
-def _gains(one: Trial, over: Trial) -> bool:
-    """Does one need clearly less time than the other?"""
-    return one.seconds is not None and (over.seconds is None or one.seconds < GAIN * over.seconds)
+def _gains(trial: Trial, over: Trial) -> bool:
+    """Is the trial clearly faster than the other?"""
+    return trial.seconds is not None and (over.seconds is None or trial.seconds < GAIN * over.seconds)

@@ -1,4 +1,4 @@
-"""Time a network: halve the batch until it fits, scale to the batch asked for."""
+"""Time a network: halve the batch until it fits, then scale the time to the requested batch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +25,14 @@ def time_network(
     recipe: "Recipe | None" = None,
     ask: Ask = ask_once,
 ) -> Timing:
-    """Time a network by a protocol; nothing else should run meanwhile.
+    """Time a network by a protocol. Run nothing else on the machine at the same time.
 
-    recipe: resolved; a training step is timed with its rates, optimizer and average (resnet-rs if None).
-    ask: who measures; `Workers` for many networks. Where the protocol's `fast` is auto, and its precision as
-    well, the fastest that a few short measurements find.
-    Raises JobError when not even one image fits or the model fails.
+    If the protocol's `fast` is auto, a few short measurements choose the mode, and the precision if that is
+    auto too.
+
+    recipe: resolved; its rates, optimizer and weight average are part of a training step (resnet-rs if
+    None). ask: answers a measurement request; use `Workers` for many networks.
+    Raises JobError if not even one image fits or the model fails.
     """
     protocol = protocol or TimingProtocol()
     if protocol.fast == "auto":
@@ -39,19 +41,19 @@ def time_network(
     plain = recipe.model_dump_json() if recipe else None
 
     def attempt(batch: int) -> dict[str, Any]:
-        found = ask(request(model, protocol, batch, plain))
-        if "error" in found:
-            raise JobError(f"{model.name}: {found['error']}")
-        if not found["fits"]:
+        measured = ask(request(model, protocol, batch, plain))
+        if "error" in measured:
+            raise JobError(f"{model.name}: {measured['error']}")
+        if not measured["fits"]:
             raise DidNotFit
-        return found
+        return measured
 
     try:
-        fitted, found = halve_until_it_fits(protocol.batch, attempt)
+        fitted, measured = halve_until_it_fits(protocol.batch, attempt)
     except DidNotFit:
-        raise JobError(f"{model.name}: not even one image fits into the memory") from None
+        raise JobError(f"{model.name}: not even one image fits into memory") from None
     scale = protocol.batch / fitted
-    first, median, third = (scale * value for value in quartiles(found["seconds"]))
+    first, median, third = (scale * value for value in quartiles(measured["seconds"]))
     return Timing(
         model=model.name,
         resolution=model.resolution,
@@ -61,10 +63,10 @@ def time_network(
         latency_s=median,
         quartiles_s=(first, third),
         images_per_s=protocol.batch / median,
-        memory_bytes=found["memory_bytes"],
-        precision=found["precision"],
-        fast=found["fast"],
-        settings=found["settings"],
+        memory_bytes=measured["memory_bytes"],
+        precision=measured["precision"],
+        fast=measured["fast"],
+        settings=measured["settings"],
     )
 
 
@@ -73,7 +75,7 @@ def _fastest(
 ) -> Choice:
     usual = recipe.precision if recipe else machine.precisions(protocol.device)[0]
 
-    def clock(asked: TimingProtocol) -> Timing:
-        return time_network(model, asked, recipe, ask)
+    def clock(trial: TimingProtocol) -> Timing:
+        return time_network(model, trial, recipe, ask)
 
     return fastest(clock, protocol, precisions_for(protocol, usual))

@@ -1,4 +1,4 @@
-"""Whether to look for a run's execution mode, and what is found: the run's recipe and settings with it."""
+"""Choose the execution mode of a run by measurement, where the run is long enough for that to pay."""
 
 import sys
 from dataclasses import replace
@@ -14,8 +14,8 @@ from rescale.network import Network
 from rescale.recipes import Recipe, Resolved
 from rescale.training import Settings
 
-WORTH_MEASURING = 600.0  # seconds of a run, expected
-CPU_RATE, GPU_RATE = 3e10, 3e13  # multiply-adds a second, of a core and of a GPU, for that expectation
+WORTH_MEASURING = 600.0  # expected seconds of a run
+CPU_RATE, GPU_RATE = 3e10, 3e13  # multiply-adds per second of a core and of a GPU, for that estimate
 
 
 def choose_for_run(
@@ -28,11 +28,12 @@ def choose_for_run(
     precision: Precision,
     ask: Ask = ask_once,
 ) -> tuple[Resolved, Settings]:
-    """The recipe and settings of a run with the execution mode and, where precision is auto, the
-    precision that a short measurement finds; as they were where measuring would not pay.
+    """Choose the execution mode of a run by short measurements, and its precision if that is auto.
 
-    images: in the training set. processes: that share each batch; one of them measures. precision: the
-    recipe's before it was resolved. Raises JobError where the model runs in no mode.
+    images: size of the training set. processes: number that share each batch; one of them measures.
+    precision: the recipe's, before it was resolved.
+    Returns the recipe and settings with the choice, or unchanged if measuring is not worthwhile. Raises
+    JobError if the model runs in no mode.
     """
     recipe = resolved.recipe
     protocol = TimingProtocol(
@@ -44,9 +45,9 @@ def choose_for_run(
     if not worth_measuring(model, recipe, images // processes, settings, protocol):
         return resolved, settings
 
-    def clock(asked: TimingProtocol) -> Timing:
-        print(f"measuring {asked.fast} {asked.precision} ...", file=sys.stderr, flush=True)
-        return time_network(model, asked, recipe, ask)
+    def clock(trial: TimingProtocol) -> Timing:
+        print(f"measuring {trial.fast} {trial.precision} ...", file=sys.stderr, flush=True)
+        return time_network(model, trial, recipe, ask)
 
     steps = recipe.total_steps(images // recipe.batch) * recipe.accumulate
     choice = fastest(clock, protocol, precisions_for(protocol, recipe.precision), steps=steps)
@@ -62,8 +63,10 @@ def choose_for_run(
 def worth_measuring(
     model: Network | External, recipe: Recipe, images: int, settings: Settings, protocol: TimingProtocol
 ) -> bool:
-    """Whether the run will take many minutes, or may not fit into the memory; by arithmetic alone, so that
-    short runs always run alike."""
+    """Will the run take many minutes, or may it not fit into memory?
+
+    Computed without measuring, so that short runs always run the same way.
+    """
     on_gpu = settings.device.startswith("cuda")
     rate = GPU_RATE if on_gpu else CPU_RATE * (settings.threads or machine.cores())
     trained_on = images * (recipe.length_in_epochs(images) or recipe.epochs)

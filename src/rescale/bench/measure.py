@@ -1,4 +1,4 @@
-"""The clock, the memory gauge and the halving: nothing here knows what is timed."""
+"""Timing of steps, peak memory and halving of the batch, independent of what is timed."""
 
 import os
 import re
@@ -19,13 +19,13 @@ _FULL = re.compile(
 
 
 class DidNotFit(Exception):
-    """A batch that the memory did not hold."""
+    """The batch does not fit into memory."""
 
 
 def halve_until_it_fits(batch: int, attempt: Callable[[int], T]) -> tuple[int, T]:
-    """Call `attempt(batch)`, then with half the images, as long as it raises DidNotFit.
+    """Call `attempt(batch)`, and halve the batch as long as it raises DidNotFit.
 
-    Returns the batch that fitted and what the attempt returned; DidNotFit when one image does not.
+    Returns the batch that fitted and the result of the attempt. Raises DidNotFit if one image does not fit.
     """
     size = batch
     while True:
@@ -38,7 +38,7 @@ def halve_until_it_fits(batch: int, attempt: Callable[[int], T]) -> tuple[int, T
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Does the error tell of full memory? torch says so by MemoryError, OutOfMemoryError or in words."""
+    """Is memory full? Besides MemoryError, torch raises errors that only their message identifies."""
     return isinstance(error, MemoryError) or bool(_FULL.search(str(error)))
 
 
@@ -47,7 +47,7 @@ def time_steps(
 ) -> list[float]:
     """Seconds of each of `repeats` steps after `warmup` unmeasured ones.
 
-    wait: returns once the device has done all it was asked to, so that no step is charged another's work.
+    wait: synchronises with the device, so that no step includes the work of another.
     """
     for _ in range(warmup):
         step()
@@ -62,9 +62,9 @@ def time_steps(
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes. It never falls: one process a measurement.
+    """Peak memory of this process in bytes. It never falls, so each measurement needs its own process.
 
-    Linux's VmHWM begins anew with each program; getrusage's maximum would begin at the parent's.
+    Linux resets VmHWM when a program starts; getrusage's maximum would start at the parent's.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -75,9 +75,9 @@ def peak_memory() -> int:
 
 
 def busy_seconds() -> tuple[float, float] | None:
-    """CPU seconds that all cores, and this process, have worked since they began; None where unknown.
+    """CPU seconds of the whole machine since boot, and of this process; None where unknown.
 
-    Two such pairs tell how many cores others kept busy in between.
+    The difference of two readings gives the number of cores that other processes kept busy in between.
     """
     try:
         with Path("/proc/stat").open() as file:

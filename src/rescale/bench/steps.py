@@ -1,4 +1,4 @@
-"""What is timed: the very step that trains, or a forward pass for predictions."""
+"""The steps that are timed: the training step itself, or a forward pass for inference."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from rescale.tasks import Task, task_of
 from rescale.training.assemble import assemble
 from rescale.training.step import DTYPES
 
-_STEPS_PER_EPOCH = 100  # of a made-up epoch; it decides the learning rate and nothing that takes time
+_STEPS_PER_EPOCH = 100  # arbitrary: it affects the learning rate only, not the time
 
 Step = Callable[[], object]
 
@@ -25,7 +25,7 @@ Step = Callable[[], object]
 def prepare(
     model: Network | External, protocol: TimingProtocol, batch: int, plain: str | None
 ) -> tuple[Step, dict[str, Any]]:
-    """A function that takes one step of `batch` random images, and what it uses (precision, fast).
+    """A function that runs one step on `batch` random images, and the precision and mode it uses.
 
     plain: a resolved recipe as JSON; None for resnet-rs. The protocol's `fast` is a mode, not auto.
     """
@@ -38,14 +38,14 @@ def prepare(
         step, is_folded = _infer(model, mode, task, example, str(chosen.precision))
         return step, used | {"folded": is_folded}
     stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode, device=protocol.device)
-    batches = [example.to(protocol.device)]  # as a run's loader has them there
+    batches = [example.to(protocol.device)]  # a run's loader also puts them there
     return lambda: stepper(batches, 0), used
 
 
 def _infer(
     model: Network | External, mode: ExecutionMode, task: Task, example: Batch, precision: str
 ) -> tuple[Step, bool]:
-    """A forward pass, batch norm folded where it can be, and whether it was."""
+    """A forward pass, and whether batch norm was folded; it is folded where possible."""
     torch.manual_seed(0)
     module, _ = task.model(model, Rates())
     simpler = folded(module.eval())
@@ -62,7 +62,7 @@ def _infer(
 
 
 def resolved(model: Network | External, protocol: TimingProtocol, batch: int, plain: str | None) -> Recipe:
-    """The recipe in numbers, with this batch in one piece and the precision asked for."""
+    """The resolved recipe with this batch, no accumulation and the requested precision."""
     if plain is None:
         native = machine.native_bf16(protocol.device)
         chosen = resolve(recipe("resnet-rs"), model, native_bf16=native).recipe

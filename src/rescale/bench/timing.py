@@ -1,4 +1,4 @@
-"""How a network is timed, and the result with everything that it depends on."""
+"""How a network is timed, and the result with the settings that it depends on."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -13,12 +13,12 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class TimingProtocol:
-    """How to time (ResNet-RS, Appendix H): begin at `batch` images, halve until they fit, scale to `batch`.
+    """How to time (ResNet-RS, Appendix H): start at `batch` images, halve until they fit, scale to `batch`.
 
     mode: a training step (forward, backward, update, average) or inference. device: cpu, cuda, cuda:N.
     precision: auto is what training would choose there. threads: CPU threads, None for all cores.
-    warmup: steps before the clock starts. repeats: steps that are timed one by one. fast: an `ExecutionMode`
-    as text, such as channels_last+compile, or auto: the fastest that a short measurement finds.
+    warmup: untimed steps before the measurement. repeats: steps that are timed individually. fast: an
+    `ExecutionMode` as text, such as channels_last+compile, or auto to choose it by a short measurement.
     """
 
     mode: Mode = "train"
@@ -58,12 +58,12 @@ class TimingProtocol:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a network took. Seconds are for `batch` images, also where only `batch_fitted` of them fitted.
+    """A measured step time. Seconds are for `batch` images, even if only `batch_fitted` of them fitted.
 
     latency_s: median of the steps. quartiles_s: first and third quartile. images_per_s: batch / latency_s.
     memory_bytes: the process's peak above its level after import (CPU), or the allocator's peak (CUDA).
-    precision, fast: what was used. settings: threads, device's name, versions, load average, repeats,
-    warm-up, date; of inference, whether batch norm was folded.
+    precision, fast: those used. settings: threads, device name, versions, load average, repeats, warm-up,
+    date; for inference, whether batch norm was folded.
     """
 
     model: str
@@ -85,12 +85,12 @@ class Timing:
 
     @classmethod
     def from_json(cls, text: str) -> "Timing":
-        """Read what `to_json` wrote; ValueError where it is something else."""
-        found = json.loads(text)
+        """Read the output of `to_json`. Raises ValueError for any other JSON."""
+        values = json.loads(text)
         names = {item.name for item in fields(cls)}
-        if not isinstance(found, dict) or found.keys() != names:
+        if not isinstance(values, dict) or values.keys() != names:
             raise ValueError("not a timing")
-        return cls(**{**found, "quartiles_s": tuple(found["quartiles_s"])})
+        return cls(**{**values, "quartiles_s": tuple(values["quartiles_s"])})
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:

@@ -1,6 +1,6 @@
-"""One network, one batch size, one process: a JSON request on stdin, a JSON answer on stdout.
+"""Measure one network at one batch size: a JSON request on stdin, a JSON answer on stdout.
 
-A process's peak memory never falls, so each measurement has a process of its own.
+The peak memory of a process never falls, so each measurement has its own process.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch._dynamo  # the first optimizer would import it, within the measured memory
+import torch._dynamo  # else the first optimizer imports it, and its memory is measured too
 
 from rescale import machine
 from rescale.bench import steps
@@ -24,10 +24,10 @@ from rescale.models import External
 from rescale.network import Network, from_mapping
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """Measure what was asked: seconds of each step and peak memory, or fits: false, or the error in words."""
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Handle a request: seconds per step and peak memory, or fits: false, or the error message."""
     try:
-        return {"fits": True, **measure(asked)}
+        return {"fits": True, **measure(request)}
     except (UserError, JobError) as error:
         return {"error": str(error)}
     except (RuntimeError, MemoryError) as error:
@@ -36,18 +36,18 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Time the steps and take the peak of the memory above its level after the imports."""
-    protocol = TimingProtocol(**asked["protocol"])
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Time the steps, and measure peak memory above the level after the imports."""
+    protocol = TimingProtocol(**request["protocol"])
     load = os.getloadavg()[0]
     threads = machine.set_threads(protocol.threads)
     on_gpu = protocol.device.startswith("cuda")
     machine.chosen_device(protocol.device)
-    if on_gpu:  # the allocator's peak is of all that this process has done
+    if on_gpu:  # the peak covers everything this process has allocated
         machine.use_device(protocol.device)
         torch.cuda.reset_peak_memory_stats(protocol.device)
     before = peak_memory()
-    step, used = steps.prepare(read_model(asked["model"]), protocol, asked["batch"], asked["recipe"])
+    step, used = steps.prepare(read_model(request["model"]), protocol, request["batch"], request["recipe"])
     began, busy = time.perf_counter(), busy_seconds()
     seconds = time_steps(
         step,
@@ -75,24 +75,24 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_model(found: dict[str, Any]) -> Network | External:
-    """The model that a request holds."""
-    return from_mapping(found) if "stages" in found else External(**found)
+def read_model(plain: dict[str, Any]) -> Network | External:
+    """Read the model of a request."""
+    return from_mapping(plain) if "stages" in plain else External(**plain)
 
 
 def wait_for(device: str) -> Callable[[], None]:
-    """A function that returns once the GPU has done all it was asked to."""
+    """A function that waits until the GPU has finished all queued work."""
     return lambda: torch.cuda.synchronize(device)
 
 
 def main() -> None:
-    """Answer the request on stdin; what a model's own code prints goes to stderr."""
+    """Answer the request on stdin. Output of the model's own code goes to stderr."""
     machine.keep_memory()
     print("ready", flush=True)  # all imports are done
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
-        found = answer(asked)
-    print(json.dumps(found))
+        result = answer(request)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
