@@ -39,8 +39,8 @@ def test_info(command, tree: Path) -> None:
     code, out, _ = command("info", tree)
     assert code == 0
     assert "image folder, 3 classes (ant, bee, cow)" in out
-    assert "12 to train on, 6 to judge on" in out
-    assert "9x3 to 30x20 (of 12 looked at)" in out
+    assert "12 for training, 6 for validation" in out
+    assert "9x3 to 30x20 (of 12 sampled)" in out
     assert "mean 0.485 0.456 0.406" in out
     (found,) = json.loads(command("info", tree, "--json")[1])
     assert (found["format"], found["train"], found["val"]) == ("image folder", 12, 6)
@@ -101,9 +101,9 @@ def test_verify_lists_every_damaged_image(command, tmp_path: Path, kind: str, wo
 def test_sums_tell_what_decodes_and_is_not_what_it_was(command, tree: Path, tmp_path: Path) -> None:
     sums = tmp_path / "sums.json"
     code, out, _ = command("verify", tree, "--sums", sums)
-    assert code == 0 and "those of" not in out and len(json.loads(sums.read_text())) == 18
+    assert code == 0 and ", and match" not in out and len(json.loads(sums.read_text())) == 18
     code, out, _ = command("verify", tree, "--sums", sums, "--workers", 2)
-    assert code == 0 and "all 18 images decode, and are those of" in out
+    assert code == 0 and "all 18 images decode, and match" in out
     kept = sums.read_text()
 
     with Image.open(tree / "val" / "cow" / "0105.png") as image:
@@ -113,10 +113,10 @@ def test_sums_tell_what_decodes_and_is_not_what_it_was(command, tree: Path, tmp_
     (tree / "train" / "ant" / "0002.png").unlink()
     code, out, _ = command("verify", tree, "--sums", sums)
     assert code == 1 and len(out.splitlines()) == 2
-    assert "val/cow/0105.png: other pixels than in" in out and "train/ant/0002.png: in" in out
+    assert "val/cow/0105.png: pixels differ from" in out and "train/ant/0002.png: in" in out
     assert sums.read_text() == kept
 
     for content in ("", "[]"):
         sums.write_text(content)
         code, _, err = command("verify", tree, "--sums", sums)
-        assert code == 2 and "no file of sums" in err
+        assert code == 2 and "not a file of checksums" in err

@@ -23,19 +23,19 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "asked", "told"),
+    ("count", "device", "message"),
     [
         (0, "cuda", "no CUDA device"),
         (0, "cuda:0", "no CUDA device"),
-        (2, "cuda:2", "there are 2, counted from 0"),
+        (2, "cuda:2", "this machine has 2 GPUs, numbered from 0"),
         (2, "cuda:x", "use cpu, cuda or cuda:N"),
         (2, "gpu", "use cpu, cuda or cuda:N"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused(monkeypatch, count: int, asked: str, told: str) -> None:
+def test_a_device_that_is_not_there_is_refused(monkeypatch, count: int, device: str, message: str) -> None:
     gpus(monkeypatch, count)
-    with pytest.raises(UserError, match=told):
-        machine.chosen_device(asked)
+    with pytest.raises(UserError, match=message):
+        machine.chosen_device(device)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_an_interrupted_calibration_goes_on(tmp_path, tiny, monkeypatch) -> None
         return whole(plan, one)
 
     monkeypatch.setattr(calibration, "_visited", two_only)
-    with pytest.raises(JobError, match="goes on"):
+    with pytest.raises(JobError, match="repeat the command to continue"):
         calibrate(out, "--mode", "infer")
     part = tmp_path / "device.json.part"
     assert len(part.read_text().splitlines()) == 3

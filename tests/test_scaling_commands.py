@@ -80,7 +80,7 @@ def test_search_writes_a_folder(tmp_path) -> None:
     assert "3 of " in text and len(list(out.glob("*.yaml"))) == 3
     again = json.loads(run("search", "regnety", "--macs", "400M", "--samples", "3", "--json"))
     assert sorted(row["name"] for row in again) == sorted(network(p).name for p in out.iterdir())
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="is not empty"):
         run("search", "regnety", "--macs", "400M", "-o", str(out))
 
 

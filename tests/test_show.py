@@ -217,9 +217,9 @@ def test_an_output_that_knows_only_ascii(monkeypatch) -> None:
         (["resnet26", "-o", "net.pdf"], "net.pdf: a picture's name ends in .svg or .png"),
         (["resnet26", "-o", "net"], "net: a picture's name ends in .svg or .png"),
         (["resnet26", "-o", "no/such/folder/net.svg"], "no/such/folder/net.svg: cannot be written"),
-        (["resnet26", "resnet50", "resnet101"], "3 networks: show draws one, or two beside each other"),
-        (["timm:resnet50"], "timm:resnet50: only networks of rescale's own can be drawn"),
-        (["resnet26", "python:my.module:net"], "python:my.module:net: only networks of rescale's own"),
+        (["resnet26", "resnet50", "resnet101"], "3 networks: show draws one, or two side by side"),
+        (["timm:resnet50"], "timm:resnet50: only rescale's own networks can be drawn"),
+        (["resnet26", "python:my.module:net"], "python:my.module:net: only rescale's own networks"),
         (["resnet27"], "no network is named 'resnet27'; did you mean"),
     ],
 )

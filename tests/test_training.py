@@ -375,7 +375,7 @@ def test_folders_that_hold_something(tmp_path) -> None:
     (tmp_path / "full" / "thesis.txt").write_text("x")
     (tmp_path / "file").write_text("x")
     begin(tmp_path / "run", epochs=1)
-    for name, words in {"full": "holds something else", "file": "is a file", "run": "--resume"}.items():
+    for name, words in {"full": "is not empty", "file": "is a file", "run": "--resume"}.items():
         with pytest.raises(UserError, match=words):
             begin(tmp_path / name)
     assert (tmp_path / "full" / "thesis.txt").read_text() == "x"

@@ -106,7 +106,7 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
     good = ["import", tmp_path / "a.safetensors", "--model", "resnet26"]
     cases = [
         ([*good], "needs --out"),
-        ([*good, "-o", tmp_path / "full"], "holds something else"),
+        ([*good, "-o", tmp_path / "full"], "is not empty"),
         (["import", tmp_path / "cut.safetensors", "--model", "resnet26", "-o", tmp_path / "o"], "damaged"),
         (
             ["import", tmp_path / "a.safetensors", "--model", "resnet50", "-o", tmp_path / "o"],
@@ -135,7 +135,7 @@ def test_import_of_models_that_are_not_ours(name: str, tmp_path) -> None:
     theirs = randomise(make(described)[0])
     torch.save({"model": {f"module.{key}": t for key, t in theirs.state_dict().items()}}, tmp_path / "a.pth")
     text = run("import", tmp_path / "a.pth", "--model", name, "-o", tmp_path / "in")
-    assert "assumed, since nothing beside the weights says it: mean 0.485,0.456,0.406, std 0.229" in text
+    assert "assumed, since the weights do not specify it: mean 0.485,0.456,0.406, std 0.229" in text
     assert "crop 0.875, interpolation bicubic" in text
     folder = ModelFolder.open(tmp_path / "in")
     assert folder.model == described  # as many classes as the weights have
@@ -217,7 +217,9 @@ def test_export_takes_the_folders_preprocessing(tmp_path) -> None:
     assert (config["mean"], config["crop_pct"], config["interpolation"]) == ([0.5] * 3, 0.9, "bilinear")
     assert config["label_names"] == ["x", "y", "z"]
     (tmp_path / "in" / "preprocess.json").unlink()
-    assert "assumed, since nothing" in run("export-weights", tmp_path / "in", "-o", tmp_path / "again")
+    assert "assumed, since the weights do not specify it" in run(
+        "export-weights", tmp_path / "in", "-o", tmp_path / "again"
+    )
 
 
 def test_a_run_of_format_1_is_exported_with_its_own_preprocessing(tmp_path) -> None:
@@ -235,7 +237,7 @@ def test_bad_options_get_one_line(tmp_path) -> None:
     (tmp_path / "names.txt").write_text("a\nb\n")
     for words, message in (
         (["--mean", "0.5;0.5"], "--mean 0.5;0.5: write numbers"),
-        (["--mean", "0.5", "--std", "0.5"], "takes 3 channels; give as many numbers"),
+        (["--mean", "0.5", "--std", "0.5"], "takes 3 channels; give 3 numbers each"),
         (["--std", "0,1,1"], "std: expected values above 0"),
         (["--crop", "-1"], "crop: expected"),
         (["--interpolation", "cubic"], "interpolation: expected"),

@@ -1,4 +1,4 @@
-"""The two ways in which a command fails, and the nearest right word for a wrong one."""
+"""The two kinds of failure of a command, and suggestions for misspelled words."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """A mistake of the user's, known before work begins: one clear line each, exit code 2.
+    """An invalid input, detected before work starts: one line per mistake, exit code 2.
 
-    already_reported: all processes of a run raise it, so that one of them prints it.
+    already_reported: all processes of a run raise this error, and only one prints it.
     """
 
     already_reported = False
@@ -25,16 +25,16 @@ class UserError(Exception):
 
 
 class JobError(Exception):
-    """A job that failed on its way (disk full, NaN): one line, exit code 1.
+    """A job that failed while it ran (disk full, NaN): one line, exit code 1.
 
-    already_reported: as of a UserError.
+    already_reported: as in UserError.
     """
 
     already_reported = False
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
-    """Say what `word` may have meant: "did you mean 'a' or 'b'?", or else the known words (at most eight)."""
+    """Suggest similar words ("did you mean 'a' or 'b'?"); if none is close, list up to eight known ones."""
     words = list(known)
     close = get_close_matches(word.lower(), words, n=3, cutoff=0.5)
     if close:
@@ -46,7 +46,7 @@ def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
 def validation_lines(
     error: "ValidationError", where: str, known: Callable[[tuple[str | int, ...]], Iterable[str]]
 ) -> list[str]:
-    """One line for each mistake pydantic found; `known` gives the keys that exist at a place."""
+    """One line per pydantic error. known: returns the valid keys at a location in the input."""
     lines = []
     for mistake in error.errors():
         *place, last = mistake["loc"] or ("",)
@@ -58,7 +58,7 @@ def validation_lines(
         else:
             text = mistake["msg"].removeprefix("Value error, ")
             text = text.removeprefix("Input should be ")
-            # a check of several fields together has no place, and says itself what it found
+            # a check of several fields has no location, and its message is complete
             lines.append(
                 f"{where}: {path}: expected {text}, found {mistake['input']!r}"
                 if path

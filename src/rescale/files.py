@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside, made durable, then renamed. Folders of one writer."""
+"""Atomic file writes (temporary file, fsync, rename), and folders locked by one writer."""
 
 import fcntl
 import json
@@ -15,9 +15,9 @@ from rescale.errors import JobError, UserError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it becomes `path` when the block ends well, else it is removed.
+    """Yield a temporary path to write to. It is renamed to `path` on success and removed on failure.
 
-    A full disk or a read-only folder becomes a JobError, and what was at `path` stays.
+    Raises JobError if writing fails (full disk, read-only folder); the old file at `path` is kept.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -27,25 +27,25 @@ def atomic(path: Path) -> Iterator[Path]:
         sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise JobError(f"{path}: cannot be written ({reason}); what was there is kept") from error
+        raise JobError(f"{path}: cannot be written ({reason}); the old content is kept") from error
     finally:
         beside.unlink(missing_ok=True)
 
 
 def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
-    """Refuse an output folder that holds anything but files of the names `allowed`."""
+    """Raise UserError if an output folder contains anything but the names `allowed`, or is a file."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
     if folder.is_dir() and any(entry.name not in allowed for entry in folder.iterdir()):
-        raise UserError(f"{folder}: holds something else; give a folder that is empty or does not exist")
+        raise UserError(f"{folder}: is not empty; give a folder that is empty or does not exist")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only process that writes in the folder; UserError where another one does.
+    """Lock the folder for writing by this process. Raises UserError if another process holds the lock.
 
-    The system lets go of the lock when this process ends, however it ends. Loading processes, which are
-    forked from it and may outlive it by seconds, do not hold it.
+    The system releases the lock when this process ends, for whatever reason. Data-loading processes, which
+    are forked and may outlive it by seconds, do not hold the lock.
     """
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
@@ -62,32 +62,32 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-_LOCKS: set[int] = set()  # descriptors of those that this process holds
+_LOCKS: set[int] = set()  # descriptors of the locks that this process holds
 
 
-def _let_go() -> None:
-    """In a forked process: close what was inherited, or the lock would last as long as that process."""
+def _close_inherited_locks() -> None:
+    """Close inherited locks in a forked process, which would otherwise hold them until it ends."""
     for lock in _LOCKS:
         os.close(lock)
     _LOCKS.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text whole or not at all."""
+    """Write a text file atomically."""
     with atomic(path) as beside:
         beside.write_text(text)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
+    """Flush a file's content, or a folder's entries, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

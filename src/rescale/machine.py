@@ -1,4 +1,4 @@
-"""This machine: what it is, and its process settings that cost nothing and change no result."""
+"""This machine: its properties, and process settings that change speed but no result."""
 
 import ctypes
 import os
@@ -14,10 +14,10 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt parameters
 
 
 def keep_memory() -> bool:
-    """Let glibc reuse freed memory and not hand every large activation back to the kernel.
+    """Let glibc reuse freed memory instead of returning every large activation to the kernel.
 
-    Call it before the first large allocation. 1.1 to 2 times the speed on a CPU, and 5 to 24 % more
-    memory; true where it could be set (Linux with glibc).
+    Call it before the first large allocation. On a CPU, speed rises by a factor of 1.1 to 2 and memory by
+    5 to 24 %. Returns True if it could be set (Linux with glibc).
     """
     if sys.platform != "linux":
         return False
@@ -29,7 +29,7 @@ def keep_memory() -> bool:
 
 
 def set_threads(threads: int | None) -> int:
-    """Use `threads` CPU threads (all cores of this process if None); returns how many."""
+    """Use `threads` CPU threads (all cores of this process if None). Returns the number used."""
     import torch
 
     torch.set_num_threads(threads or cores())
@@ -37,7 +37,7 @@ def set_threads(threads: int | None) -> int:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -51,12 +51,12 @@ def native_bf16(device: str = "cpu") -> bool:
 
 
 def precisions(device: str = "cpu") -> tuple[Literal["bf16", "fp32"], ...]:
-    """Precisions worth trying for matrix products, the usual one first."""
+    """Precisions worth trying for matrix products, the default one first."""
     return ("bf16", "fp32") if native_bf16(device) else ("fp32",)
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that a model could take now."""
+    """Bytes of memory available now."""
     import torch
 
     if device.startswith("cuda"):
@@ -70,31 +70,31 @@ def free_memory(device: str = "cpu") -> int:
 
 
 def default_device() -> str:
-    """A GPU if there is one, else the CPU."""
+    """The GPU if this machine has one, else the CPU."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def chosen_device(asked: str) -> str:
-    """The device asked for (cpu, cuda or cuda:N), the default one for an empty text.
+def chosen_device(device: str) -> str:
+    """Check the requested device (cpu, cuda or cuda:N); an empty text means the default device.
 
-    UserError where this machine has no such device.
+    Raises UserError if this machine has no such device.
     """
     import torch
 
-    kind, _, number = asked.partition(":")
-    if asked and (kind not in ("cpu", "cuda") or (number and not number.isdecimal())):
-        raise UserError(f"--device {asked}: use cpu, cuda or cuda:N")
+    kind, _, number = device.partition(":")
+    if device and (kind not in ("cpu", "cuda") or (number and not number.isdecimal())):
+        raise UserError(f"--device {device}: use cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {asked}: this machine has no CUDA device; use --device cpu")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {asked}: there are {torch.cuda.device_count()}, counted from 0")
-    return asked or default_device()
+        raise UserError(f"--device {device}: this machine has no CUDA device; use --device cpu")
+    if kind == "cuda" and int(number or 0) >= (gpus := torch.cuda.device_count()):
+        raise UserError(f"--device {device}: this machine has {gpus} GPUs, numbered from 0")
+    return device or default_device()
 
 
 def use_device(device: str) -> None:
-    """Make a GPU the current one, whose random numbers, streams and memory torch means by default."""
+    """Make a GPU torch's current device, the default for random numbers, streams and memory statistics."""
     import torch
 
     if device.startswith("cuda"):
@@ -102,10 +102,10 @@ def use_device(device: str) -> None:
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:
-    """What a figure measured here depends on: processor, cores, threads, versions."""
+    """What a measurement on this machine depends on: processor, cores, threads, versions."""
     import torch
 
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu()["name"],
         "cores": cores(),
         "threads": torch.get_num_threads(),
@@ -115,8 +115,8 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "torch": torch.__version__,
     }
     if device.startswith("cuda"):
-        found["cuda"] = torch.version.cuda
-    return found
+        settings["cuda"] = torch.version.cuda
+    return settings
 
 
 @cache

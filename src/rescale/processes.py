@@ -1,8 +1,8 @@
-"""The processes that train one network together: who this one is, and what they tell each other.
+"""The processes that train one network together: their ranks and their communication.
 
-They stay together by one rule. Where a process may fail or be asked to stop by itself, all of them next call
-`synchronize`: through `take` in the loop, through `together` around everything. So whoever raises tells the
-others, all raise the same error at the same place, and nobody waits for one who has left.
+One rule keeps them in step. After any work in which a single process may fail or be told to stop, all of them
+call `synchronize`: through `take` in the training loop, through `together` elsewhere. So an error in one
+process reaches the others, all raise it at the same place, and none waits for a process that has ended.
 """
 
 import atexit
@@ -23,11 +23,14 @@ from rescale import machine
 from rescale.errors import JobError, UserError
 
 T = TypeVar("T")
-SILENCE = timedelta(minutes=30)  # how long one process may keep the others waiting: while it measures, say
+SILENCE = timedelta(minutes=30)  # maximum wait for another process, for example while it measures
 
 
 class Status(NamedTuple):
-    """What a process has to say: that it failed, was asked to stop (by which signal), met damaged images."""
+    """What a process reports to the others.
+
+    error: why it failed. asked: name of the signal that told it to stop. bad: lines on damaged images.
+    """
 
     error: UserError | JobError | None = None
     asked: str = ""
@@ -36,10 +39,10 @@ class Status(NamedTuple):
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of a run. Alone, everything here returns at once what it was given.
+    """This process among those of a run. In a single process, every method returns at once.
 
-    rank: 0 .. count - 1 over all machines; the first one writes. local_rank, local_count: on this machine.
-    parent: process id of the torchrun that began this one, 0 outside torchrun.
+    rank: 0 .. count - 1 over all machines; rank 0 writes. local_rank, local_count: on this machine.
+    parent: process id of the torchrun that started this process, 0 outside torchrun.
     """
 
     rank: int = 0
@@ -50,47 +53,47 @@ class Processes:
 
     @property
     def connected(self) -> bool:
-        """Did torchrun begin this process?"""
+        """Did torchrun start this process?"""
         return self.parent != 0
 
     @property
     def first(self) -> bool:
-        """Is this the one that writes and speaks?"""
+        """Is this rank 0, which writes and prints?"""
         return self.rank == 0
 
     @property
     def deserted(self) -> JobError | None:
-        """What to say where the torchrun that began this process is gone."""
+        """The error to raise if the torchrun that started this process has ended, else None."""
         if self.connected and os.getppid() != self.parent:
-            return JobError("torchrun has ended; stopped without saving. Go on from the last checkpoint")
+            return JobError("torchrun has ended; stopped without saving; resume from the last checkpoint")
         return None
 
     def synchronize(self, mine: Status) -> list[Status]:
-        """What the processes have to say, by rank; most often nobody has anything, and that is quick.
+        """The statuses by rank; the list may be empty if no process has anything to report.
 
-        Raises the first error among it, marked as one that all processes raise.
+        Raises the first error by rank, marked as one that all processes raise.
         """
         if self.connected:
-            said = torch.tensor([any(mine)], dtype=torch.uint8)
-            dist.all_reduce(said, dist.ReduceOp.MAX)
-            words = self.gather(mine) if said.item() else []
+            reported = torch.tensor([any(mine)], dtype=torch.uint8)
+            dist.all_reduce(reported, dist.ReduceOp.MAX)  # cheap: most steps have nothing to report
+            statuses = self.gather(mine) if reported.item() else []
         else:
-            words = [mine]
-        for word in words:
-            if word.error:
-                raise _marked(word.error)
-        return words
+            statuses = [mine]
+        for status in statuses:
+            if status.error:
+                raise _marked(status.error)
+        return statuses
 
     def gather(self, mine: T) -> list[T]:
-        """Everyone's value, by rank."""
+        """The value of every process, by rank."""
         if not self.connected:
             return [mine]
-        found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, mine)
-        return found
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, mine)
+        return values
 
     def sums(self, *numbers: float) -> list[float]:
-        """Each number added up over the processes."""
+        """Sum each number over the processes."""
         if not self.connected:
             return list(numbers)
         total = torch.tensor(numbers, dtype=torch.float64)
@@ -98,7 +101,7 @@ class Processes:
         return total.tolist()
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do the same work; an error that any of the processes raises, the first by rank, all raise."""
+        """Do the same work in all processes. If any of them fails, all raise the first error by rank."""
         if not self.connected:
             return work()
         made: T | None = None
@@ -118,19 +121,19 @@ class Processes:
         return made  # type: ignore[return-value]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, on all of them."""
+        """Call `make` in the first process, and return its result in all of them."""
         if not self.connected:
             return make()
         box = [self.together(lambda: make() if self.first else None)]
         dist.broadcast_object_list(box, src=0)
         return box[0]  # type: ignore[return-value]
 
-    def take_device(self, asked: str) -> str:
-        """The device of this process: of a machine's GPUs each process has the one of its number."""
-        if not self.connected or not asked.startswith("cuda"):
-            return asked
-        if asked != "cuda":
-            raise UserError(f"--device {asked}: torchrun's processes have a GPU each; use --device cuda")
+    def take_device(self, device: str) -> str:
+        """The device of this process. Each process uses the GPU whose number is its local rank."""
+        if not self.connected or not device.startswith("cuda"):
+            return device
+        if device != "cuda":
+            raise UserError(f"--device {device}: torchrun gives each process its own GPU; use --device cuda")
         if self.local_count > (gpus := torch.cuda.device_count()):
             raise UserError(
                 f"{self.local_count} processes on a machine with {gpus} GPUs; "
@@ -139,19 +142,19 @@ class Processes:
         return f"cuda:{self.local_rank}"
 
     def share_of_cores(self) -> int:
-        """CPU threads for this process: those of a machine never use more than its cores."""
+        """CPU threads for this process: the machine's cores divided by its processes, at least 1."""
         return max(1, machine.cores() // self.local_count)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the processes in the backward pass."""
+        """Wrap the module so that the backward pass averages gradients over the processes."""
         if not self.connected:
             return module
-        with warnings.catch_warnings():  # its newer name for this comes after torch 2.11
+        with warnings.catch_warnings():  # the new name of this option needs a torch after 2.11
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(module, broadcast_buffers=False)
 
     def reducing(self, module: nn.Module, last: bool) -> AbstractContextManager:
-        """Around a micro-batch's two passes: only a step's last one averages the gradients."""
+        """Context of a micro-batch's two passes: gradients are averaged only in the last of a step."""
         if last or not isinstance(module, DistributedDataParallel):
             return nullcontext()
         return module.no_sync()
@@ -161,9 +164,9 @@ ALONE = Processes()
 
 
 def join() -> Processes:
-    """The processes that torchrun began with this one, connected until it ends; or this one alone.
+    """Connect to the other processes of torchrun, until this process ends; outside torchrun, ALONE.
 
-    Small things travel by gloo, gradients on GPUs by NCCL.
+    CPU tensors and objects use gloo, gradients on GPUs use NCCL.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ALONE
@@ -176,16 +179,16 @@ def join() -> Processes:
 
 
 def is_first_process() -> bool:
-    """Is this the process that writes: alone, or torchrun's first?"""
+    """Is this the process that writes: the only one, or rank 0?"""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def _marked(error: UserError | JobError) -> UserError | JobError:
-    """Mark an error that all processes raise, so that none tells the others once more."""
+    """Mark an error that all processes raise, so that none reports it again."""
     error.already_reported = True
     return error
 
 
 def _connection_lost(error: RuntimeError) -> bool:
-    """gloo raises plain RuntimeErrors, which name its source files."""
+    """Is the connection lost? gloo raises plain RuntimeErrors that name its source files."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)

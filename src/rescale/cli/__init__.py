@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Heavy imports sit inside the commands."""
+"""The command line: parses, calls, prints. Heavy imports are inside the commands."""
 
 from rescale.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The commands by name."""
+"""The Typer application: all commands and their names."""
 
 import os
 from typing import Annotated
@@ -46,7 +46,7 @@ def _about(
         raise UserError(f"torchrun is for rescale train; run rescale {context.invoked_subcommand} without it")
 
 
-study = typer.Typer(help="Many runs, compared.", no_args_is_help=True, rich_markup_mode=None)
+study = typer.Typer(help="Train and compare many runs.", no_args_is_help=True, rich_markup_mode=None)
 study.command("pareto")(studies.pareto)
 study.command("run")(studies.run)
 

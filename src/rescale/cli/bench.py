@@ -11,8 +11,8 @@ from rescale.cli.models import Json
 def bench(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
     mode: Annotated[str, typer.Option(help="train: a whole training step; infer: a forward pass.")] = "train",
-    batch: Annotated[int, typer.Option(min=1, help="Images to begin with; halved until they fit.")] = 32,
-    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Images per step; halved until they fit.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",
     precision: Annotated[
         str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
     ] = "auto",
@@ -23,13 +23,17 @@ def bench(
         ),
     ] = "channels_last",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
-    recipe: Annotated[str, typer.Option(help="Whose rates and optimizer a training step has.")] = "resnet-rs",
+    recipe: Annotated[
+        str, typer.Option(help="Recipe of the training step: its rates and optimizer.")
+    ] = "resnet-rs",
     classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before the clock starts.")] = 3,
-    repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed; the median counts.")] = 15,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed steps before the measurement.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed steps; the median is reported.")] = 15,
     as_json: Json = False,
 ) -> None:
-    """Step time, images/s and peak memory, each network in a process of its own. Run nothing beside it.
+    """Measure step time, images/s and peak memory, each network in its own process.
+
+    Run nothing else on the machine meanwhile.
 
     Example: rescale bench resnetrs50@160 timm:resnetrs50@160 --batch 16
     """

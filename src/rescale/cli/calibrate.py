@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="The device file to write.")] = Path("device.json"),
     mode: Annotated[str, typer.Option(help="train (whole training steps), infer or both.")] = "both",
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",
     precision: Annotated[
         str, typer.Option(help="auto (as training would choose), fp32, bf16 or fp16.")
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
     fast: Annotated[
-        str, typer.Option(help="A mode in words, as of `rescale bench`: channels_last+compile.")
+        str, typer.Option(help="An execution mode, as in `rescale bench`: channels_last+compile.")
     ] = "channels_last",
     quick: Annotated[
-        bool, typer.Option("--quick", help="A third of the networks, fewer rounds: less exact.")
+        bool, typer.Option("--quick", help="A third of the networks, fewer rounds: less accurate.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure steps of small networks of every family and fit the time from their layers.
+    """Measure steps of small networks of every family, and fit a model of step time to them.
 
-    Some minutes; run nothing beside it. Stopped, the same command goes on where it was.
+    Takes some minutes; run nothing else meanwhile. If stopped, repeat the command to continue.
 
     Example: rescale calibrate --out device.json
     """
@@ -49,9 +49,11 @@ def calibrate(
     if mode not in (*modes, "both"):
         raise UserError(f"--mode {mode}: {nearest(mode, (*modes, 'both'))}")
     if fast == "auto":
-        raise UserError("--fast auto: a calibration is of one mode; name it, as channels_last")
+        raise UserError(
+            "--fast auto: a calibration covers one execution mode; name it, for example channels_last"
+        )
     if out.exists():
-        raise UserError(f"{out}: exists; remove it to calibrate again, or give another --out")
+        raise UserError(f"{out}: already exists; remove it to calibrate again, or give another --out")
     machine.keep_memory()
     protocol = TimingProtocol(
         batch=batch,
@@ -81,7 +83,7 @@ def calibrate(
 
 
 def _run(plan: "Plan", out: Path) -> "RuntimeModel":
-    """Measure with a bar of progress, write the file, remove what was kept on the way."""
+    """Measure with a progress bar, write the device file and remove the partial one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -96,7 +98,7 @@ def _run(plan: "Plan", out: Path) -> "RuntimeModel":
             model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))
         except KeyboardInterrupt:
             raise JobError(
-                f"what was measured lies in {beside}; the same command goes on from there"
+                f"interrupted; measurements are kept in {beside}, repeat the command to continue"
             ) from None
     model.write(out)
     beside.unlink()
@@ -104,9 +106,12 @@ def _run(plan: "Plan", out: Path) -> "RuntimeModel":
 
 
 def _summary(out: Path, model: "RuntimeModel") -> dict[str, Any]:
-    """What a program reads: where the file is, and how good it is."""
+    """The JSON output: path, batch, settings and prediction errors of the device file."""
     errors = {
-        mode: {who: {what: found._asdict() for what, found in by.items()} for who, by in some.items()}
-        for mode, some in model.errors.items()
+        mode: {
+            group: {name: error._asdict() for name, error in by_name.items()}
+            for group, by_name in by_group.items()
+        }
+        for mode, by_group in model.errors.items()
     }
     return {"file": str(out), "batch": model.batch, "settings": dict(model.settings), "errors": errors}

@@ -11,7 +11,7 @@ from rescale.cli.models import Json
 if TYPE_CHECKING:
     from rescale.data import Source
 
-app = typer.Typer(help="Look at data before training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None)
 Spec = Annotated[
     str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
 ]
@@ -19,19 +19,19 @@ Spec = Annotated[
 
 @app.command("info")
 def info(data: Spec, as_json: Json = False) -> None:
-    """Say what is there: format, classes, counts, sizes.
+    """Describe a data set: format, classes, counts, sizes.
 
     Example: rescale data info digits
     """
     from rescale.data import open_data
     from rescale.errors import JobError
 
-    found = open_data(data)
-    manifest = found.manifest()
-    sizes, damaged = _sizes(found.train)
+    source = open_data(data)
+    manifest = source.manifest()
+    sizes, damaged = _sizes(source.train)
     looked_at = len(sizes) + len(damaged)
     if not sizes:
-        raise JobError(f"{data}: none of {looked_at} images looked at can be read; one of them: {damaged[0]}")
+        raise JobError(f"{data}: none of {looked_at} sampled images can be read; for example {damaged[0]}")
     smallest, largest = (pick(sizes, key=lambda size: size[0] * size[1]) for pick in (min, max))
     manifest["sizes"] = {"looked_at": looked_at, "smallest": list(smallest), "largest": list(largest)}
     manifest["damaged"] = damaged
@@ -41,25 +41,27 @@ def info(data: Spec, as_json: Json = False) -> None:
     names = manifest["classes"]
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     print(f"{data}: {manifest['format']}, {len(names)} classes ({shown})")
-    print(f"images      {manifest['train']} to train on, {manifest['val']} to judge on")
-    print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} looked at)")
+    print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
+    print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in damaged:
         print(f"damaged     {line}")
-    assumed = " (ImageNet's, not measured)" if found.has_imagenet_constants else ""
+    assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
     print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
 
 
 @app.command("verify")
 def verify(
     data: Spec,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: decode in this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode; 0: decode in the main process.")
+    ] = 0,
     sums: Annotated[
         Path | None,
-        typer.Option(help="File of all images' sums: written where it is missing, else compared with."),
+        typer.Option(help="File of checksums of all images: written if it does not exist, else compared."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Decode every image and name the damaged ones; exit code 1 where there are any.
+    """Decode every image and list the damaged ones; exit code 1 if there are any.
 
     Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
@@ -68,16 +70,16 @@ def verify(
     from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
-    found = open_data(data)
-    bad, now = _checked({"train": found.train, "val": found.val}, workers)
+    opened = open_data(data)
+    bad, now = _checked({"train": opened.train, "val": opened.val}, workers)
     if before is not None:
         bad += [
-            f"{data}: {key}: other pixels than in {sums}"
+            f"{data}: {key}: pixels differ from {sums}"
             for key in now
             if before.get(key, now[key]) != now[key]
         ]
-        bad += [f"{data}: {key}: in {sums} and no more" for key in before if key not in now]
-    images = len(found.train) + len(found.val)
+        bad += [f"{data}: {key}: in {sums}, but missing from the data" for key in before if key not in now]
+    images = len(opened.train) + len(opened.val)
     if as_json:
         print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
     else:
@@ -86,12 +88,12 @@ def verify(
     if bad:
         raise JobError(
             f"{data}: {len(bad)} of {images} images are damaged; "
-            f"mend or remove them, or train with --on-bad-image skip"
+            f"repair or remove them, or train with --on-bad-image skip"
         )
     if sums is not None and before is None:
         write_json(sums, now)
     if not as_json:
-        print(f"{data}: all {images} images decode" + f", and are those of {sums}" * (before is not None))
+        print(f"{data}: all {images} images decode" + f", and match {sums}" * (before is not None))
 
 
 @app.command("show")
@@ -99,14 +101,14 @@ def show(
     data: Spec,
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "resnet-rs",
     model: Annotated[str, typer.Option(help="Network the recipe is resolved for.")] = "resnetrs50",
-    resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0: the network's.")] = 0,
+    resolution: Annotated[int, typer.Option(min=0, help="Input size in pixels; 0: the network's.")] = 0,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the augmentation.")] = 0,
     out: Annotated[Path, typer.Option("-o", "--out", help="The PNG file.")] = Path("samples.png"),
 ) -> None:
-    """Draw a grid of training samples as the network will see them: an image a row, first as it is.
+    """Draw a grid of training samples after augmentation: one image per row, the original first.
 
     Example: rescale data show digits --recipe resnet-rs --resolution 32
     """
@@ -125,7 +127,7 @@ def show(
 
 
 def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
-    """Width and height of up to 64 images, evenly spread, and complaints about the damaged ones."""
+    """Width and height of up to 64 images, evenly spread, and one line for each damaged one."""
     from rescale.data import BadImage
 
     count = min(64, len(source))
@@ -139,7 +141,7 @@ def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
 
 
 def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[str, str]]:
-    """Complaints about the damaged images, and the sums of the others by part and key."""
+    """One line for each damaged image, and the checksums of the others by split and key."""
     from rich.console import Console
     from rich.progress import track
 
@@ -157,11 +159,11 @@ def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[
             transient=True,
             disable=not console.is_terminal,
         )
-        for found in checks:
-            if found.complaint:
-                bad.append(found.complaint)
+        for result in checks:
+            if result.complaint:
+                bad.append(result.complaint)
             else:
-                sums[f"{part}/{found.key}"] = found.sum
+                sums[f"{part}/{result.key}"] = result.sum
     return bad, sums
 
 
@@ -169,12 +171,12 @@ def _sums(file: Path) -> dict[str, str]:
     from rescale.errors import UserError
 
     try:
-        found = json.loads(file.read_text())
+        sums = json.loads(file.read_text())
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: no file of sums; give another name, and they are written there")
-    return found
+        sums = None
+    if not isinstance(sums, dict):
+        raise UserError(f"{file}: not a file of checksums; give the path of a new file to write them to")
+    return sums
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""Run the command line; errors become one line and an exit code."""
+"""Run the command line, and turn errors into lines on stderr and an exit code."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from rescale.errors import JobError, UserError
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends it with lines and exit code 2, a failed job with 1."""
+    """Run the command. A UserError ends it with exit code 2, a JobError with 1."""
     from rescale.cli.app import app
 
     try:
@@ -21,11 +21,10 @@ def main() -> None:
 
 
 def _end(code: int, already_reported: bool, *lines: str) -> NoReturn:
-    """Say why, and end.
+    """Print the lines to stderr and exit.
 
-    Under torchrun, an error that every process raises is printed by the first one. An error that one
-    process meets alone, such as a wrong option, is printed by the first on each machine; torchrun then
-    ends the others.
+    Under torchrun, an error that every process raises is printed by rank 0. Any other error, such as a
+    wrong option, is printed by local rank 0 of each machine first; torchrun then ends the other processes.
     """
     if already_reported and os.environ.get("RANK", "0") != "0":
         time.sleep(1)

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from rescale.models import External
     from rescale.network import Network
 
-Json = Annotated[bool, typer.Option("--json", help="Print a list of objects for a program to read.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects.")]
 
 DeviceFile = Annotated[
-    Path | None, typer.Option("--device", help="A file of `rescale calibrate`, to predict times by.")
+    Path | None, typer.Option("--device", help="Device file of `rescale calibrate`, to predict times.")
 ]
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Names to list, with * for anything.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="Pattern of names; * matches anything.")] = "*",
     as_json: Json = False,
 ) -> None:
-    """List the networks that have a name, and what they cost.
+    """List the named networks and their cost.
 
     Example: rescale models 'resnetrs*'
     """
     from rescale.errors import UserError, nearest
     from rescale.lookup import by_family, names
 
-    found = {family: fnmatch.filter(some, pattern) for family, some in by_family().items()}
-    if not any(found.values()):
+    matches = {family: fnmatch.filter(some, pattern) for family, some in by_family().items()}
+    if not any(matches.values()):
         raise UserError(f"no network is named {pattern!r}; {nearest(pattern.strip('*'), names())}")
     if as_json:
-        show([_priced(name) for some in found.values() for name in some], as_json)
+        show([_priced(name) for some in matches.values() for name in some], as_json)
         return
-    for family, some in found.items():
+    for family, some in matches.items():
         if some:
             print(f"{family}:")
             show([_priced(name) for name in some], as_json)
@@ -45,7 +45,7 @@ def models(
     print(
         "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor of 4)."
     )
-    if found["resnet"]:
+    if matches["resnet"]:
         from rescale.families.resnet import PARTS
 
         print("A ResNet also takes a width and parts: resnetrs50x0.5+smallstem@32")
@@ -57,15 +57,16 @@ def cost(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
     classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Also predict the memory of a training step of these images.")
+        int | None,
+        typer.Option(min=1, help="Also predict the memory of a training step with this many images."),
     ] = None,
     precision: Annotated[str, typer.Option(help="Of that step: fp32, bf16 or fp16.")] = "fp32",
     device: DeviceFile = None,
     as_json: Json = False,
 ) -> None:
-    """Multiply-adds, parameters and activations of one image (FLOPs are 2 x multiply-adds).
+    """Count multiply-adds, parameters and activations for one image (FLOPs are 2 x multiply-adds).
 
-    With --device also the time of a step, of --batch images or as many as the device was calibrated with.
+    With --device, also predict the time of a step, at --batch or else the batch of the calibration.
 
     Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
     """
@@ -90,7 +91,7 @@ def cost(
 
 
 def read_device(path: Path | None) -> "RuntimeModel | None":
-    """The device file that was given, if one was."""
+    """Read the device file, if a path is given."""
     if path is None:
         return None
     from rescale.latency import RuntimeModel
@@ -99,17 +100,19 @@ def read_device(path: Path | None) -> "RuntimeModel | None":
 
 
 def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
-    """The device file that predicts the latency asked for; UserError for one of them without the other."""
+    """Read the device file for --latency. Raises UserError if only one of the two options is given."""
     from rescale.errors import UserError
 
     runtime = read_device(path)
     if (latency is None) != (runtime is None):
-        raise UserError("--latency and --device go together: a time, and the file of `rescale calibrate`")
+        raise UserError(
+            "--latency and --device go together: give a time, and the file of `rescale calibrate`"
+        )
     return runtime
 
 
 def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
-    """Predicted seconds of a step by mode; None for a model that is not ours."""
+    """Predicted seconds per step by mode; None for an external model."""
     from rescale.lookup import OTHERS, network
 
     if name.startswith(OTHERS):
@@ -119,7 +122,7 @@ def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) 
 
 
 def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, int] | None:
-    """Predicted bytes by part; None for a model that is not ours."""
+    """Predicted bytes by part; None for an external model."""
     from typing import get_args
 
     from rescale.errors import UserError, nearest
@@ -148,7 +151,7 @@ def _priced(name: str, classes: int = 1000) -> dict[str, Any]:
 
 
 def priced(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
-    """A model and its cost, as JSON has them everywhere."""
+    """The JSON form of a model and its cost."""
     return {"name": model.name, "resolution": model.resolution, **cost_._asdict()}
 
 
@@ -159,7 +162,7 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     width = max(24, *(len(row["name"]) for row in rows))
     memory = any("step_memory" in row for row in rows)
-    modes = next((list(found) for row in rows if (found := row.get("step_seconds"))), [])
+    modes = next((list(times) for row in rows if (times := row.get("step_seconds"))), [])
     print(
         f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}"
         + memory * f" {'memory (GiB)':>13s}"

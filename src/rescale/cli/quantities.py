@@ -1,4 +1,4 @@
-"""Quantities as people type them: 4G, 400M, 1.5e9, 8ms."""
+"""Quantities in options: 4G, 400M, 1.5e9, 8ms."""
 
 import re
 
@@ -8,23 +8,23 @@ _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
 
 def quantity(text: str, option: str) -> float:
-    """Read a number with a unit of thousands: k, M, G (or B), T. Raises UserError naming the option."""
-    found = re.fullmatch(r"(\d*\.?\d+(?:e[+-]?\d+)?)\s*([kmgbt]?)", text.strip(), re.IGNORECASE)
-    if not found:
+    """Parse a number with a suffix k, M, G (or B) or T. Raises UserError naming the option."""
+    match = re.fullmatch(r"(\d*\.?\d+(?:e[+-]?\d+)?)\s*([kmgbt]?)", text.strip(), re.IGNORECASE)
+    if not match:
         raise UserError(f"{option} {text}: write a number with k, M, G or T, as in 4G or 400M")
-    return float(found[1]) * _FACTORS[found[2].lower()]
+    return float(match[1]) * _FACTORS[match[2].lower()]
 
 
 def duration(text: str, option: str) -> float:
-    """Read seconds from 8ms, 0.5s or 800us. Raises UserError naming the option."""
-    found = re.fullmatch(r"(\d*\.?\d+)\s*(us|µs|ms|s)", text.strip())
-    if not found or not float(found[1]) > 0:
+    """Parse a time such as 8ms, 0.5s or 800us into seconds. Raises UserError naming the option."""
+    match = re.fullmatch(r"(\d*\.?\d+)\s*(us|µs|ms|s)", text.strip())
+    if not match or not float(match[1]) > 0:
         raise UserError(f"{option} {text}: write a time above 0 with its unit, as in 8ms, 0.5s or 800us")
-    return float(found[1]) * {"s": 1.0, "ms": 1e-3}.get(found[2], 1e-6)
+    return float(match[1]) * {"s": 1.0, "ms": 1e-3}.get(match[2], 1e-6)
 
 
 def span(text: str, option: str) -> tuple[float, float]:
-    """Read a range such as 12..28, or one number for both ends."""
+    """Parse a range such as 12..28; one number stands for both ends."""
     low, _, high = text.partition("..")
     try:
         return float(low), float(high or low)
@@ -33,6 +33,6 @@ def span(text: str, option: str) -> tuple[float, float]:
 
 
 def budgets(macs: str | None, params: str | None, activations: str | None) -> dict[str, float]:
-    """The budgets that were given, as absolute numbers of one image."""
-    given = {"macs": macs, "params": params, "activations": activations}
-    return {name: quantity(text, f"--{name}") for name, text in given.items() if text is not None}
+    """The budgets set by options, as absolute numbers for one image."""
+    texts = {"macs": macs, "params": params, "activations": activations}
+    return {name: quantity(text, f"--{name}") for name, text in texts.items() if text is not None}

@@ -1,11 +1,11 @@
-"""rescale quickstart: a small Pareto study on handwritten digits, from nothing to a page."""
+"""rescale quickstart: a small Pareto study on handwritten digits, with a report."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-NETWORKS = (  # by falling training time, so that two side by side end together; depth, width, size differ
+NETWORKS = (  # by falling training time, so that two parallel jobs end together; depth, width, size differ
     "resnetrs26x0.5@32",
     "resnetrs50x0.25@32",
     "resnetrs26x0.25@40",
@@ -25,12 +25,12 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="The study's folder; repeat the command to continue.")] = Path(
         "quickstart"
     ),
-    epochs: Annotated[int, typer.Option(min=1, help="The recipe asks for 350.")] = 16,
-    jobs: Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs per training; the recipe has 350.")] = 16,
+    jobs: Annotated[int, typer.Option(min=0, help="Parallel trainings; 0: one per core.")] = 0,
 ) -> None:
-    """Train eight small networks on scikit-learn's handwritten digits, time them, draw the Pareto curve.
+    """Train eight small networks on scikit-learn's handwritten digits, time them and draw the Pareto curve.
 
-    Nothing is downloaded; a few minutes on two cores.
+    Downloads nothing; takes a few minutes on two cores.
 
     Example: rescale quickstart --out quickstart
     """
@@ -47,7 +47,7 @@ def quickstart(
     for change, why in changes.items():
         print(f"  {change:18s} {why}")
     if not with_timm:
-        print("timm is not installed: without its two networks (pip install timm)")
+        print("timm is not installed, so its two networks are left out (pip install timm)")
     plan = pareto_plan(
         [*NETWORKS, *(TIMM if with_timm else ())],
         ["resnet-rs"],

@@ -18,7 +18,8 @@ def recipes(
     ] = None,
     model: Annotated[str, typer.Option(help="Resolve the rules for this network.")] = "",
     images: Annotated[
-        int, typer.Option(min=0, help="Training images: the epochs of a recipe in steps; 0: not known.")
+        int,
+        typer.Option(min=0, help="Training images, to convert the steps of a recipe to epochs; 0: unknown."),
     ] = 0,
     changes: Annotated[
         list[str] | None,
@@ -26,7 +27,7 @@ def recipes(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes; show one, with its rules resolved for a model; or show the difference of two.
+    """List the recipes; show one, with --model resolved for a network; or compare two.
 
     Example: rescale recipes resnet-rs --model resnetrs152@256
     """
@@ -35,7 +36,7 @@ def recipes(
 
     names = names or []
     if len(names) > 2:
-        raise UserError(f"{len(names)} recipes given; give one to show it, or two for their difference")
+        raise UserError(f"{len(names)} recipes: give one to show it, or two to compare them")
     if images and not model:
         raise UserError(
             "--images needs a network: rescale recipes finetune --model resnet152@256 --images 50000"
@@ -60,7 +61,7 @@ def _list(as_json: bool) -> None:
         return
     for name, named in NAMED.items():
         print(_row(name, named.about, columns=(16,)))
-    print("\nOne in full, and as resolved for a network:")
+    print("\nTo show one in full, resolved for a network:")
     print("  rescale recipes resnet-rs --model resnetrs152@256")
 
 
@@ -80,7 +81,7 @@ def _show(chosen: "Recipe", model: str, images: int, as_json: bool) -> None:
         why = f"<- {sources[key]}" if key in sources else MEANING[key]
         print(_row(key, _text(value), why, columns=(22, 20)))
     if any(source.startswith(OWN) for source in sources.values()):
-        print(f"\n{OWN.strip(': ')}: this project's, where the papers give none")
+        print(f"\n{OWN.strip(': ')}: values of this project, where the papers give none")
     for note in shown.notes:
         print(_row("note:", note, columns=(6,)))
 
@@ -111,11 +112,11 @@ def _resolved(chosen: "Recipe", model: str, images: int) -> "Resolved":
 
 
 def _row(*cells: str, columns: tuple[int, ...]) -> str:
-    """One line of a table of at most 80 columns; the last cell is broken into lines below each other."""
+    """One line of a table of at most 80 columns; the last cell is wrapped."""
     *first, last = cells
     head = "".join(f"{cell:{width}s}" for cell, width in zip(first, columns, strict=True))
     indent = " " * sum(columns)
-    if len(head) > len(indent):  # a cell wider than its column: the last one goes below
+    if len(head) > len(indent):  # a cell is wider than its column: put the last one on the next line
         return f"{head.rstrip()}\n" + textwrap.fill(last, 80, initial_indent=indent, subsequent_indent=indent)
     return textwrap.fill(last, 80, initial_indent=head, subsequent_indent=indent) or head.rstrip()
 

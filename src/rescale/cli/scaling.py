@@ -1,4 +1,4 @@
-"""rescale scale: a network by a factor or to a budget; how cost grows by each strategy."""
+"""rescale scale: scale a network by a factor or to a budget; compare the growth of cost by strategy."""
 
 import json
 import sys
@@ -23,37 +23,41 @@ def scale(
             help="d, w, r, dw, wr, dr, dwr, dWr, compound, fast (with --alpha), rs-depth, rs-width, rs."
         ),
     ] = "dWr",
-    factor: Annotated[float | None, typer.Option(help="Multiply the multiply-adds by this.")] = None,
-    macs: Annotated[str | None, typer.Option(help="Or come closest to these multiply-adds: 4G.")] = None,
-    params: Annotated[str | None, typer.Option(help="Or to these parameters: 20M.")] = None,
-    activations: Annotated[str | None, typer.Option(help="Or to these activations: 12M.")] = None,
+    factor: Annotated[float | None, typer.Option(help="Factor by which multiply-adds grow.")] = None,
+    macs: Annotated[str | None, typer.Option(help="Target multiply-adds, such as 4G.")] = None,
+    params: Annotated[str | None, typer.Option(help="Target parameters, such as 20M.")] = None,
+    activations: Annotated[str | None, typer.Option(help="Target activations, such as 12M.")] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Or to this time of a step, by --device: 8ms, 0.5s, 800us.")
+        str | None, typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.")
     ] = None,
     device: DeviceFile = None,
     mode: Annotated[
-        str, typer.Option(help="Of --latency: infer, a forward pass, or train, a training step.")
+        str, typer.Option(help="With --latency: infer (a forward pass) or train (a training step).")
     ] = "infer",
     measure: Annotated[
-        bool, typer.Option(help="Of --latency: measure what is proposed, and adjust the prediction by it.")
+        bool, typer.Option(help="With --latency: measure each proposal and adjust the prediction.")
     ] = True,
-    alpha: Annotated[float | None, typer.Option(help="Of fast: the share of the width.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="For fast: the share of the growth that goes to width.")
+    ] = None,
     exponents: Annotated[
         str | None,
-        typer.Option(metavar="depth=..,width=..", help="In place of a strategy; also resolution, group."),
+        typer.Option(metavar="depth=..,width=..", help="Instead of a strategy; also resolution, group."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of rs: the length of training, which chooses depth or width.")
+        int | None, typer.Option(help="For rs: epochs of training, which decide between depth and width.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the network as YAML.")] = None,
-    table: Annotated[bool, typer.Option(help="How cost grows by every strategy; needs no budget.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="The same as a picture, .png or .svg.")] = None,
+    table: Annotated[
+        bool, typer.Option(help="Print the growth of cost by every strategy; needs no budget.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Plot the growth of cost, as .png or .svg.")] = None,
     as_json: Json = False,
 ) -> None:
     """Scale a network by a strategy, by a factor or to a budget.
 
-    Exactly one of --factor, --macs, --params, --activations and --latency; the closest network that exists is
-    taken. A latency is of a step of as many images as the device was calibrated with.
+    Give exactly one of --factor, --macs, --params, --activations and --latency. The result is the closest
+    valid network. A latency is for one step at the batch of the device's calibration.
 
     Example: rescale scale efficientnet_b0 --strategy dWr --macs 4G -o b0-4g.yaml
     """
@@ -77,34 +81,34 @@ def scale(
         strategy = scaling.rule_for(epochs)
     chosen: str | Strategy = strategy
     if strategy not in scaling.RS_RULES:
-        given = scaling.exponents_of(exponents) if exponents else strategy
-        chosen = _warned(scaling.strategy_of(given, alpha))
+        spec = scaling.exponents_of(exponents) if exponents else strategy
+        chosen = _warned(scaling.strategy_of(spec, alpha))
     solved, timed = None, None
     if latency is not None and runtime is not None:
         timed = _timed(base, chosen, duration(latency, "--latency"), runtime, mode, measure)
-        solved, found, factor = timed.solved, timed.best.network, timed.best.factor
+        solved, scaled, factor = timed.solved, timed.best.network, timed.best.factor
     elif factor is None:
         ((by, target),) = wanted.items()
         solved = scaling.scale_to(base, chosen, by, target)
-        found, factor = solved.network, solved.factor
+        scaled, factor = solved.network, solved.factor
     else:
-        found = scaling.scale(base, chosen, factor=factor)
-    checked(found, found.name)
+        scaled = scaling.scale(base, chosen, factor=factor)
+    checked(scaled, scaled.name)
     if out is not None:
-        _write(found, out)
-    _print(base, found, factor, solved, timed, as_json)
+        _write(scaled, out)
+    _print(base, scaled, factor, solved, timed, as_json)
     if out is not None and not as_json:
         print(f"written: {out}")
 
 
-def described(found: "Network", factor: float | None = None) -> dict[str, Any]:
-    """A network as JSON has it."""
+def described(network: "Network", factor: float | None = None) -> dict[str, Any]:
+    """The JSON form of a network."""
     from rescale.cost import cost
 
-    row = priced(found, cost(found))
-    row["depths"] = [stage.depth for stage in found.stages]
-    row["widths"] = [stage.width for stage in found.stages]
-    row["group_widths"] = [stage.group_width or stage.inner(stage.width) for stage in found.stages]
+    row = priced(network, cost(network))
+    row["depths"] = [stage.depth for stage in network.stages]
+    row["widths"] = [stage.width for stage in network.stages]
+    row["group_widths"] = [stage.group_width or stage.inner(stage.width) for stage in network.stages]
     if factor is not None:
         row["factor"] = factor
     return row
@@ -118,12 +122,12 @@ def _timed(
     mode: str,
     measure: bool,
 ) -> "Scaled":
-    """Scale to a latency; measured where that is asked for and the device file is of this machine."""
+    """Scale to a latency; measure if `measure` is set and the device file is of this machine."""
     from typing import Any, cast
 
     from rescale.latency import differences, measured_here, scale_to_latency
 
-    chosen = cast(Any, mode)  # the model knows which modes it has
+    chosen = cast(Any, mode)  # the runtime model checks it
     if not measure:
         return scale_to_latency(base, strategy, seconds, runtime, chosen)
     if other := differences(runtime):
@@ -134,7 +138,7 @@ def _timed(
 
 def _print(
     base: "Network",
-    found: "Network",
+    scaled: "Network",
     factor: float,
     solved: "Solved | None",
     timed: "Scaled | None",
@@ -142,13 +146,13 @@ def _print(
 ) -> None:
     from rescale.cli.models import show
 
-    row = described(found, factor)
+    row = described(scaled, factor)
     if solved is not None:
         row |= {"wanted": solved.wanted, "reached": solved.reached, "interval": list(solved.interval)}
     if timed is not None:
         row |= {
             "met": timed.met,
-            "rounds": [{**one._asdict(), "network": one.network.name} for one in timed.rounds],
+            "rounds": [{**proposal._asdict(), "network": proposal.network.name} for proposal in timed.rounds],
         }
     if as_json:
         print(json.dumps([row], indent=1))
@@ -169,19 +173,19 @@ def _print(
 
 
 def _print_rounds(timed: "Scaled") -> None:
-    """What was proposed and how long it took, and whether the best of it is within the tolerance."""
+    """Print the proposals with their times, and whether the best one is within the tolerance."""
     from rescale.report.units import seconds
 
-    for i, one in enumerate(timed.rounds, start=1):
-        print(f"round {i}: factor {one.factor:g}, predicted {seconds(one.predicted_s)}", end="")
-        print("" if one.measured_s is None else f", measured {seconds(one.measured_s)}")
+    for i, proposal in enumerate(timed.rounds, start=1):
+        print(f"round {i}: factor {proposal.factor:g}, predicted {seconds(proposal.predicted_s)}", end="")
+        print("" if proposal.measured_s is None else f", measured {seconds(proposal.measured_s)}")
     wanted, best = timed.solved.wanted, timed.best
     if best.measured_s is None:
         print(f"wanted {seconds(wanted)}, predicted {seconds(best.predicted_s)}; not measured")
         return
     off = 100 * (best.measured_s / wanted - 1)
-    said = "" if timed.met else ", outside the tolerance: no closer network was found"
-    print(f"wanted {seconds(wanted)}, measured {seconds(best.measured_s)} ({off:+.1f} %){said}")
+    remark = "" if timed.met else ", outside the tolerance: no closer network was found"
+    print(f"wanted {seconds(wanted)}, measured {seconds(best.measured_s)} ({off:+.1f} %){remark}")
 
 
 def _warned(strategy: "Strategy") -> "Strategy":
@@ -194,12 +198,12 @@ def _warned(strategy: "Strategy") -> "Strategy":
     return strategy
 
 
-def _write(found: "Network", out: Path) -> None:
+def _write(network: "Network", out: Path) -> None:
     from rescale.errors import UserError
     from rescale.network import to_yaml
 
     try:
-        out.write_text(to_yaml(found))
+        out.write_text(to_yaml(network))
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror})") from None
 

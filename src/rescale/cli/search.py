@@ -15,27 +15,27 @@ def search(
     params: Annotated[str | None, typer.Option(help="Parameters: 6M.")] = None,
     activations: Annotated[str | None, typer.Option(help="Activations: 4M.")] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Predicted time of a step, by --device: 8ms, 0.5s, 800us.")
+        str | None, typer.Option(help="Predicted time per step, with --device: 8ms, 0.5s, 800us.")
     ] = None,
     device: DeviceFile = None,
     mode: Annotated[
-        str, typer.Option(help="Of --latency: infer, a forward pass, or train, a training step.")
+        str, typer.Option(help="With --latency: infer (a forward pass) or train (a training step).")
     ] = "infer",
     samples: Annotated[int, typer.Option(min=1, help="Networks to find.")] = 32,
-    band: Annotated[float, typer.Option(help="Share by which a measure may differ from its budget.")] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same networks.")] = 0,
+    band: Annotated[float, typer.Option(help="Largest relative deviation from a budget.")] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same networks.")] = 0,
     resolution: Annotated[str, typer.Option(help="Range of pixels, in steps of 16.")] = "160..320",
     group: Annotated[str, typer.Option(help="Range of group widths.")] = "8..128",
     depth: Annotated[str, typer.Option(help="Range of blocks.")] = "12..28",
     hints: Annotated[
-        bool, typer.Option(help="Also the authors' hints: few parameters and activations (X, Y at 224).")
+        bool, typer.Option(help="Also apply the authors' limits on parameters and activations (X, Y at 224).")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder for the networks.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw RegNets from the papers' distributions until enough meet the budget.
+    """Sample RegNets from the papers' distributions until enough meet the budget.
 
-    With --out, each becomes a network file that `rescale study` trains.
+    With --out, each is written as a network file that `rescale study` trains.
 
     Example: rescale search regnety --macs 400M --samples 32 -o candidates
     """
@@ -69,18 +69,20 @@ def search(
     )
     if out is not None:
         check_free(out)
-    with Console(stderr=True).status("drawing networks"):
-        found = find(space, wanted, samples, seed, band, hints, predict=predict)
+    with Console(stderr=True).status("sampling networks"):
+        result = find(space, wanted, samples, seed, band, hints, predict=predict)
     if out is not None:
-        write(found, out)
-    rows = [described(one) for one in found.networks]
-    for row, seconds in zip(rows, found.seconds, strict=False):  # as many, or none
+        write(result, out)
+    rows = [described(network) for network in result.networks]
+    for row, seconds in zip(rows, result.seconds, strict=False):  # empty without a device file
         row["step_seconds"] = {mode: seconds}
     if as_json:
         print(json.dumps(rows, indent=1))
         return
     show(rows, as_json=False)
-    print(f"{samples} of {found.drawn:,} drawn ({found.valid:,} of them RegNets of four stages), seed {seed}")
+    print(
+        f"{samples} of {result.drawn:,} drawn ({result.valid:,} of them RegNets of four stages), seed {seed}"
+    )
     if runtime is not None:
         print("\n".join(footer(runtime)))
     if out is not None:

@@ -1,4 +1,4 @@
-"""rescale show: a picture of a network, or of two beside each other."""
+"""rescale show: draw a network, or two side by side."""
 
 import json
 import sys
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def show(
     names: Annotated[list[str], typer.Argument(metavar="NAME [NAME2]", help="Names or network files.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also draw it: FILE.svg or FILE.png.")
+        Path | None, typer.Option("--out", "-o", help="Also write a drawing: FILE.svg or FILE.png.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Stages, shapes, and where multiply-adds, parameters and activations go; two networks compared.
+    """Show stages, shapes and the cost of each part; compare two networks.
 
     Example: rescale show regnety_500mf regnety_500mf_16gf -o both.svg
     """
@@ -40,7 +40,7 @@ def show(
 
 
 def described(network: "Network") -> dict[str, Any]:
-    """A network and its parts as JSON has them."""
+    """The JSON form of a network and its parts."""
     from rescale.cost import by_part, cost
 
     return {
@@ -54,11 +54,11 @@ def _networks(names: list[str]) -> list["Network"]:
     from rescale.lookup import OTHERS, network
 
     if len(names) > 2:
-        raise UserError(f"{len(names)} networks: show draws one, or two beside each other")
+        raise UserError(f"{len(names)} networks: show draws one, or two side by side")
     for name in names:
         if name.startswith(OTHERS):
             raise UserError(
-                f"{name}: only networks of rescale's own can be drawn; rescale cost {name} counts this one"
+                f"{name}: only rescale's own networks can be drawn; rescale cost {name} prints its cost"
             )
     return [network(name) for name in names]
 

@@ -12,8 +12,8 @@ from rescale.cli.models import Json
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
 
-Jobs = Annotated[int, typer.Option(min=0, help="Trainings side by side; 0: one a core, or one on a GPU.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Parallel trainings; 0: one per core, or one on a GPU.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")]
 EvalEpochs = Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")]
 BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")]
 
@@ -22,7 +22,7 @@ def pareto(
     models: Annotated[
         list[str],
         typer.Option(
-            metavar="NAMES", help="Names, network files or folders of them, timm:NAME; commas between."
+            metavar="NAMES", help="Names, network files, folders of them or timm:NAME, separated by commas."
         ),
     ],
     data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")],
@@ -34,9 +34,11 @@ def pareto(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of every recipe.")
     ] = None,
-    title: Annotated[str, typer.Option(help="The report's heading.")] = "",
-    mode: Annotated[str, typer.Option(help="What is timed: train (a step) or infer.")] = "train",
-    batch: Annotated[int, typer.Option(min=1, help="Images a timed step; halved until they fit.")] = 32,
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
+    mode: Annotated[
+        str, typer.Option(help="Timed step: train (a training step) or infer (a forward pass).")
+    ] = "train",
+    batch: Annotated[int, typer.Option(min=1, help="Images per timed step; halved until they fit.")] = 32,
     precision: Annotated[
         str, typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.")
     ] = "auto",
@@ -49,9 +51,9 @@ def pareto(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train networks by one recipe, time them on this machine, draw them on one Pareto curve.
+    """Train networks by the same recipe, time them on this machine and draw the Pareto curve.
 
-    Interrupted, the same command runs only what is missing. A network that fails stops no other.
+    If interrupted, repeat the command to run what is missing. A failed network does not stop the others.
 
     Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
     """
@@ -85,7 +87,7 @@ def run(
     eval_epochs: EvalEpochs = 1,
     as_json: Json = False,
 ) -> None:
-    """Run what is in a study's plan.yaml and not yet in its folder; a plan may be written by hand.
+    """Run the missing parts of a study's plan.yaml; the plan may be written by hand.
 
     Example: rescale study run studies/additive
     """
@@ -102,7 +104,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")],
     as_json: Json = False,
 ) -> None:
-    """Write report.html, pareto.png, pareto.svg and results.csv of a study, finished or not.
+    """Write report.html, pareto.png, pareto.svg and results.csv of a study, also of an unfinished one.
 
     Example: rescale report studies/a
     """
@@ -152,14 +154,14 @@ def show_report(folder: Path, as_json: bool) -> None:
 
 
 def command_line(words: list[str]) -> str:
-    """The command as it can be typed again."""
+    """The command line, quoted for the shell."""
     import shlex
 
     return shlex.join(["rescale", *words])
 
 
 def _models(names: list[str]) -> list[str]:
-    """The models; a folder of network files (of `rescale search`) stands for all in it."""
+    """The models; a folder of network files (of `rescale search`) stands for all files in it."""
     models = []
     for name in names:
         folder = Path(name)

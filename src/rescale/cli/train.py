@@ -27,39 +27,43 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            help="Start from these: a model folder, a run, a file of weights, or pretrained (timm's)."
+            help="Initial weights: a model folder, a run, a file of weights, or pretrained (timm's)."
         ),
     ] = "",
-    freeze: Annotated[str, typer.Option(help="backbone: train the classifier alone (a linear probe).")] = "",
+    freeze: Annotated[str, typer.Option(help="backbone: train only the classifier (linear probe).")] = "",
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue this run; --data says where its data was moved to."),
+        typer.Option(metavar="RUN", help="Continue this run; give --data if its data has moved."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order, augmentation and dropout.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda; without it a GPU if there is one.")] = "",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of weights, order, augmentation and dropout.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",
     fast: Annotated[
         str,
         typer.Option(
-            help="How it is run: auto (measured, where the run is long), or channels_last or contiguous, "
+            help="Execution mode: auto (measured if the run is long), or channels_last or contiguous, "
             "with +compile, +graphs, +checkpointing."
         ),
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of a process; 0: its share of cores.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: load in this one.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads per process; 0: its share of the cores.")
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: the main process.")] = 0,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
     eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
     on_bad_image: Annotated[
-        str, typer.Option(help="raise: stop at a damaged image; skip: count it and go on.")
+        str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")
     ] = "raise",
     sync_bn: Annotated[
-        bool, typer.Option("--sync-bn", help="Under torchrun: batch norm sees the images of all processes.")
+        bool, typer.Option("--sync-bn", help="Under torchrun: batch norm over the images of all processes.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network by a recipe, into a run folder that can be stopped and resumed exactly.
+    """Train a network by a recipe, in a run folder; a stopped run resumes exactly.
 
     Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
-    With several GPUs: torchrun --nproc-per-node 4 -m rescale train ..., the rest as ever.
+    With several GPUs: torchrun --nproc-per-node 4 -m rescale train ...
     """
     from functools import partial
 
@@ -79,16 +83,16 @@ def train(
         if model or changes or out or weights or freeze:
             raise UserError(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
-                "--data, which says where the data was moved to"
+                "--data, which gives the new place of moved data"
             )
         run = continue_run(resume, data=data or None)
     else:
         missing = [
-            what for what, given in (("a model", model), ("--data", data), ("--out", out)) if not given
+            name for name, value in (("a model", model), ("--data", data), ("--out", out)) if not value
         ]
         if not model or not data or not out:
             raise UserError(
-                f"{' and '.join(missing)} missing; as in: rescale train resnetrs50 --data images --out runs/a"
+                f"{' and '.join(missing)} missing, as in: rescale train resnetrs50 --data images --out runs/a"
             )
         settings = Settings(
             device=machine.chosen_device(device),
@@ -133,7 +137,7 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A finished run, or a model folder.")],
     data: Annotated[
-        str, typer.Option(help="Other data, its classes matched by name; without it the run's own.")
+        str, typer.Option(help="Other data, with classes matched by name; default: the run's own.")
     ] = "",
     resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the folder's.")] = 0,
     evaluator: Annotated[
@@ -145,7 +149,7 @@ def evaluate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="As in train, of what evaluation uses: interpolation, eval_crop, precision, batch.",
+            help="Change a value used in evaluation: interpolation, eval_crop, precision, batch.",
         ),
     ] = None,
     predictions: Annotated[
@@ -156,7 +160,7 @@ def evaluate(
     on_bad_image: Annotated[str, typer.Option(help="raise or skip.")] = "raise",
     as_json: Json = False,
 ) -> None:
-    """Judge the weights of a run or a model folder on validation images.
+    """Evaluate the weights of a run or a model folder on validation images.
 
     Example: rescale eval runs/rs50 --data path/to/other/images
     """

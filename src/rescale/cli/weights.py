@@ -1,4 +1,4 @@
-"""rescale import, rescale export-weights: weights in and out."""
+"""rescale import, rescale export-weights: convert weights from and to other layouts."""
 
 import json
 from dataclasses import replace
@@ -25,30 +25,32 @@ def import_weights(
     model: Annotated[
         str,
         typer.Option(
-            help="What they belong to: a network, timm:NAME or python:module:function; "
-            "found by itself in timm's layout."
+            help="Model of the weights: a network, timm:NAME or python:module:function; "
+            "read from the folder in timm's layout."
         ),
     ] = "",
     classes: Annotated[
-        int | None, typer.Option(min=1, help="Outputs of the head, if others than the weights'.")
+        int | None, typer.Option(min=1, help="Outputs of the head, if different from the weights'.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder.")] = None,
     weights_key: Annotated[
         str, typer.Option(help="Which weights of a checkpoint, such as state_dict_ema.")
     ] = "",
-    mean: Annotated[str, typer.Option(help="Of the normalisation, as in 0.485,0.456,0.406.")] = "",
-    std: Annotated[str, typer.Option(help="Of the normalisation, as in 0.229,0.224,0.225.")] = "",
-    crop: Annotated[float | None, typer.Option(help="Central square / shorter side, as in 0.875.")] = None,
-    interpolation: Annotated[str, typer.Option(help="Of resizing: bicubic, bilinear, tf1-bicubic.")] = "",
+    mean: Annotated[str, typer.Option(help="Mean of the normalisation, such as 0.485,0.456,0.406.")] = "",
+    std: Annotated[str, typer.Option(help="Standard deviation, such as 0.229,0.224,0.225.")] = "",
+    crop: Annotated[float | None, typer.Option(help="Central square / shorter side, such as 0.875.")] = None,
+    interpolation: Annotated[
+        str, typer.Option(help="Interpolation of resizing: bicubic, bilinear, tf1-bicubic.")
+    ] = "",
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A text file: the name of each output, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Text file of output names, one per line.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read weights of others and keep them as a model folder.
+    """Convert weights from other projects into a model folder.
 
-    The folder holds network.yaml (external.json of models that are not this project's), model.safetensors
-    and preprocess.json, what must be done to an input. A head of another size is newly initialised.
+    The folder contains network.yaml (external.json for external models), model.safetensors and
+    preprocess.json, the preprocessing of inputs. A head of a different size is newly initialised.
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
@@ -100,7 +102,7 @@ def export_weights(
 ) -> None:
     """Write weights in timm's layout, for timm.create_model("local-dir:FOLDER", pretrained=True).
 
-    Where timm is installed, the folder is loaded with it and the outputs are compared.
+    If timm is installed, the folder is loaded with it and the outputs are compared.
 
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
@@ -120,7 +122,7 @@ def export_weights(
 
 
 def _named_in(source: Path) -> "Network | External":
-    """The model that a folder names itself: a model folder, or timm's config.json."""
+    """Read the model's name from the folder: a model folder, or timm's config.json."""
     from rescale.errors import UserError
     from rescale.lookup import names
     from rescale.models import model_named
@@ -149,7 +151,7 @@ def _classes(model: "Network | External") -> int:
 def _preprocess(
     known: "Preprocess | None", stated: dict[str, Any], model: "Network | External"
 ) -> "tuple[Preprocess, list[str]]":
-    """What is known of a model's inputs, with what the user stated in its place; and what was assumed."""
+    """The preprocessing with the user's values applied, and notes on the values that were assumed."""
     from rescale.errors import UserError
     from rescale.network import Network
     from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -163,14 +165,16 @@ def _preprocess(
         raise UserError(f"--labels: {len(preprocess.labels)} names for the {classes} outputs of {model.name}")
     channels = model.input.channels if isinstance(model, Network) else 3
     if len(preprocess.mean) != channels:
-        raise UserError(f"{model.name} takes {channels} channels; give as many numbers by --mean and --std")
+        raise UserError(
+            f"{model.name} takes {channels} channels; give {channels} numbers each with --mean and --std"
+        )
     if known and known.resolution != preprocess.resolution:
         return preprocess, [
             f"weights for {known.resolution} pixels; {model.name} takes {preprocess.resolution}"
         ]
     keys = [key for key in ("mean", "std", "crop", "interpolation") if not known and key not in stated]
     assumed = ", ".join(f"{key} {_text(getattr(preprocess, key))}" for key in keys)
-    return preprocess, [f"assumed, since nothing beside the weights says it: {assumed}"] if keys else []
+    return preprocess, [f"assumed, since the weights do not specify it: {assumed}"] if keys else []
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...] | None:
@@ -181,7 +185,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"{option} {text}: write numbers with commas between them") from None
+        raise UserError(f"{option} {text}: write numbers separated by commas") from None
 
 
 def _text(value: Any) -> str:
