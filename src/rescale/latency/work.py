@@ -56,14 +56,14 @@ def work(network: Network) -> list[float]:
 
 
 def _add(amounts: list[float], layer: Layer, times: int, activation: int) -> None:
-    """Add the work of a layer that occurs so many times."""
+    """Add the work of a layer that occurs `times` times. activation: index of its activation in WORK."""
     if layer.kind in POOLS:
         amounts[_POOLED] += times * (layer.inputs + layer.outputs)
         amounts[_OTHERS] += times
         return
     fan_in = layer.fan_in
     amounts[_WEIGHTS] += times * layer.width_out * fan_in
-    if not layer.norm:  # linear, or of squeeze-and-excitation: on one pixel, where weights are all its work
+    if not layer.norm:  # linear or squeeze-and-excitation: on one pixel, so its weights are all of its work
         return
     at, written = _kind(layer), times * layer.outputs
     amounts[at] += written * fan_in
@@ -74,7 +74,7 @@ def _add(amounts: list[float], layer: Layer, times: int, activation: int) -> Non
 
 
 def _kind(layer: Layer) -> int:
-    """Where the amounts of this kind of convolution begin."""
+    """Index in WORK of the multiply-adds of this kind of convolution."""
     if layer.groups > 1:
         if layer.depthwise:
             return _DEPTHWISE
@@ -85,7 +85,7 @@ def _kind(layer: Layer) -> int:
 
 
 def _end(amounts: list[float], block: Block, activation: int) -> None:
-    """Add what happens in a block outside its convolutions: squeeze-and-excitation, addition, activation."""
+    """Add a block's work outside its convolutions: squeeze-and-excitation, residual sum, activation."""
     layers, times = block.layers, block.repeat
     out = layers["conv3"]
     elements = times * out.outputs
@@ -95,6 +95,6 @@ def _end(amounts: list[float], block: Block, activation: int) -> None:
     if block.active:
         amounts[activation] += elements
     if "se.reduce" in layers:
-        weighed = layers["conv2"] if block.se_inner else out
-        amounts[_SQUEEZED] += times * weighed.outputs
+        rescaled = layers["conv2"] if block.se_inner else out
+        amounts[_SQUEEZED] += times * rescaled.outputs
         amounts[_SQUEEZES] += times
