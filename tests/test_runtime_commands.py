@@ -185,7 +185,7 @@ def test_durations() -> None:
         (["calibrate", "--mode", "both-of-them"], "did you mean 'both'"),
         (["calibrate", "--precision", "fp8", "--device", "cpu"], "precision 'fp8'"),
         (["calibrate", "--device", "tpu"], "--device tpu"),
-        (["calibrate", "--fast", "auto", "--device", "cpu"], "of one mode"),
+        (["calibrate", "--fast", "auto", "--device", "cpu"], "covers one execution mode"),
         (["calibrate", "--out", "no/such/folder/device.json", "--device", "cpu"], "cannot be written"),
         (["cost", "resnet50", "--device", "none.json"], "rescale calibrate --out none.json"),
         (["cost", "resnet50", "--device", "."], "cannot be read"),
