@@ -25,12 +25,29 @@ def time_network(
     recipe: "Recipe | None" = None,
     ask: Ask = ask_once,
 ) -> Timing:
-    """Time a network by a protocol; nothing else should run meanwhile.
+    """Time a network by a protocol; nothing else should run on the machine meanwhile.
 
-    recipe: resolved; a training step is timed with its rates, optimizer and average (resnet-rs if None).
-    ask: who measures; `Workers` for many networks. Where the protocol's `fast` is auto, and its precision as
-    well, the fastest that a few short measurements find.
-    Raises JobError when not even one image fits or the model fails.
+    The batch is halved until it fits into memory, and the times are scaled to the batch of the protocol. If
+    the protocol's `fast` is `auto`, short measurements choose the execution mode, and the precision if that
+    is `auto` too.
+
+    Args:
+        model: the model, at its own resolution.
+        protocol: how to time; None for the defaults of `TimingProtocol`.
+        recipe: a resolved recipe, whose rates, optimizer and weight average a training step has; None for
+            `resnet-rs`.
+        ask: answers requests for measurements. The default starts a process for each; `Workers` is faster for
+            many networks.
+
+    Returns:
+        Median and quartiles in seconds per step of the protocol's batch, memory in bytes, and the settings
+        that they depend on.
+
+    Raises:
+        JobError: not even one image fits into memory, the model fails, or no execution mode can be measured.
+
+    Source:
+        Revisiting ResNets (Bello et al., 2021), Appendix H: the halving of the batch.
     """
     protocol = protocol or TimingProtocol()
     if protocol.fast == "auto":
