@@ -1,15 +1,18 @@
 """The structure: imports run one way, public names exist, --help is quick and light."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import rescale
+from rescale.recipes.recipe import MEANING
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
@@ -105,6 +108,69 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError):
         rescale.nothing  # noqa: B018
     assert rescale.cost(rescale.network("resnetrs50")).params == 35_691_912
+
+
+def docstring_problems(value: Callable[..., Any]) -> list[str]:
+    """What the docstring of a public function or class lacks, or says of arguments that do not exist.
+
+    The signatures of dataclasses, named tuples and pydantic models list their fields.
+    """
+    inherited = isinstance(value, type) and value.__init__ is Exception.__init__  # it has no signature
+    signature = inspect.signature(lambda *args: ...) if inherited else inspect.signature(value)
+    text = inspect.getdoc(value) or ""
+    summary, _, rest = text.partition("\n")
+    arguments = re.search(r"^Args:\n((?: .*\n?|\n(?= ))+)", text, re.MULTILINE)
+    described = set(re.findall(r"^ {4}(\w+):", arguments[1], re.MULTILINE)) if arguments else set()
+    elsewhere = set(MEANING) if "`rescale.recipes.recipe.MEANING`" in text else set()
+    names = set(signature.parameters)
+    wrong = [] if summary and not rest.split("\n")[0] else ["no summary of one line"]
+    wrong += ["no Args:"] if names and not arguments else []
+    wrong += [f"{name}: not described" for name in sorted(names - described - elsewhere)]
+    wrong += [f"{name}: described, but no argument" for name in sorted(described - names)]
+    if inspect.isfunction(value) and signature.return_annotation is not None and "\nReturns:\n" not in text:
+        wrong.append("no Returns:")
+    return wrong
+
+
+@pytest.mark.parametrize("name", rescale.__all__)
+def test_public_docstrings_are_complete(name: str) -> None:
+    assert docstring_problems(getattr(rescale, name)) == []
+
+
+def test_incomplete_docstrings_are_seen() -> None:
+    def bare(size: int, *, crop: float) -> int:
+        """Crop.
+
+        Crop and size: as usual.
+        """
+        return int(size * crop)
+
+    def partial(size: int, *, crop: float) -> int:
+        """Crop.
+
+        Args:
+            size: in pixels, at least 1;
+                crop: no argument, since it continues the line above.
+            side: of the result.
+        """
+        return int(size * crop)
+
+    def complete(size: int, *, crop: float) -> None:
+        """Crop.
+
+        Args:
+            size: in pixels, at least 1.
+            crop: share that is kept.
+        """
+
+    undescribed = ["crop: not described", "size: not described"]
+    assert docstring_problems(bare) == ["no Args:", *undescribed, "no Returns:"]
+    assert docstring_problems(partial) == [
+        "crop: not described",
+        "side: described, but no argument",
+        "no Returns:",
+    ]
+    assert docstring_problems(complete) == []
 
 
 def python(code: str) -> str:

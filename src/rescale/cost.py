@@ -11,11 +11,17 @@ from rescale.network import Network
 class Cost(NamedTuple):
     """Cost of one image.
 
-    macs: multiply-adds of convolutions and linear layers, one more for each output that gets a bias
-    (FLOPs, as the ResNet-RS papers print them, are 2 x macs). params: learnable numbers, two a channel
-    of batch norm included. activations: elements of the outputs of convolutions, linear layers and
-    spatial pools. Batch norm, activation functions, additions and global pooling count nothing else
-    (Fast and Accurate Model Scaling, as its tables count).
+    Convolutions, linear layers and spatial pools are counted. Batch norm adds parameters only. Activation
+    functions, additions and global pooling add nothing.
+
+    Args:
+        macs: multiply-adds of convolutions and linear layers, and one more for each output that gets a bias.
+            FLOPs, as the ResNet-RS papers print them, are 2 x macs.
+        params: learnable numbers, including two per channel of batch norm.
+        activations: elements of the outputs of convolutions, linear layers and spatial pools.
+
+    Source:
+        Fast and Accurate Model Scaling (Dollár et al., 2021), as its tables count.
     """
 
     macs: int
@@ -45,7 +51,17 @@ class PartCost(NamedTuple):
 
 
 def cost(network: Network) -> Cost:
-    """Add up the prices of all layers; blocks of one shape are priced once."""
+    """Compute the cost of one image, by arithmetic alone.
+
+    Args:
+        network: the network, at its own resolution; no module is built.
+
+    Returns:
+        The sum over all layers.
+
+    Source:
+        Fast and Accurate Model Scaling (Dollár et al., 2021), as its tables count.
+    """
     shapes = geometry(network)
     return _total(
         (

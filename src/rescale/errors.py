@@ -9,9 +9,13 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """An invalid input, detected before work starts: one line per mistake, exit code 2.
+    """A mistake of the user's, found before work begins; the command ends with exit code 2.
 
-    already_reported: all processes of a run raise this error, and only one prints it.
+    The attribute `already_reported` is True if all processes of a run raise the error, so that only one of
+    them prints it.
+
+    Args:
+        lines: one text per mistake, each a single line that says what is wrong and what to do.
     """
 
     already_reported = False
@@ -25,9 +29,12 @@ class UserError(Exception):
 
 
 class JobError(Exception):
-    """A job that failed while it ran (disk full, NaN): one line, exit code 1.
+    """A job that failed while it ran (disk full, NaN); the command ends with exit code 1.
 
-    already_reported: as in UserError.
+    The attribute `already_reported` has the same meaning as for `UserError`.
+
+    Args:
+        args: one text, a single line that says what failed.
     """
 
     already_reported = False

@@ -24,9 +24,18 @@ def by_family() -> dict[str, list[str]]:
 
 
 def network(source: str | Path | Mapping[str, Any]) -> Network:
-    """The network that a name (`resnetrs50@160`), a YAML file or a mapping describes.
+    """Find a network by name, or read it from a file or a mapping.
 
-    Raises UserError with the nearest names, or with everything that is wrong in a file.
+    Args:
+        source: a name, optionally with a resolution (`resnetrs50@160`); the path of a YAML file, or of a
+            folder that holds network.yaml; or a mapping with the keys of such a file.
+
+    Returns:
+        The network, checked: it can be built.
+
+    Raises:
+        UserError: no network has this name (the message suggests similar ones); the file is missing or cannot
+            be read; a key, type or value is wrong, one line each.
     """
     if isinstance(source, Mapping):
         return from_mapping(dict(source))

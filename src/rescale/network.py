@@ -113,13 +113,24 @@ class Head:
 
 @dataclass(frozen=True)
 class Network:
-    """A vision network. Two networks of equal structure are the same network, whatever their names.
+    """A vision network as a value: its structure, without weights.
 
-    activation: of every block, stem and head. padding: of strided convolutions and pools, half the kernel
-    on every side, or TensorFlow's `same`. norm_eps: what batch norm adds to the variance; weights
-    belong to one value of it. scale_ends: whether stem and head grow with the width when the network
-    is scaled (EfficientNet) or stay as they are. init: how the weights are drawn: as the authors' code of
-    `resnet-rs`, `fast-scaling` or `efficientnet` does; `auto`: ResNets the first way, others the second.
+    The constructor checks nothing; `rescale.network` checks what it reads. Networks with the same `identity`
+    have the same structure, whatever their names.
+
+    Args:
+        name: used in tables and messages; not part of the identity.
+        input: resolution in pixels a side, and channels, of the square images.
+        stem: the convolutions before the first stage, and an optional max-pool.
+        stages: at least one, in order.
+        head: the layers behind the last stage, and the number of classes.
+        activation: of all blocks, stem and head; `relu` or `silu`.
+        padding: of strided convolutions and pools; `symmetric` is half the kernel on every side, `same` is
+            TensorFlow's.
+        norm_eps: what batch norm adds to the variance, above 0; weights belong to one value of it.
+        scale_ends: whether stem and head grow with the width when the network is scaled (EfficientNet).
+        init: how weights are drawn: as the authors' code of `resnet-rs`, `fast-scaling` or `efficientnet`
+            does. `auto` is `resnet-rs` for ResNets and `fast-scaling` for all others.
     """
 
     __pydantic_config__: ClassVar = _STRICT

@@ -25,25 +25,29 @@ def time_network(
     recipe: "Recipe | None" = None,
     ask: Ask = ask_once,
 ) -> Timing:
-    """Measure step time, throughput and peak memory of a model. Nothing else should run meanwhile.
+    """Time a network by a protocol; nothing else should run on the machine meanwhile.
+
+    The batch is halved until it fits into memory, and the times are scaled to the batch of the protocol. If
+    the protocol's `fast` is `auto`, short measurements choose the execution mode, and the precision if that
+    is `auto` too.
 
     Args:
-        model: the network, or a model from timm or of the user's own.
-        protocol: how to time; the default is a training step of 32 images on the CPU. With `fast="auto"`
-            the execution mode is chosen by a few short measurements, and so is the precision if that is
-            `auto` too.
-        recipe: a resolved recipe, whose rates, optimizer and weight average a training step uses; resnet-rs
-            if None.
-        ask: answers requests to measure, by default each in a new process; use `Workers` for many networks.
+        model: the model, at its own resolution.
+        protocol: how to time; None for the defaults of `TimingProtocol`.
+        recipe: a resolved recipe, whose rates, optimizer and weight average a training step has; None for
+            `resnet-rs`.
+        ask: answers requests for measurements. The default starts a process for each; `Workers` is faster for
+            many networks.
 
     Returns:
-        Seconds for `protocol.batch` images (median and quartiles), images per second, peak memory in bytes
-        and the settings that the figures depend on.
+        Median and quartiles in seconds per step of the protocol's batch, memory in bytes, and the settings
+        that they depend on.
 
     Raises:
-        JobError: not even one image fits into memory, or the model fails.
+        JobError: not even one image fits into memory, the model fails, or no execution mode can be measured.
 
-    Source: ResNet-RS, Appendix H, for the halving and for scaling the time to the first batch.
+    Source:
+        Revisiting ResNets (Bello et al., 2021), Appendix H: the halving of the batch.
     """
     protocol = protocol or TimingProtocol()
     if protocol.fast == "auto":

@@ -32,12 +32,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": partial(nn.ReLU, inpl
 
 @dataclass(frozen=True)
 class Rates:
-    """What a recipe sets inside a model. One network has one identity, whatever it is trained with.
+    """The values of a recipe that are built into a model; they are no part of the network.
 
-    dropout: of the pooled features, [0, 1). stochastic_depth: chance that the last block's branch is
-    dropped, [0, 1), growing `by` stage (rate * l / 5 in stages l = 2..5, the ResNet-RS authors' code)
-    or by block (rate * i / blocks, i from 0, EfficientNet's). bn_momentum: torch's, the share of the
-    new batch; 1 keeps the last batch's statistics, as the authors do under an average of the weights.
+    Args:
+        dropout: rate for the pooled features, in [0, 1).
+        stochastic_depth: probability that the last block's branch is dropped, in [0, 1).
+        stochastic_depth_by: how the probability grows up to the last block. `stage`: rate * l / 5 in stages
+            l = 2..5. `block`: rate * i / blocks, with i from 0.
+        bn_momentum: share of the new batch in the running statistics (torch's momentum), in [0, 1]. At 1 they
+            are those of the last batch.
+
+    Source:
+        `stage`: the ResNet-RS authors' code. `block`: the EfficientNet authors' code.
     """
 
     dropout: float = 0.0

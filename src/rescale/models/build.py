@@ -45,9 +45,21 @@ class Model(nn.Module):
 
 
 def build(network: Network, num_classes: int | None = None, rates: Rates | None = None) -> Model:
-    """Build a network with freshly drawn weights (torch's default generator decides them).
+    """Build a network as a torch module with newly drawn weights.
 
-    num_classes: short for build(network.with_classes(num_classes)).
+    Weights are drawn by torch's default generator, on torch's default device. On the meta device nothing is
+    drawn.
+
+    Args:
+        network: the network.
+        num_classes: outputs of the head, at least 1; None for the network's own.
+        rates: dropout, stochastic depth and batch-norm momentum; None for no regularisation and 0.1.
+
+    Returns:
+        The module, in training mode. It maps images [N, channels, R, R] to logits [N, classes].
+
+    Source:
+        `initialise` in this module says from which authors' code each initialisation comes.
     """
     if num_classes is not None:
         network = network.with_classes(num_classes)

@@ -16,7 +16,13 @@ from rescale.models.count import count
 
 @dataclass(frozen=True)
 class External:
-    """A model by the name of who makes it. resolution: pixels a side of the images it is given."""
+    """A model from timm or from a Python function, identified by its name.
+
+    Args:
+        name: `timm:NAME` or `python:package.module:function`, optionally followed by `@resolution`.
+        resolution: pixels a side of the square images, at least 1.
+        classes: number of outputs, at least 1.
+    """
 
     name: str
     resolution: int

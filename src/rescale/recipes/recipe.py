@@ -27,13 +27,25 @@ ADDED_LATER = AddedLater()
 
 
 class Recipe(BaseModel):
-    """Everything that decides how a network is trained, but for the network, the data and the seed.
+    """Everything that decides how a network is trained, except the network, the data and the seed.
 
-    batch counts images an optimizer step, taken in `accumulate` equal micro-batches. `steps`, where given,
-    is the length in optimizer steps and overrides `epochs`; such a run may end within an epoch. milestones
-    are fractions of the run. task: the task's name, built in or `python:module:factory`, and its options.
-    Where a field takes the name of a rule, `rescale recipes NAME --model MODEL` shows the value it becomes
-    and where that comes from.
+    A field can hold the name of a rule instead of a number. `resolve` replaces rules by values for one model;
+    `rescale recipes NAME --model MODEL` shows these values and their sources.
+
+    Args:
+        name: used in tables and messages; not part of a run's identity.
+        epochs: passes over the training images, at least 1; ignored if `steps` is given.
+        batch: images per optimizer step, at least 1; taken in `accumulate` equal micro-batches.
+        milestones: of the stepwise schedule, ascending fractions of the run.
+        steps: length in optimizer steps, at least 1; such a run may end within an epoch.
+        task: name of the task, built in or `python:module:factory`, and its options.
+
+    `rescale.recipes.recipe.MEANING` has one line for each of these and all other fields; the annotations have
+    their ranges.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown, or a value is of the wrong type, out of its range or
+            inconsistent with another. `rescale.recipe` reports this as a UserError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -50,12 +50,24 @@ class _Applied:
 def resolve(
     recipe: Recipe, model: "Network | External", images: int | None = None, *, native_bf16: bool = False
 ) -> Resolved:
-    """Turn every rule of a recipe into its value for a model.
+    """Replace every rule of a recipe by its value for one model.
 
-    images: training images, those held out left out. They give the length in epochs of a recipe whose
-    length is in steps; without them such a run counts as a long one, which is noted. Where they are given,
-    `epochs` becomes the number of epochs that the steps begin. native_bf16: the device multiplies bfloat16
-    in hardware. Raises UserError for a warm-up as long as the run.
+    Args:
+        recipe: the recipe.
+        model: the model; rules look at its resolution and, for ResNets, at its depth and width.
+        images: number of training images without those held out. They give a recipe whose length is in steps
+            its length in epochs, and `epochs` becomes the number of epochs that are begun. None: such a run
+            counts as a long one, and a note says so.
+        native_bf16: whether the device multiplies bfloat16 in hardware, for `precision`.
+
+    Returns:
+        The recipe without rules, the source of each value, and notes.
+
+    Raises:
+        UserError: the warm-up is not shorter than the run.
+
+    Source:
+        Each value's own, in `sources` of the result.
     """
     length = recipe.length_in_epochs(images)
     facts = facts_of(model, length, native_bf16)

@@ -29,7 +29,22 @@ for _yaml in (_Loader, _Dumper):
 
 
 def recipe(name: str | Path, **changes: Any) -> Recipe:
-    """A recipe by name or YAML file, with changes by keyword: recipe("resnet-rs", epochs=10)."""
+    """Find a recipe by name or read it from a YAML file, with fields replaced by keyword.
+
+    `recipe("resnet-rs", epochs=10)` is the recipe `resnet-rs` for 10 epochs.
+
+    Args:
+        name: name of a recipe, or path of a YAML file.
+        changes: new values of fields of `Recipe`; an option of the task is written
+            `**{"task.OPTION": value}`.
+
+    Returns:
+        The recipe, checked. Its rules are not resolved.
+
+    Raises:
+        UserError: no recipe has this name (the message suggests similar ones); the file cannot be read; a
+            field is unknown or its value is wrong, one line each.
+    """
     text = str(name)
     if text in NAMED:
         base = NAMED[text].recipe

@@ -39,12 +39,35 @@ def scale(
 ) -> Network:
     """Scale a network by a factor, or to a budget of one measure.
 
-    strategy: a name (d, w, r, dw, wr, dr, dwr, dWr, compound, fast with its alpha, rs-depth, rs-width), the
-    fast-scaling authors' type name, or exponents. Budgets are of one image, absolute (macs=4e9), and the
-    closest real network is taken; `scale_to` also says what was reached. latency: seconds of a step (mode:
-    train or infer) as `runtime` predicts them, at its batch; `rescale.scale_to_latency` also measures
-    and corrects itself. Raises UserError where a budget is out of reach, or where not exactly one of
-    factor and budgets is given.
+    Exactly one of `factor`, `macs`, `params`, `activations` and `latency` is given. For a budget the result
+    is the network closest to it; `rescale.scaling.scale_to` also returns what was reached.
+
+    Args:
+        network: the network to scale.
+        strategy: a name (d, w, r, dw, wr, dr, dwr, dWr, compound, fast, rs-depth, rs-width), a type name of
+            the fast-scaling authors (`d1_w8_g8_r1`), a mapping of exponents (depth, width, resolution and
+            optionally group), or a `Strategy`.
+        factor: of the multiply-adds, above 0, where the strategy's exponents sum to 1; up to rounding.
+        macs: budget of multiply-adds per image, above 0.
+        params: budget of parameters, above 0.
+        activations: budget of activations per image, above 0.
+        latency: budget in seconds per step, above 0, as `runtime` predicts it at the batch of its
+            calibration. `rescale.scale_to_latency` also measures.
+        runtime: a `RuntimeModel`; given together with `latency`.
+        mode: what a step is for `latency`: `train` for a whole training step, `infer` for a forward pass.
+        alpha: share of the width in the strategy `fast`, in [0, 1]; only for that strategy.
+
+    Returns:
+        The scaled network.
+
+    Raises:
+        UserError: not exactly one of factor and budgets is given; only one of latency and runtime is given;
+            the strategy is unknown or does not fit the network or the measure (rs-depth and rs-width take
+            `factor` and `macs` only); a number is out of its range; the budget is out of reach.
+
+    Source:
+        Fast and Accurate Model Scaling (Dollár et al., 2021); compound: EfficientNet (Tan and Le, 2019);
+        rs-depth and rs-width: Revisiting ResNets (Bello et al., 2021), section 6.
     """
     if (latency is None) != (runtime is None):
         raise UserError("latency and runtime go together: runtime=rescale.RuntimeModel.read('device.json')")

@@ -130,12 +130,20 @@ def _begin(
 
 
 def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
-    """Continue a run from its newest whole checkpoint; a finished run is returned as it is.
+    """Continue a run from its newest complete checkpoint; a finished run is returned as it is.
 
     Args:
         path: the run's folder.
-        data: where the run's data lies now, if it was moved; it must be the same (equal digests).
+        data: where the run's data is now, if it was moved; it must be the same (equal digests).
         quiet: show nothing on standard error.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: the folder is no run or has an unknown format; the run's device is missing; the data cannot
+            be opened or has changed; the batch cannot be shared equally by the processes.
+        JobError: training fails; `resume` can be called again.
     """
     processes = join()
     return processes.together(lambda: _reopen(Path(path), data, quiet, processes))

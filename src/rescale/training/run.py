@@ -47,9 +47,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: network.yaml or external.json, preprocess.json, recipe.yaml, run.json, data.json,
-    metrics.jsonl, checkpoints/, tensorboard/ and, when finished, model.safetensors, result.json and
-    predictions.parquet. A finished run is a `ModelFolder`."""
+    """A run folder; when finished, it is also a `ModelFolder`.
+
+    It holds network.yaml or external.json, preprocess.json, recipe.yaml, run.json, data.json, metrics.jsonl,
+    checkpoints/, tensorboard/ and, when finished, model.safetensors, result.json and predictions.parquet.
+
+    Args:
+        path: the folder. It is not read here; `Run.open` checks that it is a run.
+    """
 
     path: Path
 

@@ -38,17 +38,24 @@ class Loaded:
 
 
 def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: str = "") -> Loaded:
-    """Fill a model from a file or a state dict in our names, timm's or torchvision's; also from files of
-    Keras' ResNet-RS and EfficientNet and from TensorFlow-1 checkpoints of ResNet-RS.
+    """Fill a model with the weights of a file or a state dict.
 
-    A head of another size stays as it was drawn, and the result says so. Anything else that does not
-    fit raises UserError with the tensors' names, and the model is left untouched.
+    Known are tensors in this project's names, timm's and torchvision's, the Keras files of ResNet-RS and
+    EfficientNet, and TensorFlow-1 checkpoints of ResNet-RS. A head with another number of classes is left as
+    it was drawn, and the result says so. If anything else does not fit, the model is left untouched.
 
     Args:
-        model: what `build` returned.
-        source: a path, or a state dict.
-        key: which state dict of a training script's checkpoint to take. Without it the averaged weights
-            where there are such, and a note says so.
+        model: what `build` returned; it is changed in place.
+        source: path of a file, or of a folder that holds one; or a state dict.
+        key: which state dict of a training script's checkpoint to take. If empty, the averaged weights are
+            preferred where there are some, and a note says so.
+
+    Returns:
+        How many tensors were filled, which were kept or not used, and notes.
+
+    Raises:
+        UserError: the file is missing, damaged or of an unknown format; it has no state dict under `key`;
+            tensors are missing, unknown or of another shape (the message names them).
     """
     if isinstance(source, str | Path):
         weights = read_weights(Path(source), model, key)
