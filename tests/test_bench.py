@@ -8,7 +8,6 @@ import pytest
 
 from fake_study import timing
 from rescale.bench import Timing, TimingProtocol, Workers, time_network
-from rescale.bench.asking import request
 from rescale.bench.measure import (
     DidNotFit,
     halve_until_it_fits,
@@ -17,6 +16,7 @@ from rescale.bench.measure import (
     ran_out_of_memory,
     time_steps,
 )
+from rescale.bench.pool import request
 from rescale.bench.timing import quartiles
 from rescale.errors import JobError, UserError
 from rescale.lookup import network

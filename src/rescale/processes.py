@@ -29,11 +29,11 @@ SILENCE = timedelta(minutes=30)  # maximum wait for another process, for example
 class Status(NamedTuple):
     """What a process reports to the others.
 
-    error: why it failed. asked: name of the signal that told it to stop. bad: lines on damaged images.
+    error: why it failed. signal_name: of the signal that told it to stop. bad: lines on damaged images.
     """
 
     error: UserError | JobError | None = None
-    asked: str = ""
+    signal_name: str = ""
     bad: tuple[str, ...] = ()
 
 
@@ -62,7 +62,7 @@ class Processes:
         return self.rank == 0
 
     @property
-    def deserted(self) -> JobError | None:
+    def orphaned(self) -> JobError | None:
         """The error to raise if the torchrun that started this process has ended, else None."""
         if self.connected and os.getppid() != self.parent:
             return JobError("torchrun has ended; stopped without saving; resume from the last checkpoint")
@@ -104,11 +104,11 @@ class Processes:
         """Do the same work in all processes. If any of them fails, all raise the first error by rank."""
         if not self.connected:
             return work()
-        made: T | None = None
+        result: T | None = None
         error: UserError | JobError | None = None
         try:
             try:
-                made = work()
+                result = work()
             except (UserError, JobError) as raised:
                 if raised.already_reported:
                     raise
@@ -118,7 +118,7 @@ class Processes:
             if not _connection_lost(raised):
                 raise
             raise _marked(JobError("another process of this run has ended; torchrun says which")) from None
-        return made  # type: ignore[return-value]
+        return result  # type: ignore[return-value]
 
     def from_first(self, make: Callable[[], T]) -> T:
         """Call `make` in the first process, and return its result in all of them."""

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rescale import machine
-from rescale.bench.asking import ask_once, request
 from rescale.bench.choose import Choice, fastest, precisions_for
 from rescale.bench.measure import DidNotFit, halve_until_it_fits
+from rescale.bench.pool import ask_once, request
 from rescale.bench.timing import Timing, TimingProtocol, quartiles
 from rescale.errors import JobError
 

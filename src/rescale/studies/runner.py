@@ -100,7 +100,7 @@ def train_missing(
     display.begin(len(study.plan.items) - len(waiting))
     try:
         while waiting or running:
-            _stop_if_asked(stop)
+            _raise_if_stopped(stop)
             while waiting and len(running) < jobs:
                 item = waiting.popleft()
                 attempts[item] = attempts.get(item, 0) + 1
@@ -141,13 +141,13 @@ def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, d
     labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
     with Workers(len(labels)) as workers:
         for label in labels:
-            _stop_if_asked(stop)
+            _raise_if_stopped(stop)
             study.forget_failure(_timing_name(label))
             display.timing(label)
             try:
                 timing = time_label(study, label, workers)
             except (UserError, JobError) as error:
-                _stop_if_asked(stop)
+                _raise_if_stopped(stop)
                 failure = Failure("timing", label, None, str(error))
                 study.keep_failure(_timing_name(label), failure)
                 display.failed(failure)
@@ -192,9 +192,9 @@ def _timing_name(label: str) -> str:
     return f"timing-{file_name(label)}"
 
 
-def _stop_if_asked(stop: StopRequest) -> None:
-    if stop.asked:
-        raise JobError(f"stopped by {stop.asked}; repeat the command to continue")
+def _raise_if_stopped(stop: StopRequest) -> None:
+    if stop.signal_name:
+        raise JobError(f"stopped by {stop.signal_name}; repeat the command to continue")
 
 
 def _reason(study: StudyFolder, item: Item, code: int) -> str:

@@ -66,18 +66,18 @@ class Feed:
 
         Raises, in all of them alike, where one cannot go on (JobError) or was asked to stop (Stopped).
         """
-        error, taken = self.processes.deserted, []
+        error, taken = self.processes.orphaned, []
         try:
             taken = list(islice(stream, count))
         except JobError as raised:
             error = raised
-        mine = Status(error, self.stop.asked, tuple(line for batch in taken for line in batch.bad))
+        mine = Status(error, self.stop.signal_name, tuple(line for batch in taken for line in batch.bad))
         statuses = self.processes.synchronize(mine)
         for status in statuses:
             self._note_bad(status.bad)
         for status in statuses:
-            if status.asked:
-                raise Stopped(status.asked)
+            if status.signal_name:
+                raise Stopped(status.signal_name)
         return taken
 
     def _note_bad(self, lines: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C ask a run to save and stop; a second one ends it at once."""
+"""On SIGTERM or Ctrl-C a run saves and stops; a second signal ends it at once."""
 
 import os
 import signal
@@ -8,20 +8,20 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While entered, remembers the first signal's name in `asked`; the second does what it does by default.
+    """While entered, records the first signal in `signal_name`; the second has its default effect.
 
-    patience: seconds in which a further signal counts as the first: torchrun hands on what it is sent, which
-    its processes may have been sent too.
+    patience: seconds in which further signals are ignored: torchrun forwards the signals it receives, and its
+    processes may have received the same ones.
     """
 
     def __init__(self, patience: float = 0.0) -> None:
-        self.asked, self.patience = "", patience
+        self.signal_name, self.patience = "", patience
         self._since = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
-            return self  # only the main thread may set handlers; whoever started this one decides
+            return self  # only the main thread may set handlers
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._note)
         return self
@@ -31,8 +31,8 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if not self.asked:
-            self.asked, self._since = signal.Signals(number).name, time.monotonic()
+        if not self.signal_name:
+            self.signal_name, self._since = signal.Signals(number).name, time.monotonic()
         elif time.monotonic() - self._since >= self.patience:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""Worker processes that measure; each answers one request. Several can import torch in parallel."""
+"""A pool of worker processes that measure; each answers one request. Several import torch in parallel."""
 
 import json
 import signal
