@@ -35,12 +35,12 @@ def models(
     if not any(matches.values()):
         raise UserError(f"no network is named {pattern!r}; {nearest(pattern.strip('*'), names())}")
     if as_json:
-        show([_priced(name) for some in matches.values() for name in some], as_json)
+        show([_counted(name) for some in matches.values() for name in some], as_json)
         return
     for family, some in matches.items():
         if some:
             print(f"{family}:")
-            show([_priced(name) for name in some], as_json)
+            show([_counted(name) for name in some], as_json)
             print()
     print(
         "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor of 4)."
@@ -71,7 +71,7 @@ def cost(
     Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
     """
     runtime = read_device(device)
-    rows = [_priced(name, classes) for name in names]
+    rows = [_counted(name, classes) for name in names]
     if runtime is not None:
         for name, row in zip(names, rows, strict=True):
             row["step_seconds"] = _times(name, classes, runtime, batch)
@@ -81,9 +81,9 @@ def cost(
     show(rows, as_json)
     if batch is not None and not as_json:
         print(
-            f"memory: a training step of {batch} images in {precision}, SGD and the average of the weights,"
+            f"memory: a training step of {batch} images in {precision}, SGD and weight averaging, predicted;"
         )
-        print("        predicted; the libraries' own work space comes on top")
+        print("        the workspace of the libraries is not included")
     if runtime is not None and not as_json:
         from rescale.report.runtime import footer
 
@@ -136,21 +136,21 @@ def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, in
     return step_memory(network(name).with_classes(classes), batch, precision)._asdict()  # type: ignore[arg-type]
 
 
-def _priced(name: str, classes: int = 1000) -> dict[str, Any]:
+def _counted(name: str, classes: int = 1000) -> dict[str, Any]:
     from rescale.lookup import OTHERS, network
 
     if name.startswith(OTHERS):
         from rescale.models import cost_of, model_named
 
         other = model_named(name).with_classes(classes)
-        return {**priced(other, cost_of(other)), "counted": "by hooks"}
-    from rescale.cost import cost as price
+        return {**cost_row(other, cost_of(other)), "counted": "by hooks"}
+    from rescale.cost import cost as count
 
     ours = network(name).with_classes(classes)
-    return priced(ours, price(ours))
+    return cost_row(ours, count(ours))
 
 
-def priced(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
+def cost_row(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
     """The JSON form of a model and its cost."""
     return {"name": model.name, "resolution": model.resolution, **cost_._asdict()}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, device_for, priced
+from rescale.cli.models import DeviceFile, Json, cost_row, device_for
 
 if TYPE_CHECKING:
     from rescale.latency import RuntimeModel, Scaled
@@ -105,7 +105,7 @@ def described(network: "Network", factor: float | None = None) -> dict[str, Any]
     """The JSON form of a network."""
     from rescale.cost import cost
 
-    row = priced(network, cost(network))
+    row = cost_row(network, cost(network))
     row["depths"] = [stage.depth for stage in network.stages]
     row["widths"] = [stage.width for stage in network.stages]
     row["group_widths"] = [stage.group_width or stage.inner(stage.width) for stage in network.stages]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json, priced
+from rescale.cli.models import Json, cost_row
 
 if TYPE_CHECKING:
     from rescale.network import Network
@@ -44,7 +44,7 @@ def described(network: "Network") -> dict[str, Any]:
     from rescale.cost import by_part, cost
 
     return {
-        **priced(network, cost(network)),
+        **cost_row(network, cost(network)),
         "parts": [part._asdict() for part in by_part(network)],
     }
 

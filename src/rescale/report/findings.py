@@ -20,7 +20,7 @@ TIMED = {"train": "training step", "infer": "inference"}
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything known of a study. results: finished runs. recipes: resolved, by label."""
+    """All that is known about a study. results: finished runs. recipes: resolved, by label."""
 
     folder: Path
     plan: Plan
@@ -135,7 +135,7 @@ class Findings:
 
 
 def gather(path: Path) -> Findings:
-    """Read a study's folder. Raises UserError where there is none."""
+    """Read a study's folder. Raises UserError if there is none."""
     study = StudyFolder(path)
     plan, results, timings = study.plan, study.results(), study.timings()
     rows = aggregate(results, timings)
@@ -156,7 +156,7 @@ def speedup_sentence(speedup: Speedup, figure: Figure) -> str:
     """A speed-up in words: how much, and at which values of the headline figure."""
 
     def shown(quality: float) -> str:
-        return units.digits(figure.oriented(quality))  # turns an oriented value back, too
+        return units.digits(figure.oriented(quality))  # also reverts an oriented value
 
     pair = f"as fast as {speedup.slow} at equal {figure.label}"
     worst, best = shown(speedup.worst), shown(speedup.best)

@@ -11,7 +11,7 @@ POINTS = 25  # factors along a curve
 
 
 def growth_rows(network: Network, factor: float) -> list[dict[str, Any]]:
-    """One row for each strategy: exponents of s by the closed forms, and what this network's cost becomes."""
+    """One row for each strategy: exponents of s by the closed forms, and this network's cost."""
     rows = []
     for name, strategy in STRATEGIES.items():
         expected, (real,) = analytic(strategy), measured(network, strategy, [factor])

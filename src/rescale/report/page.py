@@ -1,4 +1,4 @@
-"""The study as one HTML page that works by itself: no network, no file beside it."""
+"""The study as one self-contained HTML page: it needs no network connection and no other file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from rescale.report.findings import Findings
 from rescale.report.plots import round_ticks, style
 from rescale.studies import Row, best_first, fronts
 
-MEASURES = {  # what the picture's horizontal axis can be
+MEASURES = {  # choices for the horizontal axis of the picture
     "latency_s": "latency",
     "memory_bytes": "memory",
     "macs": "MACs",

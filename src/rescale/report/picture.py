@@ -21,9 +21,9 @@ NAMED = 40  # characters of a network's name where it shares a line
 
 
 class Part(NamedTuple):
-    """A part as it is shown: its price, what it is made of, and its share of each of the totals."""
+    """A part as it is shown: its shape and cost, its layers in words, and its share of each total."""
 
-    priced: PartCost
+    counts: PartCost
     made_of: str
     shares: dict[str, float]
 
@@ -33,8 +33,8 @@ def parts(network: Network) -> list[Part]:
     made_of = [_stem(network), *map(_block, network.stages), _head(network)]
     totals = cost(network)._asdict()
     return [
-        Part(priced, text, {kind: getattr(priced, kind) / totals[kind] for kind in KINDS})
-        for priced, text in zip(by_part(network), made_of, strict=True)
+        Part(counts, text, {kind: getattr(counts, kind) / totals[kind] for kind in KINDS})
+        for counts, text in zip(by_part(network), made_of, strict=True)
     ]
 
 
@@ -62,11 +62,11 @@ def _short(name: str, most: int = NAMED) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _shape(priced: PartCost) -> list[str]:
+def _shape(counts: PartCost) -> list[str]:
     """The numbers of a part, in the order of SHAPE."""
-    stride = "" if priced.name == "head" else str(priced.stride)
-    inner = ["" if width is None else str(width) for width in (priced.inner_width, priced.group_width)]
-    return [str(priced.depth), str(priced.width), *inner, stride, str(priced.size_out)]
+    stride = "" if counts.name == "head" else str(counts.stride)
+    inner = ["" if width is None else str(width) for width in (counts.inner_width, counts.group_width)]
+    return [str(counts.depth), str(counts.width), *inner, stride, str(counts.size_out)]
 
 
 SHAPE = ("depth", "width", "inner", "group", "stride", "map")
@@ -81,7 +81,7 @@ def text(networks: Sequence[Network], *, plain: bool = False) -> str:
     plain: bars of # for terminals and files that know only ASCII.
     """
     shown = [parts(network) for network in networks]
-    rows = [[[part.priced.name, part.made_of, *_shape(part.priced)] for part in group] for group in shown]
+    rows = [[[part.counts.name, part.made_of, *_shape(part.counts)] for part in group] for group in shown]
     heads = ["part", "block", *SHAPE]
     columns = zip(heads, *(row for table in rows for row in table), strict=True)
     widths = [max(map(len, column)) for column in columns]
@@ -154,7 +154,7 @@ NOTE = (
 
 
 def format_of(path: Path) -> str:
-    """The picture's format by the path's suffix; a UserError where that is neither .svg nor .png."""
+    """The picture's format by the path's suffix. Raises UserError if that is neither .svg nor .png."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: a picture's name ends in .svg or .png")
     return path.suffix.lower().removeprefix(".")
@@ -214,21 +214,21 @@ def _title(axes: "Axes", network: Network) -> None:
 
 
 def _profile(axes: "Axes", group: Sequence[Part], field: str, shown: Sequence[Sequence[Part]]) -> None:
-    """A number along the depth, a bar a block, on axes that have room for all that is shown.
+    """Bars of one number over the depth, one bar per block, on axes that fit all networks shown.
 
-    The head, which sees no map, is left out.
+    The head, which has no feature map, is left out.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    depth = max(sum(part.priced.depth for part in other[:-1]) for other in shown)
-    values = [getattr(part.priced, field) for other in shown for part in other[:-1]]
+    depth = max(sum(part.counts.depth for part in other[:-1]) for other in shown)
+    values = [getattr(part.counts, field) for other in shown for part in other[:-1]]
     line = 0.5 if depth < 80 else 0
     begin = 0
     for part, colour in zip(group[:-1], _colours(group), strict=False):
-        middles = [begin + i + 0.5 for i in range(part.priced.depth)]
-        height = getattr(part.priced, field)
+        middles = [begin + i + 0.5 for i in range(part.counts.depth)]
+        height = getattr(part.counts, field)
         axes.bar(middles, height, 1, color=colour, edgecolor="white", linewidth=line)
-        begin += part.priced.depth
+        begin += part.counts.depth
     axes.set_xlim(0, depth)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_yscale("log", base=2)
@@ -281,9 +281,9 @@ def _table(axes: "Axes", group: Sequence[Part], most: int) -> None:
     axes.plot((LEFT, RIGHT), (0, 0), color="#999999", linewidth=0.7, clip_on=False)
     for i, (part, colour) in enumerate(zip(group, _colours(group), strict=True)):
         axes.add_patch(Rectangle((LEFT, i + 0.15), 0.025, 0.7, color=colour, linewidth=0, clip_on=False))
-        numbers = [*_shape(part.priced), *(f"{100 * share:.1f}" for share in part.shares.values())]
+        numbers = [*_shape(part.counts), *(f"{100 * share:.1f}" for share in part.shares.values())]
         made_of = re.sub(r"(?<=\d)x(?=\d)", "×", part.made_of)
-        for x, cell, side in _cells(words, (part.priced.name, made_of), numbers):
+        for x, cell, side in _cells(words, (part.counts.name, made_of), numbers):
             axes.text(x, i + 0.5, cell, ha=side, va="center", fontsize=8)
 
 

@@ -44,7 +44,7 @@ def draw(findings: Findings, paths: Mapping[str, Path]) -> None:
             _ticks(axes, rows)
             handles, labels = axes.get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-            figure.draw_without_rendering()  # settles the layout, which the labels' places depend on
+            figure.draw_without_rendering()  # computes the layout, which the labels' positions depend on
             place_labels(axes, rows)
         for kind, path in paths.items():
             figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
@@ -63,7 +63,7 @@ def _frame(axes: "Axes", findings: Findings) -> None:
     if figure := findings.figure:
         held_out = max(row.val_images for row in findings.rows)
         title = units.axis(figure, f"{figure.label} on {held_out} held-out images")
-        axes.set_ylabel("\n".join(wrap(f"{title}  (bars: ± std over seeds)", 62)))  # what the height holds
+        axes.set_ylabel("\n".join(wrap(f"{title}  (bars: ± std over seeds)", 62)))  # fits the height
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -109,7 +109,7 @@ def _points(axes: "Axes", rows: Sequence[Row]) -> None:
 
 
 def _ticks(axes: "Axes", rows: Sequence[Row]) -> None:
-    """Round milliseconds, enough of them also where a decade is not spanned."""
+    """Ticks at round milliseconds, enough of them even within one decade."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = axes.get_xlim()
@@ -160,8 +160,8 @@ def places(
 ) -> list[tuple[float, float]]:
     """Lower left corners for labels of these sizes, each near its anchor.
 
-    Clear of the other labels, of all anchors, of what is `drawn` and of the frame, as far as that goes:
-    of sixteen directions and ten distances the place that hides least, and of equal ones the nearest, wins.
+    Labels avoid the other labels, all anchors, the boxes in `drawn` and the frame, if possible: of sixteen
+    directions and ten distances the position with the least overlap is used, among equals the nearest.
     """
     marks = [*drawn, *(Box(x - radius, y - radius, x + radius, y + radius) for x, y in anchors)]
     taken: list[Box] = []
@@ -185,7 +185,7 @@ def places(
 
 
 def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
-    """Write each network's label beside its point, with a thin line where it had to go far."""
+    """Write each network's label beside its point, with a thin line if it is far away."""
     figure: Any = axes.get_figure()
     ordered = sorted(rows, key=lambda row: row.value)
     texts = [

@@ -1,4 +1,4 @@
-"""A picture of what a network sees: training images as they are, and as a recipe augments them."""
+"""A picture of training images: the originals, and as a recipe augments them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS, EPOCHS = 8, 8
-CELL, FIRST, DPI = 1.2, 1.4, 150  # inches a picture, times that for the first of a row, dots an inch
+CELL, FIRST, DPI = 1.2, 1.4, 150  # inches per image, factor for the first of a row, dots per inch
 
 
 def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Path) -> None:
-    """Write a PNG of ROWS images, each as it is and as EPOCHS epochs of training by a resolved recipe see it.
+    """Write a PNG of ROWS images: each original, then its augmentation in EPOCHS epochs of a resolved recipe.
 
-    Raises UserError where no such file can be, JobError for an image that cannot be decoded.
+    Raises UserError if the path cannot be a file, JobError for an image that cannot be decoded.
     """
     from matplotlib.figure import Figure
 
@@ -53,12 +53,12 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
     title = f"{data.spec.name} as {recipe.name} trains on it, at {resolution} x {resolution} pixels"
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(caption(recipe, resolution), fontsize=8)
-    with atomic(out) as beside:
-        figure.savefig(beside, format="png")
+    with atomic(out) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def caption(recipe: Recipe, resolution: int) -> str:
-    """What the recipe does to an image, in its order."""
+    """The steps that the recipe applies to an image, in order."""
     parts = [f"centre crop, {recipe.eval_crop:g} of the shorter side"]
     if recipe.crop == "random-resized":
         parts = [f"random crop of {recipe.crop_area_min:g} to {recipe.crop_area_max:g} of the image"]

@@ -1,4 +1,4 @@
-"""Numbers as people read them: three digits and a unit; the headline figure, its headings and its values."""
+"""Numbers as text: three digits and a unit; headings and values of the headline figure."""
 
 import math
 import statistics
@@ -43,7 +43,7 @@ def with_unit(text: str, figure: Figure) -> str:
 
 
 def axis(figure: Figure, label: str = "") -> str:
-    """The title of the figure's axis: mean error, degrees (lower is better). label: instead of its own."""
+    """The title of the figure's axis: mean error, degrees (lower is better). label: for its own."""
     title = ", ".join(part for part in (label or figure.label, figure.unit) if part)
     return title if figure.higher_is_better else f"{title} (lower is better)"
 

@@ -11,7 +11,7 @@ from rescale.studies.rows import to_csv
 def write_report(study: Path) -> dict[str, Path]:
     """Write report.html, pareto.png, pareto.svg and results.csv into the study's folder; returns their paths.
 
-    May be called at any time: missing and failed runs are named in it. Raises UserError where there is
+    May be called at any time: missing and failed runs are named in it. Raises UserError if there is
     no study.
     """
     findings = gather(study)

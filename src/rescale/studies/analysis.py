@@ -15,7 +15,7 @@ from rescale.studies.rows import Row
 
 
 class Point(NamedTuple):
-    """A network in the plane: seconds (or another measure of which less is better) and quality.
+    """A network as a point: seconds (or another measure of which less is better) and quality.
 
     quality: the headline figure's value, oriented so that more is better (`Figure.oriented`).
     """
@@ -27,7 +27,7 @@ class Point(NamedTuple):
 class Speedup(NamedTuple):
     """How many times as fast `fast` is as `slow` at equal quality, over the qualities both fronts reach.
 
-    low, high: the least and the greatest ratio; low_at, high_at: the quality where it is met.
+    low, high: the smallest and largest ratio; low_at, high_at: the qualities where they occur.
     worst, best: the range of qualities compared. All qualities are oriented so that more is better.
     """
 
@@ -44,7 +44,7 @@ class Speedup(NamedTuple):
 def aggregate(results: Mapping[Item, Mapping[str, Any]], timings: Mapping[str, Timing]) -> list[Row]:
     """One row for each network that has a finished run, in the plan's order, the front marked.
 
-    results: in format 2. timings: by label. Raises UserError where the headline figures differ.
+    results: in format 2. timings: by label. Raises UserError if the headline figures differ.
     """
     figure = headline_figure(results)
     if figure is None:
@@ -59,7 +59,7 @@ def aggregate(results: Mapping[Item, Mapping[str, Any]], timings: Mapping[str, T
 
 
 def headline_figure(results: Mapping[Item, Mapping[str, Any]]) -> Figure | None:
-    """The headline figure of all results, None without any. Raises UserError where they differ."""
+    """The headline figure of all results, None without any. Raises UserError if they differ."""
     first_with: dict[Figure, Item] = {}
     for item, result in results.items():
         first_with.setdefault(Figure(**result["headline"]), item)
@@ -139,7 +139,7 @@ def front(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other dominates, fastest first.
 
     A point dominates another if it is at least as fast and at least as good, and better in one of them.
-    Of equal points all stay.
+    Equal points are all kept.
     """
     order = sorted(range(len(points)), key=lambda i: (points[i].latency, -points[i].quality))
     kept: list[int] = []
@@ -162,12 +162,12 @@ def fronts(rows: Sequence[Row], measure: str = "latency_s") -> dict[str, list[Ro
 
 
 def point(row: Row, measure: str = "latency_s") -> Point:
-    """Where a row stands in the plane of quality and a measure that is known of it."""
+    """The row as a point of quality and a measure, which must be known."""
     return Point(float(getattr(row, measure)), row.quality)
 
 
 def latency_at(line: Sequence[Point], quality: float) -> float:
-    """Seconds that a front takes to a quality, between its points linear in log(latency) over quality.
+    """Seconds at which a front reaches a quality; log(latency) is linear between its points.
 
     line: a front of at least one point, by rising quality; `quality` lies between its ends.
     """
@@ -179,7 +179,7 @@ def latency_at(line: Sequence[Point], quality: float) -> float:
 
 
 def speedup(a: str, line_a: Sequence[Point], b: str, line_b: Sequence[Point]) -> Speedup | None:
-    """Compare two fronts at equal quality; None where their qualities do not overlap.
+    """Compare two fronts at equal quality; None if their qualities do not overlap.
 
     The ratio's logarithm is piecewise linear, so its extremes lie at the points of either front or the
     ends of the overlap, and are exact. `fast` is the one that is faster in the (geometric) mean.
@@ -210,7 +210,7 @@ def _mean_log(places: Sequence[float], ratios: Sequence[float]) -> float:
 
 
 def speedups(rows: Sequence[Row]) -> list[Speedup]:
-    """Every pair of groups whose fronts reach a common quality."""
+    """Speed-ups of all pairs of groups whose fronts overlap in quality."""
     lines = [(group, [point(row) for row in own]) for group, own in fronts(rows).items()]
     pairs = (speedup(*a, *b) for a, b in itertools.combinations(lines, 2))
     return [pair for pair in pairs if pair]

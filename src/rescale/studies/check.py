@@ -20,7 +20,7 @@ def check(plan: Plan) -> None:
     models = _look_up(model_named, (item.model for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
     data = _look_up(open_data, (item.data for item in plan.items))
-    _refuse(models, recipes, data)
+    _raise_mistakes(models, recipes, data)
 
     def check_run(item: Item) -> None:
         recipe, model = recipes[item.recipe, item.changes], models[item.model]
@@ -29,7 +29,7 @@ def check(plan: Plan) -> None:
         task_of(resolved, data[item.data]).check(data[item.data])
         check_batch(resolved, images)
 
-    _refuse(_look_up(check_run, (item for item in plan.items if item.seed == plan.items[0].seed)))
+    _raise_mistakes(_look_up(check_run, (item for item in plan.items if item.seed == plan.items[0].seed)))
 
 
 class _Lookup(dict[Key, Value]):
@@ -50,7 +50,7 @@ def _look_up(find: Callable[[Key], Value], keys: Iterable[Key]) -> _Lookup[Key, 
     return looked_up
 
 
-def _refuse(*lookups: "_Lookup") -> None:
+def _raise_mistakes(*lookups: "_Lookup") -> None:
     if mistakes := list(dict.fromkeys(line for lookup in lookups for line in lookup.mistakes)):
         raise UserError(*mistakes)
 

@@ -38,7 +38,7 @@ class StudyFolder:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan; UserError where there is none."""
+        """The plan. Raises UserError if there is none."""
         if not self.plan_file.is_file():
             raise UserError(f"{self.path}: no study here (no plan.yaml); rescale study makes one")
         return from_file(self.plan_file)
@@ -52,7 +52,7 @@ class StudyFolder:
         return self.path / "logs" / f"{item.name}.log"
 
     def result(self, item: Item) -> dict[str, Any] | None:
-        """The run's result in format 2, whichever it was written in; None until it has finished."""
+        """The run's result in format 2, whatever format it was written in; None until it has finished."""
         try:
             return upgraded_result(json.loads((self.run(item) / "result.json").read_text()))
         except FileNotFoundError:
@@ -70,7 +70,7 @@ class StudyFolder:
             return None
 
     def timings(self) -> dict[str, Timing]:
-        """All timings there are, by label."""
+        """All timings, by label."""
         return {label: timing for label in self.plan.labels if (timing := self.timing(label))}
 
     def keep_timing(self, label: str, timing: Timing) -> None:
@@ -90,20 +90,20 @@ class StudyFolder:
         """Remove a failure, because the run or network is tried again."""
         (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
-    def refuse(self, plan: Plan) -> None:
-        """Raise UserError where the folder holds another study or anything else.
+    def check_available(self, plan: Plan) -> None:
+        """Raise UserError if the folder holds another study or anything else.
 
-        A stored plan may grow (models, seeds) and change in no other way.
+        A stored plan may gain models and seeds; any other change is refused.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
         if self.plan_file.exists():
-            refuse_another(self.path, self.plan, plan)
+            check_same_study(self.path, self.plan, plan)
         elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store the plan, whatever was there."""
+        """Store the plan, replacing any other."""
         self._write(self.plan_file, to_yaml(plan))
 
     def _write(self, path: Path, text: str) -> None:
@@ -114,7 +114,7 @@ class StudyFolder:
         return self.path / "timings" / f"{file_name(label)}.json"
 
 
-def refuse_another(path: Path, old: Plan, new: Plan) -> None:
+def check_same_study(path: Path, old: Plan, new: Plan) -> None:
     """Raise UserError unless `new` holds every run of `old`, timed in the same way."""
     missing = [item for item in old.items if item not in new.items]
     here = {item.name: item for item in new.items}

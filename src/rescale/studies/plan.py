@@ -12,7 +12,7 @@ from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
 
-_STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked
+_STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Item:
     """One training run.
 
     model, recipe: as on the command line. data: a word, or an absolute path. changes: "key=value" on top of
-    the recipe. label: the network's name in the report; runs of one label differ in the seed alone. group:
+    the recipe. label: the network's name in the report; runs of one label differ only in the seed. group:
     the front it belongs to.
     """
 
@@ -117,7 +117,7 @@ def pareto_plan(
 
 
 def check_names(plan: Plan) -> None:
-    """Every run needs a folder of its own. Raises UserError."""
+    """Check that every run has its own folder. Raises UserError."""
     if not plan.items:
         raise UserError("a study needs at least one model and one seed")
     seen: dict[str, Item] = {}

@@ -15,12 +15,12 @@ FIGURE_COLUMNS = {  # column of the CSV file: field of the headline figure
     "higher_is_better": "higher_is_better",
     "is_share": "is_share",
 }
-MEAN = "mean_"  # begins the column of every other figure
+MEAN = "mean_"  # prefix of the columns of all other figures
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network of a study: what it reached, how it was trained, what it costs; None where unknown.
+    """One network of a study: its quality, training and cost; None where unknown.
 
     figure: the headline figure. value: its mean over `seeds` runs, in its unit; value_std: their standard
     deviation (n - 1), None for one seed. figures: means of all other figures of the evaluation, by name.
@@ -66,7 +66,7 @@ class Row:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV: a column a field, several for the headline figure, mean_NAME for each other figure.
+    """The rows as CSV: a column per field, several for the headline figure, mean_NAME for each other figure.
 
     Unknown values are empty.
     """

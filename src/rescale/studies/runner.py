@@ -1,4 +1,4 @@
-"""Run what a study misses: trainings side by side, each in its own process; then timings, one by one."""
+"""Run the missing parts of a study: parallel trainings, each in its own process; then timings, one by one."""
 
 import json
 import os
@@ -27,13 +27,13 @@ POLL = 0.2  # seconds between checks of the workers
 
 
 class Worker(Protocol):
-    """A training process, as subprocess.Popen has it."""
+    """A training process, with the interface of subprocess.Popen."""
 
     def poll(self) -> int | None:
         """The exit code; None while it runs; below zero if a signal ended it."""
 
     def terminate(self) -> None:
-        """Ask it to save and stop."""
+        """Tell it to save and stop."""
 
     def wait(self) -> int:
         """The exit code, once it has ended."""
@@ -41,10 +41,10 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train here, which changes no result. jobs: trainings side by side; None for `default_jobs`.
+    """How to train on this machine; changes no result. jobs: parallel trainings; None for `default_jobs`.
 
     device: of the trainings, None for a GPU if there is one. on_bad_image: raise or skip.
-    eval_epochs: between evaluations; the last epoch always has one.
+    eval_epochs: epochs between evaluations; the last epoch always has one.
     """
 
     jobs: int | None = None
@@ -68,12 +68,12 @@ def run_study(
 ) -> StudyFolder:
     """Run everything of the plan that `path` does not hold yet.
 
-    A network that fails is stored among the failures and stops no other; the next call tries it again.
-    On SIGTERM or Ctrl-C the trainings save; then JobError, and the next call continues from there.
-    Raises UserError where the folder holds another study or another process works on it.
+    A failed network is stored among the failures and does not stop the others; the next call tries it again.
+    On SIGTERM or Ctrl-C the trainings save and JobError is raised; the next call continues from there.
+    Raises UserError if the folder holds another study or another process works on it.
     """
     settings = settings or Settings()
-    StudyFolder(path).refuse(plan)
+    StudyFolder(path).check_available(plan)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), StopRequest() as stop, Display(plan, shown=progress) as display:
         StudyFolder(path).keep_plan(plan)
@@ -136,7 +136,7 @@ def settled(study: StudyFolder, item: Item, code: int, attempts: int, display: D
 
 
 def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, display: Display) -> None:
-    """Time every network that has a finished run and no timing, one by one, with nothing beside them."""
+    """Time every network that has a finished run and no timing, one by one, while nothing else runs."""
     done = {item.label for item in study.results()}
     labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
     with Workers(len(labels)) as workers:

@@ -16,8 +16,8 @@ STOPPED = 128 + signal.SIGTERM  # exit code of a run that saved and stopped on a
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with(parent: int) -> None:
-    """End when the driver ends, however it ends (Linux): a worker left alone would hold the run's lock."""
+def end_with(parent: int) -> None:
+    """End when the driver ends, however it ends (Linux): an orphaned worker would hold the run's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -25,7 +25,7 @@ def die_with(parent: int) -> None:
 
 
 def work(job: dict[str, Any]) -> None:
-    """Train a run; resume it where its folder holds a part of it."""
+    """Train a run, or resume it if its folder already holds a run."""
     from rescale.models import model_named
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
@@ -44,7 +44,7 @@ def work(job: dict[str, Any]) -> None:
 def main() -> None:
     """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. Prints why."""
     job = json.loads(sys.argv[1])
-    die_with(job["parent"])
+    end_with(job["parent"])
     from rescale.training.feed import Stopped
 
     try:

@@ -49,9 +49,9 @@ class Classification:
     Args:
         recipe: whose augmentation, label smoothing and mixup are applied.
         classes: names by label.
-        mean, std: of the channels, of pixels in 0..1.
+        mean, std: of the channels, for pixels in 0..1.
         device: where batches are moved to.
-        layout: of the images in memory, as the model has its feature maps.
+        layout: memory layout of the images, the same as that of the model.
     """
 
     recipe: Recipe
@@ -78,7 +78,7 @@ class Classification:
         return replace(self, device=device, layout=layout)
 
     def check(self, data: Data) -> None:
-        """Refuse images of fewer than two classes, and classes that are judged on and never seen."""
+        """Raise UserError for fewer than two classes, and for classes that only have validation images."""
         parts = [data.train, *([data.minival] if data.minival is not None else [])]
         present = np.unique(np.concatenate([part.strata for part in parts]))
         if len(present) < 2:
@@ -99,7 +99,7 @@ class Classification:
         return model.with_classes(len(data.classes))
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
-        """The module, and what of the rates does not apply to it."""
+        """The module, and one line for each rate that does not apply to it."""
         return make(model, rates)
 
     def start_from(self, module: nn.Module, model: Network | External, weights: StartingWeights) -> list[str]:
@@ -159,20 +159,20 @@ class Classification:
         if self.layout == torch.contiguous_format:
             shape = (1, 3, 1, 1)
             return torch.addcmul(shift.view(shape), images.float().contiguous(), scale.view(shape))
-        # whole rows at once: half the time of pixels of three channels
+        # whole rows at once: half the time of separate pixels
         rows, width = images.permute(0, 2, 3, 1).flatten(2), images.shape[3]
         normalised = torch.addcmul(shift.repeat(width), rows.float(), scale.repeat(width))
         return normalised.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
     @cached_property
     def _normalising(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift of each channel of 0..255; made once: a copy to a GPU waits for what it does."""
+        """Scale and shift of each channel, for pixels in 0..255. Cached: copying to a GPU blocks."""
         scale = [1 / (255 * std) for std in self.std]
         shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         return torch.tensor(scale, device=self.device), torch.tensor(shift, device=self.device)
 
     def losses(self, model: nn.Module, batch: Batch, seed: int, _: Processes) -> Losses:
-        """Cross-entropy against smoothed labels; with mixup, of two images mixed by one share a batch."""
+        """Cross-entropy against smoothed labels; with mixup, of pairs mixed by one share per batch."""
         images, labels = self.inputs(batch), batch.tensors["labels"].to(self.device, non_blocking=True)
         if self.recipe.mixup:
             generator = torch.Generator().manual_seed(seed)

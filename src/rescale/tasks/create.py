@@ -1,4 +1,4 @@
-"""The one place where a task is made from what a recipe says."""
+"""Make the task that a recipe names."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ def task_of(recipe: Recipe, data: Data | None = None) -> Task:
     Args:
         recipe: its `task` names a built-in task or `python:module:factory`, whose factory is called with
             recipe and data and returns the task.
-        data: what it will see; None to time a model without data.
+        data: the data of the run; None to time a model without data.
 
     Raises:
         UserError: an unknown task or option.

@@ -1,7 +1,7 @@
-"""Judge features without changing the model: nearest neighbours, and a linear classifier on top of them.
+"""Evaluate frozen features: nearest neighbours, and a linear classifier on top of them.
 
-Features are what the model's classifier is given. Both evaluators look at all training samples first, as they
-are seen in evaluation, and predict the classes of the data whatever the model's own outputs are.
+Features are the input of the model's classifier. Both evaluators first process all training samples, prepared
+as in evaluation, and predict the classes of the data, whatever the model's outputs mean.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,14 +23,14 @@ NEIGHBOURS, TEMPERATURE = 20, 0.07  # Caron et al. 2021; Wu et al. 2018
 
 
 class _FeatureEvaluator:
-    """Percent of samples whose class a classifier on the features gets right."""
+    """Percentage of samples that a classifier on the features assigns to the right class."""
 
     figure = ""
     uses_outputs = False
 
     def __init__(self, task: "Classification") -> None:
         self.task = task
-        self.right, self.count = 0, 0
+        self.correct, self.count = 0, 0
 
     def features(self, model: nn.Module, batch: Batch) -> Tensor:
         """float32 [N, C] on the CPU."""
@@ -53,39 +53,39 @@ class _FeatureEvaluator:
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Add one batch."""
         labels = batch.tensors["labels"].cpu()
-        self.right += int((self.predict(self.features(model, batch)) == labels).sum())
+        self.correct += int((self.predict(self.features(model, batch)) == labels).sum())
         self.count += batch.count
 
     def combine(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Add the counts of all processes up."""
-        pairs = gather((self.right, self.count))
-        self.right, self.count = (sum(column) for column in zip(*pairs, strict=True))
+        """Sum the counts over all processes."""
+        pairs = gather((self.correct, self.count))
+        self.correct, self.count = (sum(column) for column in zip(*pairs, strict=True))
 
     def compute(self) -> dict[str, float]:
         """The figure in percent, and images."""
         if not self.count:
             raise JobError("no image to judge the model on can be read")
-        return {self.figure: 100 * self.right / self.count, "images": self.count}
+        return {self.figure: 100 * self.correct / self.count, "images": self.count}
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """None are kept."""
+        """Empty: no predictions are kept."""
         return {}
 
 
 class NearestNeighbours(_FeatureEvaluator):
-    """Vote of the 20 nearest training samples by cosine similarity s, each weighed by exp(s / 0.07)."""
+    """Vote of the 20 nearest training samples by cosine similarity s, each weighted by exp(s / 0.07)."""
 
     figure = "knn"
 
     def prepare(self, model: nn.Module, train: Callable[[], Iterable[Batch]]) -> None:
         """Keep the training data's features."""
         features, self.labels = self.training_features(model, train)
-        self.known = F.normalize(features)
+        self.reference = F.normalize(features)
 
     def predict(self, features: Tensor) -> Tensor:
         """The class with the most votes."""
-        similarity = F.normalize(features) @ self.known.T
-        nearest = similarity.topk(min(NEIGHBOURS, len(self.known)))
+        similarity = F.normalize(features) @ self.reference.T
+        nearest = similarity.topk(min(NEIGHBOURS, len(self.reference)))
         votes = torch.zeros(len(features), int(self.labels.max()) + 1)
         weights = (nearest.values / TEMPERATURE).exp()
         return votes.scatter_add_(1, self.labels[nearest.indices], weights).argmax(1)

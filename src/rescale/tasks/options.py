@@ -1,16 +1,16 @@
-"""Names of tasks and their options, without torch, so that mistakes are known before anything is loaded."""
+"""Names and options of tasks, without torch, so that mistakes are reported before anything is loaded."""
 
 from dataclasses import dataclass, fields
 
 from rescale.errors import UserError, nearest
 from rescale.recipes import Recipe
 
-OWN = "python:"  # what the names of tasks begin with that are not built in
+OWN = "python:"  # prefix of the names of tasks that are not built in
 
 
 @dataclass(frozen=True)
 class ClassificationOptions:
-    """Classification has none: its regularizers are fields that every recipe has."""
+    """Classification has no options: its regularizers are fields of every recipe."""
 
 
 BUILT_IN = {"classification": ClassificationOptions}

@@ -1,4 +1,4 @@
-"""What the training loop, timing and studies know of a task."""
+"""The interface between tasks and the training loop, timing and studies."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from rescale.processes import Processes
 
 
 class Losses(NamedTuple):
-    """What a batch gave.
+    """The loss and the training figures of a batch.
 
     Args:
         loss: scalar that is minimised, a mean over the batch.
@@ -30,44 +30,44 @@ class Losses(NamedTuple):
 
 
 class Evaluator(Protocol):
-    """One way to judge a model on a data set. It adds up over batches and processes."""
+    """Evaluates a model on a data set. It accumulates over batches and processes."""
 
-    uses_outputs: bool  # whether the model's outputs have to mean what the data does
+    uses_outputs: bool  # whether the model's outputs must correspond to the data's targets
 
     def prepare(self, model: nn.Module, train: Callable[[], Iterable[Batch]]) -> None:
-        """Look at the training data first, in evaluation order; most evaluators need not."""
+        """Process the training data first, in evaluation order; most evaluators do nothing here."""
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Add one batch. The model is in evaluation mode."""
 
     def combine(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Add what other processes have; `gather` returns everyone's value for one's own."""
+        """Add the values of other processes; `gather` takes this process's value and returns those of all."""
 
     def compute(self) -> dict[str, float]:
-        """The figures by name. JobError where there was no sample."""
+        """The figures by name. Raises JobError if there was no sample."""
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """Columns of a table with a row a sample, `index` among them; none where it keeps none."""
+        """Columns of a table with one row per sample, including `index`; empty if none are kept."""
 
 
 class Task(Protocol):
-    """How a model is made, trained and judged. Nothing outside `tasks/` knows what a target is.
+    """How a model is made, trained and evaluated. Only `tasks/` knows what a target is.
 
-    `losses` sees the model itself, not its outputs: detection computes its losses inside the model, and
+    `losses` receives the model itself, not its outputs: detection computes its losses inside the model, and
     contrastive learning gathers features of all processes.
     """
 
     @property
     def name(self) -> str:
-        """As a recipe's `task` names it."""
+        """The name in a recipe's `task`."""
 
     @property
     def headline(self) -> Figure:
-        """The figure that a run is judged by."""
+        """The main figure of a run."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The name of each output of the model; none where they have no names."""
+        """The name of each output of the model; empty if they have no names."""
 
     @property
     def device(self) -> str:
@@ -77,25 +77,25 @@ class Task(Protocol):
         """The same task on a device, its inputs in this memory layout."""
 
     def check(self, data: Data) -> None:
-        """Raise UserError for data that cannot be learned from."""
+        """Raise UserError for data that the task cannot be trained on."""
 
     def adapt(self, model: Network | External, data: Data) -> Network | External:
         """The model with the outputs that the data needs."""
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
-        """The module with newly drawn weights, and what of the rates does not apply to it, a line each."""
+        """The module with newly initialised weights, and one line for each rate that does not apply to it."""
 
     def start_from(self, module: nn.Module, model: Network | External, weights: StartingWeights) -> list[str]:
-        """Put starting weights into a module; returns what was assumed or left out, one line each."""
+        """Load initial weights into a module; returns one line for each assumption and omission."""
 
     def judged(self, module: nn.Module, labels: tuple[str, ...]) -> tuple[nn.Module, list[str]]:
-        """The module with outputs that mean what the data does, and what was assumed.
+        """The module with outputs that correspond to the data's targets, and the assumptions made.
 
-        labels: what the module's outputs mean; none where that is unknown. UserError where they cannot fit.
+        labels: names of the module's outputs; empty if unknown. Raises UserError if they cannot be matched.
         """
 
     def prepare(self, resolution: int, *, training: bool) -> Prepare:
-        """What turns a sample into the tensors of its place in a batch."""
+        """A function that turns a sample into the tensors of one element of a batch."""
 
     def stream(self, source: Source, resolution: int, loading: Loading) -> Iterator[Batch]:
         """The batches of one pass over a source."""
@@ -104,16 +104,16 @@ class Task(Protocol):
         """A batch of random samples, to time a model without data."""
 
     def inputs(self, batch: Batch) -> Tensor:
-        """What the model is called with, on the device."""
+        """The input of the model, on the device."""
 
     def losses(self, model: nn.Module, batch: Batch, seed: int, processes: Processes) -> Losses:
-        """The loss of this process's batch. seed: of whatever is random in it."""
+        """The loss of this process's batch. seed: of any randomness in it."""
 
     def evaluators(self, names: Sequence[str] = ()) -> list[Evaluator]:
-        """New evaluators by name; those that give the headline figure where no name is given."""
+        """New evaluators by name; without names, those of the headline figure."""
 
     def caption(self, target: Any) -> str:
         """A sample's target in a few words."""
 
     def picture(self, tensors: dict[str, Tensor]) -> np.ndarray:
-        """uint8 [H, W, 3]: a prepared sample as a person looks at it."""
+        """uint8 [H, W, 3]: a prepared sample as a picture."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rescale.tasks.classification import Classification
 
 TOP_1 = Figure("top1", "top-1", "%", is_share=True)
-BEST = 5  # predictions that are kept of an image
+BEST = 5  # predictions kept per image
 
 
 class TopK:
@@ -30,7 +30,7 @@ class TopK:
         self.rows: list[dict[str, np.ndarray]] = []
 
     def prepare(self, model: nn.Module, train: Callable[[], Iterable[Batch]]) -> None:
-        """Nothing: the model's outputs are all that is needed."""
+        """Does nothing: only the model's outputs are needed."""
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Add one batch of images and labels."""
@@ -50,7 +50,7 @@ class TopK:
         self.rows.append({name: column.cpu().numpy() for name, column in columns.items()})
 
     def combine(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Add the sums of all processes up, and take their rows over."""
+        """Sum over all processes, and collect their rows."""
         self.sums = torch.stack(gather(self.sums)).sum(0)
         self.rows = [row for rows in gather(self.rows) for row in rows]
 

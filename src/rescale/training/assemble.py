@@ -1,4 +1,4 @@
-"""From a model, a recipe and a task to what takes optimizer steps: training and timing begin here."""
+"""Assemble a stepper, which takes optimizer steps, from a model, a recipe and a task."""
 
 import torch
 
@@ -29,23 +29,23 @@ def assemble(
     sync_bn: bool = False,
     weights: StartingWeights | None = None,
 ) -> tuple[Stepper, list[str]]:
-    """The model with weights drawn from the seed, its optimizer and its average, ready to take steps.
+    """Make the stepper: the model with weights initialised from the seed, its optimizer and weight average.
 
     Args:
         model: its head has the outputs that the task needs.
         recipe: resolved.
-        task: makes the module and the losses; the stepper's is placed on the device.
-        steps_per_epoch: what the schedule counts epochs by.
+        task: makes the module and the losses; the stepper gets a copy placed on the device.
+        steps_per_epoch: optimizer steps per epoch, for the schedule.
         seed: of the weights and of every step's randomness.
         mode: how the model is executed.
         device: cpu, cuda or cuda:N.
-        processes: those that share each batch.
+        processes: the processes that share each batch.
         sync_bn: batch norm sees the images of all processes.
-        weights: what the model starts from, in place of newly drawn weights.
+        weights: initial weights; None to initialise them from the seed.
 
     Returns:
-        The stepper, and notes: what of the recipe does not apply to the model, what was assumed of the
-        weights, one line each.
+        The stepper, and one-line notes: settings of the recipe that do not apply to the model, assumptions
+        about the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed))

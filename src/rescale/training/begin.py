@@ -18,11 +18,11 @@ from rescale.preprocess import Preprocess
 from rescale.processes import Processes, join
 from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
-from rescale.training.job import Job, carry_on
+from rescale.training.job import Job, train_to_end
 from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
 
-# From a model, its resolved recipe, the number of training images, the settings and the number of processes:
-# recipe and settings, faster.
+# Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
+# returns recipe and settings with the chosen precision and execution mode.
 Choose = Callable[[Network | External, Resolved, int, Settings, int], tuple[Resolved, Settings]]
 
 
@@ -38,28 +38,28 @@ def train(
     choose: Choose | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train a model by a recipe on data, into a new run folder.
+    """Train a model on data by a recipe, in a new run folder.
 
     Under torchrun its processes share each batch, and the first of them writes.
 
     Args:
-        model: its head gets the outputs that the data needs.
-        recipe: resolved here where it is not yet.
-        data: opened here where it is a word or a path.
+        model: the model; its head gets the outputs that the data needs.
+        recipe: the recipe; it is resolved if it is not yet.
+        data: the data, or a built-in name or path to open.
         out: a folder that is empty or does not exist.
         seed: of weights, order, augmentation and dropout.
-        settings: how the run is carried out.
-        weights: what the model starts from: a model folder, a finished run, a file of weights, or
-            `pretrained`; newly drawn weights if empty. Their normalisation replaces the data's.
-        choose: gives the run's precision and execution mode, once all is checked.
+        settings: how the run is executed.
+        weights: initial weights: a model folder, a finished run, a file of weights, or `pretrained`; random
+            if empty. Their normalisation replaces the data's.
+        choose: chooses the run's precision and execution mode, after all checks.
         quiet: show nothing on standard error.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: for everything that can be known to be wrong before training.
-        JobError: for a failure on the way; `resume` continues from the folder that it leaves.
+        UserError: a mistake that can be detected before training.
+        JobError: training fails; `resume` continues from the run folder.
     """
     processes = join()
     return processes.together(
@@ -126,7 +126,7 @@ def _begin(
     resolved, manifest = recipe, data.manifest()
     run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
     job = Job(run, facts, model, chosen, data, start)
-    return carry_on(job, quiet, processes)
+    return train_to_end(job, quiet, processes)
 
 
 def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
@@ -175,7 +175,7 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
     check_batch(recipe, len(data.train), processes.count)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
     data = data.normalised(preprocess.mean, preprocess.std)
-    return carry_on(Job(run, facts, described, recipe, data), quiet, processes)
+    return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
 
 
 def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
@@ -204,8 +204,10 @@ def identity(
     seed: int,
     weights: StartingWeights | None = None,
 ) -> str:
-    """What makes two runs the same: network, resolved recipe, data, seed and starting weights; not names, not
-    precision."""
+    """Hash of what makes two runs the same: network, resolved recipe, data, seed and initial weights.
+
+    Names and precision are left out.
+    """
     parts = [model.identity, recipe.identity_text(), data.digest, str(seed)]
     if weights is not None:
         parts += [weights.sha256, f"averaged {weights.averaged}"]

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run in open formats, durable before the old one goes."""
+"""Checkpoints: the complete state of a run in open formats; synced to disk before older ones are removed."""
 
 import hashlib
 import json
@@ -16,51 +16,51 @@ from rescale.errors import JobError
 from rescale.files import sync, write_json
 from rescale.training.step import Stepper
 
-KEEP = 2  # checkpoints that stay: the newest, and one to fall back on
+KEEP = 2  # checkpoints to keep: the newest, and one to fall back on
 
 
 def save(folder: Path, stepper: Stepper, state: Mapping[str, Any]) -> None:
-    """Write the state as `folder/step-N`; older ones but one go once this is durable.
+    """Write the state as `folder/step-N`, then remove all older checkpoints but one.
 
-    state: JSON-able facts, with `step`, the number of steps taken. Raises JobError where it cannot be
-    written; what was there stays, and nothing half-written is left.
+    state: values for JSON, with `step`, the number of steps taken. Raises JobError if it cannot be written;
+    existing checkpoints are kept, and no partial one is left.
     """
     tensors, plain = _optimizer_state(stepper.optimizer)
     parts = {"model": stepper.model.state_dict(), "optimizer": tensors}
     if stepper.average is not None:
         parts["average"] = stepper.average.state_dict()
     final = folder / f"step-{state['step']:08d}"
-    beside = folder / f".{final.name}.part"
+    temporary = folder / f".{final.name}.part"
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         for name, part in parts.items():
             save_file(
-                {key: value.contiguous() for key, value in part.items()}, beside / f"{name}.safetensors"
+                {key: value.contiguous() for key, value in part.items()}, temporary / f"{name}.safetensors"
             )
-            sync(beside / f"{name}.safetensors")
-        hashes = {path.name: _digest(path) for path in sorted(beside.iterdir())}
+            sync(temporary / f"{name}.safetensors")
+        hashes = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
         facts = {**state, "optimizer": plain, "scaler": stepper.scaler.state_dict(), "files": hashes}
-        write_json(beside / "state.json", facts)
+        write_json(temporary / "state.json", facts)
         shutil.rmtree(final, ignore_errors=True)
-        beside.replace(final)
+        temporary.replace(final)
         sync(folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise JobError(f"{final}: cannot be written ({reason}); the checkpoint before it is kept") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     for old in _newest_first(folder)[KEEP:]:
         shutil.rmtree(old)
 
 
 class Restored(NamedTuple):
-    """The newest whole checkpoint, as it was read.
+    """The newest complete checkpoint.
 
     Args:
-        state: its state.json; None where there is no checkpoint.
+        state: content of its state.json; None if there is no checkpoint.
         parts: tensors by part (model, optimizer, average) and name.
-        broken: one line for each damaged checkpoint that was passed over.
+        broken: one line for each damaged checkpoint that was skipped.
     """
 
     state: dict[str, Any] | None
@@ -69,7 +69,7 @@ class Restored(NamedTuple):
 
 
 def newest(folder: Path) -> Restored:
-    """Read the newest whole checkpoint."""
+    """Read the newest complete checkpoint."""
     broken: list[str] = []
     for path in _newest_first(folder):
         try:
@@ -109,7 +109,7 @@ def _digest(path: Path) -> str:
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimizer's tensors, named by parameter number and key, and what else it holds."""
+    """The optimizer's tensors, named by parameter number and key, and its other values."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for number, entries in optimizer.state_dict()["state"].items():

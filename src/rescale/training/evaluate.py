@@ -1,4 +1,4 @@
-"""The one way to judge a model on a data set: in training, by `rescale eval`, and wherever else."""
+"""Evaluate a model on a data set; used in training and by `rescale eval`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,10 @@ from rescale.training.step import autocast
 
 
 class Evaluation(NamedTuple):
-    """What evaluators found. figures: by name. predictions: columns with a row a sample; none if not kept."""
+    """The results of all evaluators.
+
+    figures: values by name. predictions: columns with one row per sample; empty if none are kept.
+    """
 
     figures: dict[str, float]
     predictions: dict[str, np.ndarray]
@@ -30,16 +33,16 @@ def evaluate(
     evaluators: Sequence[Evaluator] | None = None,
     train: Callable[[], Iterable[Batch]] = tuple,
 ) -> Evaluation:
-    """Judge a model, without changing it.
+    """Evaluate a model without changing it.
 
     Args:
         model: on the task's device; its mode is restored.
-        task: gives the evaluators, unless they are given.
+        task: provides the evaluators if `evaluators` is None.
         stream: this process's batches of the data set.
         precision: of matrix products: fp32, bf16 or fp16.
-        processes: whose figures are combined; all have to call this.
-        evaluators: new ones, without sums.
-        train: opens a stream of the training data, for evaluators that look at it first.
+        processes: processes whose figures are combined; all of them must call this.
+        evaluators: evaluators that have not accumulated anything yet.
+        train: opens a stream of the training data, for evaluators that need it.
     """
     chosen = list(evaluators) if evaluators is not None else task.evaluators()
     was_training = model.training

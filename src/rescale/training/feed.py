@@ -1,4 +1,4 @@
-"""A process's batches, asked for in step with the other processes; damaged images are counted."""
+"""The batches of one process, taken in step with the other processes; damaged images are counted."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from rescale.training.stop import StopRequest
 
 
 class Stopped(JobError):
-    """A signal asked the run to stop."""
+    """A signal told the run to stop."""
 
 
 @dataclass
@@ -23,13 +23,13 @@ class Feed:
 
     Args:
         task: makes the streams.
-        resolution: pixels a side of what the model is given.
+        resolution: input size of the model, pixels per side.
         loading: batch (of one micro-batch over all processes), seed, workers and device of every stream.
-        micro_batches: of an optimizer step.
-        processes: that share each batch.
-        stop: whether a signal asked to stop.
-        note: called with a line for each damaged image, the first time that it is met.
-        bad_images: lines of the damaged images met so far; grows.
+        micro_batches: micro-batches per optimizer step.
+        processes: the processes that share each batch.
+        stop: records a signal to stop.
+        note: called with one line for each damaged image, the first time it is seen.
+        bad_images: lines of the damaged images seen so far; extended here.
     """
 
     task: Task
@@ -51,7 +51,7 @@ class Feed:
             yield self._take(stream, self.micro_batches)
 
     def in_order(self, source: Source) -> Iterator[Batch]:
-        """This process's share of all samples in their order; each process asks for as many batches."""
+        """This process's share of all samples in order; each process takes the same number of batches."""
         stream = self._open(source, replace(self.loading, training=False))
         for _ in range(math.ceil(len(source) / self.loading.batch)):
             yield from self._take(stream, 1)
@@ -64,7 +64,8 @@ class Feed:
     def _take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
         """The next `count` batches, once all processes have theirs; fewer at the stream's end.
 
-        Raises, in all of them alike, where one cannot go on (JobError) or was asked to stop (Stopped).
+        All processes raise the same error if one of them cannot continue (JobError) or was told to stop
+        (Stopped).
         """
         error, taken = self.processes.orphaned, []
         try:
@@ -81,7 +82,7 @@ class Feed:
         return taken
 
     def _note_bad(self, lines: tuple[str, ...]) -> None:
-        """Remember and name the damaged images that were passed over; JobError where they are too many."""
+        """Record and report skipped damaged images. Raises JobError if there are too many."""
         self._bad_in_pass.update(lines)
         for line in lines:
             if line not in self.bad_images:

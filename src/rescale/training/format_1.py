@@ -1,4 +1,4 @@
-"""What the first version wrote, turned into what this one reads. Only classification existed then.
+"""Conversion of files in format 1, which the first version wrote. Only classification existed then.
 
 Format 2 names the headline figure in run.json and result.json, and keeps an evaluation's figures together
 under `figures`; a position's sums have names.
@@ -18,7 +18,7 @@ def is_result(result: Mapping[str, Any]) -> bool:
 
 
 def upgraded_result(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of format 1 in format 2; any other as it is."""
+    """Convert a result of format 1 to format 2; return any other unchanged."""
     if not is_result(result):
         return dict(result)
     kept = {key: value for key, value in result.items() if key not in ("top1", "top5", "loss", "top1_raw")}
@@ -35,7 +35,7 @@ def upgraded_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A run.json of format 1 with what format 2 adds; any other as it is."""
+    """Add the entries of format 2 to a run.json of format 1; return any other unchanged."""
     if facts["format"] != 1:
         return dict(facts)
     added = {"task": "classification", "headline": TOP_1.as_json(), "data": {"source": facts["data"]}}
@@ -43,7 +43,7 @@ def upgraded_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_position(position: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's position of format 1 in format 2; any other as it is."""
+    """Convert a checkpoint's position of format 1 to format 2; return any other unchanged."""
     if "correct" not in position:
         return dict(position)
     kept = {key: value for key, value in position.items() if key not in ("correct", "loss")}

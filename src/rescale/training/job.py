@@ -1,4 +1,4 @@
-"""What a run is about, in memory, and its way from the newest checkpoint to its end."""
+"""A run in memory, and its training from the newest checkpoint to the end."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,15 +29,15 @@ from rescale.training.stop import StopRequest
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is about, in memory: a folder need not be read again for it.
+    """Everything that a run needs, in memory, so that its folder is not read again.
 
     Args:
         run: the folder.
-        facts: run.json.
-        described: what is trained.
-        recipe: resolved.
-        data: normalised as the run does.
-        weights: what a new run starts from; a resumed run has them in its checkpoints.
+        facts: content of run.json.
+        described: the model, as a value.
+        recipe: the resolved recipe.
+        data: the data, with the run's normalisation.
+        weights: initial weights of a new run; a resumed run takes them from its checkpoints.
     """
 
     run: Run
@@ -48,12 +48,12 @@ class Job:
     weights: StartingWeights | None = None
 
 
-def carry_on(job: Job, quiet: bool, processes: Processes) -> Run:
-    """Train from the newest checkpoint, or from the beginning, to the end."""
+def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
+    """Train to the end, from the newest checkpoint or from the beginning."""
     run = job.run
-    with ExitStack() as entered:
-        processes.from_first(lambda: entered.enter_context(locked(run.path)))
-        stop = entered.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(locked(run.path)))
+        stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
         is_new = processes.from_first(lambda: not (run.path / MARK).is_file())
         if is_new and job.weights is None:
             processes.from_first(lambda: run.mark(job.facts))
@@ -62,7 +62,7 @@ def carry_on(job: Job, quiet: bool, processes: Processes) -> Run:
             try:
                 loop.start(processes.from_first(lambda: checkpoint.newest(run.path / "checkpoints")))
                 if is_new and job.weights is not None:
-                    loop.save()  # before it is a run, so that none resumes from newly drawn weights
+                    loop.save()  # first, so that no run resumes from newly initialised weights
                     processes.from_first(lambda: run.mark(job.facts))
                 loop.train()
                 loop.finish()
@@ -73,19 +73,19 @@ def carry_on(job: Job, quiet: bool, processes: Processes) -> Run:
                     f"resume with: rescale train --resume {run.path}"
                 ) from None
             except torch.OutOfMemoryError:
-                raise _full(run) from None
+                raise _out_of_memory(run) from None
             finally:
                 loop.close()
     return run
 
 
 def make_loop(job: Job, stop: StopRequest, quiet: bool, processes: Processes) -> TrainingLoop:
-    """The parts of a run and the loop over them; sets this process's threads and device."""
+    """Assemble the training loop of a run; sets this process's threads and device."""
     facts, recipe, described, data = job.facts, job.recipe, job.described, job.data
     settings = Settings(**facts["settings"])
     machine.keep_memory()
-    as_started = facts.get("processes", 1) == processes.count
-    machine.set_threads(settings.threads if as_started else processes.share_of_cores())
+    same_count = facts.get("processes", 1) == processes.count
+    machine.set_threads(settings.threads if same_count else processes.share_of_cores())
     device = processes.take_device(settings.device)
     machine.use_device(device)
     stepper, notes = assemble(
@@ -139,9 +139,9 @@ def make_loop(job: Job, stop: StopRequest, quiet: bool, processes: Processes) ->
     )
 
 
-def _full(run: Run) -> JobError:
-    """A GPU's memory is full. Other processes are not told: they wait for this one's gradients, until
-    torchrun sees it end."""
+def _out_of_memory(run: Run) -> JobError:
+    """The error for a full GPU memory. It is not sent to the other processes: they are waiting for this one's
+    gradients until torchrun notices that it has ended."""
     parts = 2 * run.recipe.accumulate
     error = JobError(
         f"{run.path}: the GPU's memory is full; start again with --set accumulate={parts}, "

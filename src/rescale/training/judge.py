@@ -1,4 +1,4 @@
-"""Judge the weights of a finished run, or of any model folder, on a data set."""
+"""Evaluate the weights of a finished run, or of any model folder, on a data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from rescale.training.evaluate import evaluate
 from rescale.training.predictions import write_predictions
 from rescale.training.run import MARK, Run
 
-BATCH = 64  # of a folder that no recipe stands in
+BATCH = 64  # for a folder without a recipe
 
 
 class Judgement(NamedTuple):
-    """figures: by name, with `data` and `resolution`. notes: what was assumed, one line each."""
+    """figures: values by name, with `data` and `resolution`. notes: assumptions, one line each."""
 
     figures: dict[str, Any]
     notes: list[str]
@@ -39,18 +39,18 @@ def evaluate_folder(
     evaluators: Sequence[str] = (),
     predictions: Path | None = None,
 ) -> Judgement:
-    """Judge a model's weights on the validation part of a data set.
+    """Evaluate a model's weights on the validation part of a data set.
 
     Args:
         path: a finished run, or a model folder that `rescale import` wrote.
-        data: a word or a path; the run's own data if empty.
+        data: a built-in name or a path; the run's own data if empty.
         recipe: `recipe_for(path)` with changes; evaluation uses interpolation, eval_crop, precision, batch.
-        resolution: another input size than the folder's, in pixels.
+        resolution: input size in pixels; None for that of the folder.
         device: cpu, cuda or cuda:N.
         workers: processes that load images.
         on_bad_image: `raise` or `skip`.
-        evaluators: by name; without any, those that give the task's headline figure.
-        predictions: a Parquet file to write, a row an image.
+        evaluators: names of evaluators; by default those of the task's headline figure.
+        predictions: a Parquet file to write, with one row per image.
 
     Raises:
         UserError: the folder holds no finished model; its outputs cannot be matched to the data's classes.
@@ -93,7 +93,7 @@ def evaluate_folder(
 
 
 def recipe_for(path: str | Path) -> Recipe:
-    """The recipe to judge a folder by: a run's own; else one with the folder's crop and interpolation."""
+    """The recipe to evaluate a folder: the run's, or else one with the folder's crop and interpolation."""
     if (Path(path) / MARK).is_file():
         return Run.open(Path(path)).recipe
     preprocess, _ = _preprocess(ModelFolder.open(Path(path)))
@@ -109,7 +109,7 @@ def recipe_for(path: str | Path) -> Recipe:
 
 
 def _preprocess(folder: ModelFolder) -> tuple[Preprocess, list[str]]:
-    """What the folder says of its inputs, or ImageNet's constants, which a note says."""
+    """The folder's preprocessing, or ImageNet's constants and a note that they are assumed."""
     if (preprocess := folder.preprocess) is not None:
         return preprocess, []
     assumed = Preprocess(IMAGENET_MEAN, IMAGENET_STD, folder.model.resolution)

@@ -25,31 +25,31 @@ from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.step import Stepper
 from rescale.training.tensorboard import TensorBoard
-from rescale.training.weights import save_both, save_reported, take_both
+from rescale.training.weights import load_both, save_both, save_reported
 
 BEST = "best.safetensors"
 
 
 @dataclass
 class TrainingLoop:
-    """One process's work on one run: the loop over the parts that it is made from.
+    """The training loop of one process of a run.
 
-    All processes do the same on their shares of the batches; the first alone writes and speaks.
+    All processes do the same work on their shares of the batches. Only the first one writes and prints.
 
     Args:
         run: the folder to write to.
-        facts: run.json.
-        described: what is trained, as a value.
-        recipe: resolved.
-        settings: how it is carried out.
+        facts: content of run.json.
+        described: the model, as a value.
+        recipe: the resolved recipe.
+        settings: how the run is executed.
         data: training, validation and minival parts.
-        task: what a batch, a loss and a figure are.
+        task: defines batches, losses and figures.
         stepper: takes optimizer steps; holds model, optimizer and average.
-        feed: gives the batches.
-        processes: that train together.
-        display: what a person sees.
-        not_applied: what of the recipe does not apply to the model, a line each.
-        position: how far the run is.
+        feed: provides the batches.
+        processes: the processes that train together.
+        display: shows the progress.
+        not_applied: settings of the recipe that do not apply to the model, one line each.
+        position: progress of the run.
     """
 
     run: Run
@@ -72,7 +72,7 @@ class TrainingLoop:
 
     @property
     def epoch_steps(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Optimizer steps per epoch."""
         return self.stepper.steps_per_epoch
 
     @property
@@ -81,7 +81,7 @@ class TrainingLoop:
         return self.recipe.total_steps(self.epoch_steps)
 
     def start(self, restored: checkpoint.Restored) -> None:
-        """Continue from a checkpoint's state, or begin where it has none."""
+        """Continue from a checkpoint, or start from the beginning if there is none."""
         notes = (*self.facts["notes"], *self.not_applied) if restored.state is None else ()
         for line in (*restored.broken, *notes):
             self.display.note(line)
@@ -101,7 +101,7 @@ class TrainingLoop:
         self.saved_at = self.clock = time.monotonic()
 
     def train(self) -> None:
-        """Epochs and their evaluations, from wherever the run is to its end."""
+        """Train and evaluate, from the current position to the end of the run."""
         while True:
             step, total = self.position.step, self.total_steps
             epoch, place = divmod(step, self.epoch_steps)
@@ -114,7 +114,7 @@ class TrainingLoop:
             self.train_epoch(epoch, place)
 
     def train_epoch(self, epoch: int, place: int) -> None:
-        """The rest of an epoch of which `place` steps are done."""
+        """Train the rest of an epoch of which `place` steps are done."""
         log_steps = self.settings.log_steps or max(1, self.epoch_steps // 10)
         batches = self.feed.epoch(self.data.train, epoch, skip=place)
         for _ in range(place, min(self.epoch_steps, self.total_steps - epoch * self.epoch_steps)):
@@ -129,7 +129,7 @@ class TrainingLoop:
             self.save_if_due()
 
     def evaluate(self, epoch: int, *, last: bool) -> None:
-        """After `epoch` epochs: judge raw and averaged weights, where it is time to."""
+        """Evaluate raw and averaged weights after `epoch` epochs, if an evaluation is due."""
         if last or epoch % self.settings.eval_epochs == 0:
             on = "minival" if self.data.minival is not None else "val"
             row = {"kind": "eval", "step": self.position.step, "epoch": epoch, "on": on}
@@ -146,19 +146,19 @@ class TrainingLoop:
         self.save_if_due()
 
     def judge(self, source: Source, *, keep: bool) -> dict[str, Any]:
-        """Figures on a data set of the raw weights and, where there are such, the averaged ones.
+        """The figures of the raw weights and, if there are any, of the averaged weights on a data set.
 
-        keep: store the predictions of the weights that are reported.
+        keep: store the predictions of the reported weights.
         """
         model, average = self.stepper.model, self.stepper.average
-        judged = {"raw": self._evaluation(source)}
+        evaluations = {"raw": self._evaluation(source)}
         if average is not None:
             with average.swapped_in(model):
-                judged["averaged"] = self._evaluation(source)
-        *_, counted = judged.values()
-        if keep and self.processes.first and counted.predictions:
-            write_predictions(self.run.path / FILE, source, counted.predictions)
-        return {weights: evaluation.figures for weights, evaluation in judged.items()}
+                evaluations["averaged"] = self._evaluation(source)
+        *_, reported = evaluations.values()  # the averaged weights', if there are any
+        if keep and self.processes.first and reported.predictions:
+            write_predictions(self.run.path / FILE, source, reported.predictions)
+        return {weights: evaluation.figures for weights, evaluation in evaluations.items()}
 
     def _evaluation(self, source: Source) -> Evaluation:
         return evaluate(
@@ -174,7 +174,7 @@ class TrainingLoop:
         final, model, average = self.position.final, self.stepper.model, self.stepper.average
         if self.recipe.keep_best:
             best = self.processes.from_first(lambda: load_file(self.run.path / BEST))
-            take_both(best, model, average)
+            load_both(best, model, average)
         if self.data.minival is not None:
             final = {"epoch": final["epoch"], "on": "val", **self.judge(self.data.val, keep=True)}
         if self.processes.first:
@@ -189,7 +189,7 @@ class TrainingLoop:
             write_json(self.run.path / "result.json", result)
 
     def save_if_due(self) -> None:
-        """Save where the last checkpoint is old enough."""
+        """Write a checkpoint if the last one is old enough."""
         if time.monotonic() - self.saved_at >= 60 * self.settings.save_minutes:
             self.save()
 
@@ -205,12 +205,12 @@ class TrainingLoop:
         self.saved_at = time.monotonic()
 
     def close(self) -> None:
-        """Write what is still waiting."""
+        """Write pending TensorBoard events."""
         if self.tensorboard:
             self.tensorboard.close()
 
     def log(self, row: dict[str, Any]) -> None:
-        """A row of metrics, to both places."""
+        """Append a row to metrics.jsonl and to the TensorBoard events."""
         if self.tensorboard:  # in the first process
             self.run.log(row)
             self.tensorboard.log(row)

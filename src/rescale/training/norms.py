@@ -1,4 +1,4 @@
-"""Batch norm where several processes share a batch: its statistics averaged, or of the whole batch."""
+"""Batch norm with several processes: statistics averaged over them, or computed on the global batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from rescale.errors import UserError
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes, which have equally many; torch's needs GPUs.
+    """Batch norm over the images of all processes, equally many in each. torch's SyncBatchNorm needs GPUs.
 
     [N, C, H, W] -> the same; mean and variance are those of the N x processes images.
     """
@@ -31,7 +31,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _note(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Update the running statistics; of the variance the unbiased estimate, as torch does."""
+        """Update the running statistics, with the unbiased variance as in torch."""
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
         momentum = float(self.momentum)  # type: ignore[arg-type]
@@ -40,13 +40,13 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 class _Gathered(torch.autograd.Function):
-    """The tensors of all processes, stacked; the gradient is the sum of what each of them makes of it."""
+    """The tensors of all processes, stacked; the gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, mine: Tensor) -> Tensor:
-        everyones = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-        dist.all_gather(everyones, mine.contiguous())
-        return torch.stack(everyones)
+        gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, mine.contiguous())
+        return torch.stack(gathered)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -56,12 +56,12 @@ class _Gathered(torch.autograd.Function):
 
 
 def synchronise(module: nn.Module) -> nn.Module:
-    """Let every batch norm see the whole batch. UserError for norms that are not torch's plain one."""
+    """Make every batch norm use the global batch. Raises UserError for other norms than BatchNorm2d."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    strange = {type(m).__name__ for m in norms if type(m) is not nn.BatchNorm2d or m.momentum is None}
-    if strange:
+    unsupported = {type(m).__name__ for m in norms if type(m) is not nn.BatchNorm2d or m.momentum is None}
+    if unsupported:
         raise UserError(
-            f"--sync-bn: cannot synchronise this model's {', '.join(sorted(strange))}; leave it out"
+            f"--sync-bn: cannot synchronise this model's {', '.join(sorted(unsupported))}; leave it out"
         )
     if any(p.is_cuda for p in module.parameters()):
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
@@ -71,14 +71,14 @@ def synchronise(module: nn.Module) -> nn.Module:
 
 
 def own_norms(module: nn.Module) -> list[_BatchNorm]:
-    """The batch norms whose running statistics are each process's own."""
+    """The batch norms whose running statistics differ between processes."""
     shared = (SyncedBatchNorm, nn.SyncBatchNorm)
     return [m for m in module.modules() if isinstance(m, _BatchNorm) and not isinstance(m, shared)]
 
 
 @torch.no_grad()
 def average_statistics(norms: Sequence[_BatchNorm]) -> None:
-    """Replace running means and variances by their means over the processes; frozen norms stay."""
+    """Replace running means and variances by their means over the processes, except in frozen norms."""
     buffers = [
         buffer
         for norm in norms

@@ -1,4 +1,4 @@
-"""What a run came to: the figures that count, and result.json."""
+"""The outcome of a run: the reported figures, and result.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from rescale.training.position import Position
 
 
 def reported(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of an evaluation that count: the averaged weights' where there are such."""
+    """The reported figures of an evaluation: those of the averaged weights if there are any."""
     return evaluation.get("averaged") or evaluation.get("raw") or {}
 
 
 def better(evaluation: Mapping[str, Any], best: Mapping[str, Any], headline: Figure) -> bool:
-    """Whether an evaluation is better than the best so far, which may be none."""
+    """Whether an evaluation is better than the best so far, which may be empty."""
     value = reported(best).get(headline.name, headline.worst)
     return headline.better(reported(evaluation)[headline.name], value)
 
@@ -33,12 +33,12 @@ def outcome(
     """result.json of a finished run.
 
     Args:
-        model: what was trained.
+        model: the trained model.
         recipe: resolved.
         facts: run.json.
         position: at the end.
-        final: the evaluation that is reported, with its figures of raw and perhaps averaged weights.
-        not_applied: what of the recipe did not apply to the model.
+        final: the reported evaluation, with figures of the raw and possibly of the averaged weights.
+        not_applied: settings of the recipe that did not apply to the model.
         epochs: length of the run.
     """
     figures = reported(final)

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The progress of a run."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,18 +8,18 @@ from rescale.training.step import StepResult
 
 @dataclass
 class Position:
-    """How far a run is, and the sums its next row of metrics will need; a checkpoint holds it as JSON."""
+    """The progress of a run, and the sums for its next row of metrics. Checkpoints store it as JSON."""
 
     step: int = 0  # optimizer steps taken
     evaluated: int = 0  # epochs whose evaluation is done
-    seconds: float = 0.0  # spent in all, stops left out
-    images: int = 0  # from here: since the last row
+    seconds: float = 0.0  # total time, without interruptions
+    images: int = 0  # this and the next two: since the last row of metrics
     elapsed: float = 0.0
     sums: dict[str, list[float]] = field(default_factory=dict)  # [sum, weight] of loss and figures
-    bad_images: list[str] = field(default_factory=list)  # damaged ones that were passed over, once each
+    bad_images: list[str] = field(default_factory=list)  # skipped damaged images, each once
     train: dict[str, Any] = field(default_factory=dict)  # the last row of training metrics
     final: dict[str, Any] = field(default_factory=dict)  # the last evaluation
-    best: dict[str, Any] = field(default_factory=dict)  # the best evaluation, where one is kept
+    best: dict[str, Any] = field(default_factory=dict)  # the best evaluation, if it is kept
 
     def add(self, result: StepResult, seconds: float) -> None:
         """Count one step."""
@@ -32,7 +32,7 @@ class Position:
             self.sums[name] = [before[0] + value, before[1] + weight]
 
     def row(self, result: StepResult, epoch: int) -> dict[str, Any]:
-        """The means since the last row; the sums start again from zero."""
+        """The means since the last row; resets the sums."""
         row = {
             "kind": "train",
             "step": self.step,

@@ -14,16 +14,18 @@ FILE = "predictions.parquet"
 
 
 def write_predictions(path: Path, source: Source, columns: Mapping[str, np.ndarray]) -> None:
-    """Write a row a sample: its key in the source, and the task's columns (for classification: index, target,
-    top, probability). Columns of two dimensions become lists."""
+    """Write one row per sample: its key in the source, and the task's columns.
+
+    For classification these are index, target, top and probability. Columns of two dimensions become lists.
+    """
     keys = [source.key(int(index)) for index in columns["index"]]
     arrays = {"key": pa.array(keys, pa.string()), **{name: _array(value) for name, value in columns.items()}}
-    with atomic(path) as beside:
-        pq.write_table(pa.table(arrays), beside, compression="zstd")
+    with atomic(path) as temporary:
+        pq.write_table(pa.table(arrays), temporary, compression="zstd")
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """The columns that were written, keys as objects."""
+    """The columns by name."""
     table = pq.read_table(path)
     return {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar in a terminal, a line an evaluation anywhere."""
+"""The progress of a run: a bar on a terminal, and one line per evaluation."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -12,7 +12,7 @@ from rescale.training.step import StepResult
 
 
 class Display:
-    """Shows steps and evaluations on standard error. The bar is silent where that is no terminal."""
+    """Shows steps and evaluations on standard error. The bar is shown only on a terminal."""
 
     def __init__(self, name: str, steps: int, steps_per_epoch: int, headline: Figure, quiet: bool) -> None:
         self.epochs = -(-steps // steps_per_epoch)
@@ -38,13 +38,13 @@ class Display:
         self.bar.stop()
 
     def step(self, done: int, result: StepResult, images_per_s: float) -> None:
-        """Move the bar to `done` steps."""
+        """Set the bar to `done` steps."""
         means = {name: total / weight for name, (total, weight) in result.sums.items() if weight}
         figures = f"loss {result.loss:.3f}{self._training(means)}  {images_per_s:.0f} images/s"
         self.bar.update(self.task, completed=done, figures=figures)
 
     def evaluated(self, row: Mapping[str, Any], train: Mapping[str, Any], *, noisy: bool) -> None:
-        """One line for an evaluation. noisy: raw weights keep the last batch's batch-norm statistics."""
+        """Print a line for an evaluation. noisy: raw weights keep the last batch's batch-norm statistics."""
         figure = self.headline
         line = f"epoch {row['epoch']}/{self.epochs}"
         if train:
@@ -59,11 +59,11 @@ class Display:
         self.console.print(line)
 
     def note(self, text: str) -> None:
-        """A line worth reading, above the bar."""
+        """Print a line above the bar."""
         self.console.print(text)
 
     def _training(self, means: Mapping[str, Any]) -> str:
-        """The headline figure of training, where the task counts it."""
+        """The headline figure of training, if the task computes it."""
         if self.headline.name not in means:
             return ""
         return f"  {self.headline.text(means[self.headline.name])}"

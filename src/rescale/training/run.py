@@ -1,4 +1,4 @@
-"""A run is a folder: everything it knows lies in it, in open formats, and only one process writes it."""
+"""A run is a folder: it holds all data of the run in open formats, and only one process writes to it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,18 +19,18 @@ from rescale.training.format_1 import upgraded_facts, upgraded_result
 
 MARK = "run.json"  # a folder with this file is a run
 RECIPE = "recipe.yaml"
-FORMAT, FORMATS = 2, (1, 2)  # what is written; what is read
+FORMAT, FORMATS = 2, (1, 2)  # the format that is written; those that are read
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is carried out. Stored with it and used again on resume; none changes what is trained.
+    """How a run is executed. Stored with it and used again on resume; none changes what is trained.
 
-    threads: CPU threads, 0 for all cores; workers: that load images; both of each process of torchrun, of
-    which threads 0 shares the cores out. save_minutes: between checkpoints.
-    eval_epochs: between evaluations; the last epoch always has one. log_steps: between rows of training
-    metrics, 0 for ten an epoch. fast: an `ExecutionMode` as text; fast_because: why it was chosen.
-    sync_bn: batch norm sees the images of all processes, not only its own.
+    threads: CPU threads, 0 for all cores; workers: processes that load images. Both are per process; under
+    torchrun, threads 0 divides the cores among the processes. save_minutes: minutes between checkpoints.
+    eval_epochs: epochs between evaluations; the last epoch always has one. log_steps: steps between rows of
+    training metrics, 0 for ten rows per epoch. fast: an `ExecutionMode` as text; fast_because: why it was
+    chosen. sync_bn: batch norm uses the images of all processes, not only its own.
     """
 
     device: str = "cpu"
@@ -60,7 +60,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """An existing run."""
+        """Open an existing run. Raises UserError if the folder is none."""
         if not (path / MARK).is_file():
             raise UserError(f"{path}: no run is here (a run folder holds {MARK})")
         return cls(path)
@@ -74,9 +74,9 @@ class Run:
         data: Mapping[str, Any],
         preprocess: Preprocess,
     ) -> "Run":
-        """The files of a new run in an empty or absent folder, which `mark` then makes a run.
+        """Write the files of a new run into an empty or new folder; `mark` then makes it a run.
 
-        Refuses a folder that holds anything else.
+        Raises UserError if the folder holds anything else.
         """
         check_new(path)
         try:
@@ -101,12 +101,12 @@ class Run:
 
     @property
     def model(self) -> Network | External:
-        """What is trained here."""
+        """The model that is trained."""
         return ModelFolder(self.path).model
 
     @property
     def preprocess(self) -> Preprocess:
-        """What is done to its images, and what its outputs mean."""
+        """How images are prepared, and what the outputs mean."""
         preprocess = ModelFolder(self.path).preprocess
         assert preprocess is not None  # a run has one
         return preprocess
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def headline(self) -> Figure:
-        """The figure that the run is judged by."""
+        """The main figure of the run."""
         return Figure(**self.facts["headline"])
 
     @property
@@ -133,9 +133,9 @@ class Run:
         return upgraded_result(json.loads(path.read_text())) if path.is_file() else None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole rows of metrics.jsonl."""
+        """All complete rows of metrics.jsonl."""
         path = self.path / "metrics.jsonl"
-        return list(_whole_rows(path.read_text())) if path.is_file() else []
+        return list(_complete_rows(path.read_text())) if path.is_file() else []
 
     def rewind(self, step: int, evaluated: int) -> None:
         """Drop the rows after `step` and after `evaluated` epochs: they will be written again."""
@@ -156,7 +156,7 @@ class Run:
 
 
 def check_new(path: Path) -> None:
-    """Refuse an output folder that holds anything; a run there can be resumed."""
+    """Raise UserError if the output folder holds anything; an existing run can be resumed."""
     if (path / MARK).is_file():
         raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
     if (path / RECIPE).is_file():
@@ -164,8 +164,8 @@ def check_new(path: Path) -> None:
     check_free(path, allowed=(".lock",))
 
 
-def _whole_rows(text: str) -> Iterator[dict[str, Any]]:
-    """Rows of JSON lines; the last may have been cut off by a kill and is left out."""
+def _complete_rows(text: str) -> Iterator[dict[str, Any]]:
+    """The rows of JSON lines. An incomplete last row, left by a killed process, is dropped."""
     for line in text.splitlines():
         try:
             row = json.loads(line)

@@ -1,4 +1,4 @@
-"""The metrics once more, as TensorBoard events. metrics.jsonl is the source; this can be deleted."""
+"""The metrics as TensorBoard events, in addition to metrics.jsonl; they can be deleted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ class TensorBoard:
             self.writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
 
     def close(self) -> None:
-        """Write what is still waiting."""
+        """Write pending events."""
         self.writer.close()
 
 

@@ -1,4 +1,4 @@
-"""The weights that a run keeps beside its checkpoints: the reported ones, and the best so far."""
+"""The weights that a run keeps temporary its checkpoints: the reported ones, and the best so far."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from rescale.optim.averaging import Average
 
 
 def save_reported(path: Path, model: nn.Module, average: Average | None) -> None:
-    """Write the weights that are reported: the averaged ones where there are such."""
+    """Write the reported weights: the averaged ones if there are any."""
     state = model.state_dict()
     if average is not None:
         with average.swapped_in(model):
@@ -27,8 +27,8 @@ def save_both(path: Path, model: nn.Module, average: Average | None) -> None:
     _write(path, {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()})
 
 
-def take_both(saved: Mapping[str, Tensor], model: nn.Module, average: Average | None) -> None:
-    """Go back to the weights that `save_both` wrote."""
+def load_both(saved: Mapping[str, Tensor], model: nn.Module, average: Average | None) -> None:
+    """Load the weights that `save_both` wrote."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}}
     for name, tensor in saved.items():
         part, _, rest = name.partition(".")
@@ -39,5 +39,5 @@ def take_both(saved: Mapping[str, Tensor], model: nn.Module, average: Average | 
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    with atomic(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+    with atomic(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
