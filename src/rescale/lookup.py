@@ -58,6 +58,6 @@ def _named(name: str) -> Network | None:
     for family in FAMILIES.values():
         if member := family.from_name(name):
             return member
-    if (parts := named.taken_apart(name)) and (base := _named(parts.base)):
+    if (parts := named.parsed(name)) and (base := _named(parts.base)):
         return replace(named.apply(base, parts), name=name)
     return None

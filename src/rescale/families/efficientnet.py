@@ -36,14 +36,14 @@ _NAME = re.compile(r"(?P<family>tf_efficientnet|efficientnetrs|efficientnet)_(?P
 
 
 def names() -> list[str]:
-    """Every EfficientNet that has a name."""
+    """All named EfficientNets."""
     return [
         f"{family}_{row}" for family in ("efficientnet", "efficientnetrs", "tf_efficientnet") for row in ROWS
     ]
 
 
 def from_name(name: str) -> Network | None:
-    """The network that a name means; None where it is no EfficientNet's."""
+    """The network with this name; None if the name is not an EfficientNet's."""
     match = _NAME.fullmatch(name)
     if not match or match["row"] not in ROWS:
         return None
@@ -56,7 +56,7 @@ def from_name(name: str) -> Network | None:
 
 
 def efficientnet(name: str, width: float, depth: float, resolution: int) -> Network:
-    """B0 with its widths and depths multiplied, and rounded as the authors do; stem and head too."""
+    """B0 with widths (stem and head included) and depths multiplied, and rounded as in the authors' code."""
 
     def wide(channels: int) -> int:
         return COMPOUND.width(channels * width)

@@ -44,7 +44,7 @@ DESIGN_SPACES = {  # Radosavovic et al. 2020, under timm's names: multiply-adds 
     "regnety_160": (18, 200, 106.23, 2.48, 112, 224),
     "regnety_320": (20, 232, 115.89, 2.53, 232, 224),
 }
-TORCHVISION = {  # the same numbers, but groups fitted as torchvision does, which makes other networks of them
+TORCHVISION = {  # the same numbers with torchvision's group widths, which give different networks
     f"{name}_tv": DESIGN_SPACES[name] for name in ("regnetx_004", "regnety_008", "regnety_080")
 }
 FAST_SCALING = {  # Dollar et al. 2021, Table 6
@@ -64,12 +64,12 @@ _NUMBERS = re.compile(
 
 
 def names() -> list[str]:
-    """Every RegNet that has a name."""
+    """All named RegNets."""
     return list(ROWS)
 
 
 def from_name(name: str) -> Network | None:
-    """The network that a name means, or its numbers; None where it is no RegNet's."""
+    """The network with a name, or with the generating numbers in it; None if the name is not a RegNet's."""
     base, _, size = name.partition("@")
     if size and not size.isdigit():
         return None
@@ -114,7 +114,7 @@ def regnet(
 
 
 def runs(depth: int, w0: int, wa: float, wm: float) -> list[tuple[int, int]] | None:
-    """(blocks, width) of each stage; None where a level of the quantisation is skipped."""
+    """(blocks, width) of each stage; None if a level of the quantisation is skipped."""
     log = math.log(wm)
     levels = [round(math.log((w0 + wa * j) / w0) / log) for j in range(depth)]
     widths = [round(w0 * wm**level / WIDTH_STEP) * WIDTH_STEP for level in levels]
@@ -123,7 +123,7 @@ def runs(depth: int, w0: int, wa: float, wm: float) -> list[tuple[int, int]] | N
 
 
 def torchvision_compatible(width: int, ratio: float, group: int) -> tuple[int, int]:
-    """As torchvision fits them: the nearest multiple of the group width that loses a tenth at most."""
+    """Width and groups as torchvision fits them: the nearest multiple that loses at most a tenth."""
     inner = int(width * ratio)
     group = min(group, inner)
     near = max(group, (inner + group // 2) // group * group)

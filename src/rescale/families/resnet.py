@@ -17,7 +17,7 @@ BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
     200: (3, 24, 36, 3),  # He et al. 2016
-    270: (4, 29, 53, 4),  # from here: ResNet-RS, Table 11 and Appendix F
+    270: (4, 29, 53, 4),  # 270 and deeper: ResNet-RS, Table 11 and Appendix F
     300: (4, 36, 54, 4),
     350: (4, 36, 72, 4),
     400: (6, 48, 72, 6),
@@ -27,7 +27,7 @@ BLOCKS = {
 RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
 RESOLUTION = 224
 
-PARTS = {  # each is one switch of the additive study; what it puts in place of ResNet's own
+PARTS = {  # the switches of the additive study; what each replaces ResNet's own part with
     "deepstem": "three 3x3 convolutions (32, 32, 64) for the stem's 7x7 (ResNet-D)",
     "smallstem": "one 3x3 convolution of stride 1 and no pool for the stem: for images of about 32 pixels",
     "convpool": "a 3x3 convolution of stride 2 for the stem's max-pool (ResNet-RS, the authors' code)",
@@ -47,7 +47,7 @@ _NAME = re.compile(
 
 
 def names() -> list[str]:
-    """The networks that have a name of their own, without widths, parts or resolutions."""
+    """All named ResNets, without widths, parts or resolutions."""
     return [
         *(f"resnet{d}" for d in BLOCKS),
         *(f"resnet{d}d" for d in BLOCKS),
@@ -56,7 +56,7 @@ def names() -> list[str]:
 
 
 def from_name(name: str) -> Network | None:
-    """The network that a name means; None where it is no ResNet's."""
+    """The network with this name; None if the name is not a ResNet's."""
     match = _NAME.fullmatch(name)
     if not match or (match["d"] and match["family"] == "resnetrs"):
         return None
@@ -72,7 +72,7 @@ def from_name(name: str) -> Network | None:
         raise UserError(*(f"{name}: no part {part!r}; {nearest(part, PARTS)}" for part in wrong))
     published = RESOLUTION
     if match["family"] == "resnetrs":
-        # a part that was asked for takes the place of ResNet-RS's own
+        # a part in the name replaces the one that ResNet-RS has by default
         parts |= {own for own in RS_PARTS if not any(own in set_ and parts & set(set_) for set_ in _INSTEAD)}
         published = RS_RESOLUTION.get(int(depth) if depth.isdigit() else 0, RESOLUTION)
     if match["d"]:
@@ -89,8 +89,11 @@ def resnet(
     parts: frozenset[str] = frozenset(),
     classes: int = 1000,
 ) -> Network:
-    """A ResNet of any block counts. parts: any of PARTS. width multiplies stem and stages, rounded down
-    and not to a multiple of anything, as the authors' code has it."""
+    """A ResNet with any block counts.
+
+    parts: any of PARTS. width: multiplies the widths of stem and stages, which are rounded down to whole
+    numbers, not to a multiple, as in the authors' code.
+    """
     for group in _INSTEAD:
         if len(both := sorted(parts & set(group))) > 1:
             raise UserError(f"{name}: {' and '.join(both)} exclude each other; choose one")
@@ -134,7 +137,7 @@ def blocks_of(depth: int) -> tuple[int, ...]:
 
 
 def layers_and_width(network: Network) -> tuple[int, float] | None:
-    """What ResNets are named and scaled by; None for a network that is no ResNet.
+    """Depth in layers and width multiplier, by which ResNets are named and scaled; None for other networks.
 
     Layers: three convolutions a block, the first layer and the last; ResNet-270, 300, 350, 400 and 420
     have 272, 296, 350, 398 and 419. Width: multiplier against ResNet, whose first stage is 256 wide.

@@ -12,12 +12,12 @@ _NAME = re.compile(r"resnext(?P<depth>\d+)_(?P<groups>\d+)x(?P<group>\d+)d(?:@(?
 
 
 def names() -> list[str]:
-    """The ResNeXts that have a name; any other depth, groups and group width may be written."""
+    """All named ResNeXts; `from_name` also takes other depths, groups and group widths."""
     return list(NAMED)
 
 
 def from_name(name: str) -> Network | None:
-    """The network that a name means; None where it is no ResNeXt's."""
+    """The network with this name; None if the name is not a ResNeXt's."""
     match = _NAME.fullmatch(name)
     if not match or int(match["depth"]) not in DEPTHS:
         return None

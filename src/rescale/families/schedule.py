@@ -14,8 +14,8 @@ RESOLUTION_STEP = 32
 def slow_resolution(flops: float) -> int:
     """Resolution in pixels for a network of this many FLOPs (2 x multiply-adds, absolute).
 
-    ResNet-RS 6.2 gives no formula: its Pareto table's resolutions against log2(FLOPs), linear between the
-    rows, rounded to multiples of 32, 160 below and 320 above (this project's rule).
+    ResNet-RS 6.2 gives no formula. This project's rule interpolates the resolutions of its Pareto table
+    linearly in log2(FLOPs) and rounds to multiples of 32; it gives 160 below the table and 320 above.
     """
     billions = flops / 1e9
     if billions <= PARETO[0][0]:

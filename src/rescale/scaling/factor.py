@@ -26,8 +26,8 @@ ROUNDINGS = {"nearest": NEAREST, "compound": COMPOUND}
 def scaled(network: Network, strategy: Strategy, factor: float) -> Network:
     """The network at `factor` times its multiply-adds, up to rounding. factor: above 0.
 
-    Rounded as that paper's code does, also where an exponent is 0 or the factor is 1. Stem and head
-    grow where the network says so (`scale_ends`).
+    Rounded as in that paper's code, even if an exponent is 0 or the factor is 1. Stem and head are scaled if
+    the network's `scale_ends` is set.
     """
     if not (factor > 0 and math.isfinite(factor)):
         raise UserError(f"a scaling factor is a number above 0; found {factor}")
@@ -67,12 +67,12 @@ def _stage(stage: Stage, strategy: Strategy, factor: float, rounding: Rounding) 
 
 
 def scales_groups(stage: Stage, strategy: Strategy) -> bool:
-    """Whether the group width is scaled: not that of depthwise convolutions, unless it is asked for."""
+    """Whether the group width is scaled: not that of depthwise convolutions, unless the strategy sets it."""
     return stage.group_width != 1 or strategy.group is not None
 
 
 def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list[float]:
-    """Every factor from low to high at which `scaled` may jump to another network, rising."""
+    """All factors from low to high at which `scaled` may change to another network, in increasing order."""
     rounding = ROUNDINGS[strategy.rounding]
     factors: set[float] = set()
 
@@ -101,5 +101,5 @@ def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list
 
 
 def _shortest(factor: float) -> str:
-    """Without digits that say nothing: 4, not 4.0."""
+    """The factor without superfluous digits: 4, not 4.0."""
     return str(int(factor)) if factor == int(factor) else repr(float(factor))

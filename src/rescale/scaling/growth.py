@@ -1,4 +1,4 @@
-"""How cost grows with the scaling factor: what the paper's tables say, and what real networks do."""
+"""How cost grows with the scaling factor: by the paper's tables, and for real networks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -50,7 +50,7 @@ def analytic_groups(strategy: Strategy) -> Growth:
 
 
 def measured(network: Network, strategy: Strategy, factors: Sequence[float]) -> list[Measured]:
-    """The real, rounded networks at these factors, against the network as it is."""
+    """The cost of the real, rounded networks at these factors, relative to the unscaled network."""
     base, rows = cost(network), []
     for factor in factors:
         now = cost(scaled(network, strategy, factor))

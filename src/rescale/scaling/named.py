@@ -1,8 +1,8 @@
 """Scaled networks by name: a base, a strategy and a stored factor.
 
-`regnety_500mf-dWr-8.2` is any such network; the eight of Fast and Accurate Model Scaling's Table 8 have names
-of their own. Their factors are those that give the printed rows; the closest networks to 4 and 16 billion
-multiply-adds are mostly others.
+`regnety_500mf-dWr-8.2` is an example. The eight networks of Fast and Accurate Model Scaling's Table 8 have short
+names too. Their factors reproduce the printed rows; the networks closest to 4 and 16 billion multiply-adds
+are mostly others.
 """
 
 import re
@@ -31,7 +31,7 @@ _NAME = re.compile(
 
 
 class ScaledName(NamedTuple):
-    """A scaled network's name, taken apart. size: another resolution than the scaling gives, or 0."""
+    """The parts of a scaled network's name. size: resolution that overrides the scaled one, or 0."""
 
     base: str
     strategy: str
@@ -39,7 +39,7 @@ class ScaledName(NamedTuple):
     size: int
 
 
-def taken_apart(name: str) -> ScaledName | None:
+def parsed(name: str) -> ScaledName | None:
     """The parts of a scaled network's name; None for any other name."""
     stem, _, size = name.partition("@")
     if stem in TABLE_8 and (size.isdigit() or not size):

@@ -10,12 +10,14 @@ from rescale.families.schedule import slow_resolution
 from rescale.network import Network, Stage
 from rescale.scaling.solve import Measure, Solved
 
-WIDTH_PARTS = 512  # a width multiplier is a number of these parts of 1: the least that changes some layer
+WIDTH_PARTS = (
+    512  # a width multiplier is a number of these parts of 1: the smallest change that affects a layer
+)
 LARGEST_DEPTH = 5000
 
 
 def rule_for(epochs: int) -> str:
-    """`rs-depth` in long regimes, `rs-width` in short ones (ResNet-RS 6.1); between them it is measured."""
+    """`rs-depth` in long regimes, `rs-width` in short ones (ResNet-RS 6.1); in between, compare both."""
     if epochs >= 350:
         return "rs-depth"
     if epochs <= 10:
@@ -29,8 +31,8 @@ def rule_for(epochs: int) -> str:
 def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops: float) -> Solved:
     """The ResNet closest to `target`, grown in depth or width, at the slow schedule's resolution.
 
-    rule: rs-depth or rs-width. flops: what the schedule is asked for. The factor is the depth in layers
-    as ResNets are named, or the width multiplier of this network.
+    rule: rs-depth or rs-width. flops: for the resolution schedule. The factor is the depth in layers, as in
+    the names of ResNets, or the width multiplier of this network.
     """
     sized = network.at(slow_resolution(flops))
     if rule == "rs-depth":
@@ -76,7 +78,7 @@ def with_width(network: Network, width: float) -> Network:
 
 
 def least_parts(network: Network) -> int:
-    """The smallest width multiplier, in parts of WIDTH_PARTS, that leaves every layer a channel."""
+    """The smallest width multiplier, in parts of WIDTH_PARTS, that leaves a channel in every layer."""
     widths = [conv.width for conv in network.stem.convs]
     widths += [stage.inner(stage.width) for stage in network.stages]
     return math.ceil(WIDTH_PARTS / min(widths))

@@ -15,7 +15,7 @@ RS_RULES = ("rs-depth", "rs-width")
 
 
 class Runtime(Protocol):
-    """What predicts times: a `RuntimeModel`, which `rescale calibrate` writes, or anything like it."""
+    """A predictor of times: a `RuntimeModel` as written by `rescale calibrate`, or anything similar."""
 
     def seconds(
         self, network: Network, mode: Literal["train", "infer"] = "infer", batch: int | None = None
@@ -92,9 +92,9 @@ def scale_to(
     target: float,
     alpha: float | None = None,
 ) -> Solved:
-    """Scale to a budget of macs, params or activations, and say what was reached.
+    """Scale to a budget of macs, params or activations, and return what was reached.
 
-    Raises UserError where no factor reaches the budget, naming the closest network.
+    Raises UserError, naming the closest network, if no factor reaches the budget.
     """
     at = Cost._fields.index(measured_by)
 
@@ -117,7 +117,7 @@ def meet(
 ) -> Solved:
     """Scale to a budget of any measure; `unit` names it in errors, such as macs or s.
 
-    Raises UserError where no factor reaches the budget, naming the closest network.
+    Raises UserError, naming the closest network, if no factor reaches the budget.
     """
     _above_0(target, unit)
     if isinstance(strategy, str) and strategy in RS_RULES:
@@ -128,7 +128,7 @@ def meet(
 def predicted(
     runtime: Runtime, mode: Literal["train", "infer"] = "infer", batch: int | None = None
 ) -> Measure:
-    """The measure that a prediction of times is."""
+    """The predicted time as a measure."""
     return lambda network: runtime.seconds(network, mode, batch)
 
 
@@ -138,7 +138,7 @@ def _above_0(target: float, unit: str) -> None:
 
 
 def _reached(network: Network, solved: Solved, unit: str) -> Solved:
-    """What was found, if the budget was within reach."""
+    """Return the solution if the budget was within reach, else raise UserError."""
     if not solved.reachable:
         side = "smallest" if solved.reached > solved.wanted else "largest"
         raise UserError(

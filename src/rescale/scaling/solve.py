@@ -9,15 +9,15 @@ from rescale.network import Network, problems, stride
 from rescale.scaling.factor import jumps, scaled
 from rescale.scaling.strategy import Strategy
 
-LEAST, MOST = 1e-6, 1e6  # factors that are looked at
+LEAST, MOST = 1e-6, 1e6  # range of factors searched
 
 Measure = Callable[[Network], float]
 
 
 class Solved(NamedTuple):
-    """What was found. interval: every factor in it gives this network; `factor` is its geometric middle.
+    """A solution. interval: every factor in it gives this network; `factor` is its geometric middle.
 
-    reachable: False where even the smallest or the largest factor stays on one side of the target.
+    reachable: False if even the smallest or the largest factor stays on one side of the target.
     """
 
     network: Network
@@ -29,18 +29,18 @@ class Solved(NamedTuple):
 
 
 def solve(network: Network, strategy: Strategy, measure: Measure, target: float) -> Solved:
-    """The network closest to `target` among all that the strategy makes of this one.
+    """The network closest to `target` among all scaled versions of this one.
 
-    Cost does not rise with the factor everywhere, because groups round widths, so nothing is bisected:
-    between the factors where the measure is a quarter and four times the target (further than groups
-    can move it), every interval between two jumps of the rounding is looked at, and every jump itself,
-    where half-to-even can make a network that exists there only. Of two equally close networks the one
-    of the smaller factor is taken.
+    Cost does not always rise with the factor, because widths are rounded to groups, so bisection would not
+    work. Between the factors where the measure is a quarter and four times the target (further than rounding
+    can move it), every interval between two jumps of the rounding is tried, and every jump itself, where
+    rounding half to even can give a network that exists only there. Of two equally close networks the one
+    with the smaller factor is returned.
     """
     low = _reach(network, strategy, measure, lambda value: value < target / 4, 0.5)
     high = _reach(network, strategy, measure, lambda value: value > target * 4, 2.0)
     if high == MOST and measure(scaled(network, strategy, MOST)) < target:
-        low = MOST / 1.01  # out of reach: only the end is worth a look
+        low = MOST / 1.01  # out of reach: only the end matters
     points = [low, *jumps(network, strategy, low, high), high]
     least, tried = stride(network), []
     for i, point in enumerate(points):
@@ -74,7 +74,7 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
 def _reach(
     network: Network, strategy: Strategy, measure: Measure, enough: Callable[[float], bool], step: float
 ) -> float:
-    """The first of 1, step, step^2, ... whose network is far enough beyond the target, or no network."""
+    """The first of 1, step, step^2, ... whose network is far enough beyond the target, or is invalid."""
     factor = 1.0
     while LEAST < factor < MOST:
         factor = min(max(factor * step, LEAST), MOST)

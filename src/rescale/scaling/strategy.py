@@ -1,4 +1,4 @@
-"""Scaling strategies as values: how a factor s is shared out among depth, width and resolution."""
+"""Scaling strategies as values: how a factor s is divided among depth, width and resolution."""
 
 import math
 import re
@@ -27,7 +27,7 @@ class Strategy:
 
     @property
     def total(self) -> float:
-        """What the exponents of depth, width and resolution sum to: 1 where multiply-adds grow by s."""
+        """Sum of the exponents of depth, width and resolution: 1 if multiply-adds grow by s."""
         return self.depth + self.width + self.resolution
 
     @property
@@ -65,7 +65,7 @@ _DIMENSIONS = ("depth", "width", "resolution", "group")
 
 
 def fast(alpha: float) -> Strategy:
-    """Fast compound scaling: the share alpha to the width, the rest to depth and resolution alike."""
+    """Fast compound scaling: the share alpha to the width, the rest equally to depth and resolution."""
     if not 0 <= alpha <= 1:
         raise UserError(f"alpha {alpha:g}: between 0 (depth and resolution only) and 1 (width only)")
     return Strategy(f"fast{alpha:g}", (1 - alpha) / 2, alpha, (1 - alpha) / 2)
