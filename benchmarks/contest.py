@@ -1,8 +1,8 @@
-"""Our step against timm's, network by network: what `train_step.py` and `inference.py` have in common.
+"""Our step against timm's, network by network: the common part of `train_step.py` and `inference.py`.
 
-Ours runs in the mode that `--fast auto` chooses; timm by its defaults (fp32, contiguous, eager) and by
-its best flags: --channels-last with or without --amp --amp-dtype bfloat16, the faster of them also with
---torchcompile. Each contender has a process of its own.
+Ours runs in the mode that `--fast auto` chooses; timm with its defaults (fp32, contiguous, eager) and with
+its best flags: --channels-last with or without --amp --amp-dtype bfloat16, the faster of the two also with
+--torchcompile. Each contender has its own process.
 """
 
 import argparse
@@ -25,11 +25,11 @@ TIMM = {  # flags of timm's scripts -> layout, bf16, compile
     "channels-last torchcompile": (True, False, True),
     "channels-last amp torchcompile": (True, True, True),
 }
-PLAIN = "channels_last fp32 plain"  # ours, doing what timm's defaults do: no average of the weights
+PLAIN = "channels_last fp32 plain"  # ours with timm's defaults: no weight average
 
 
 def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
-    """how: `FAST PRECISION`, with ` plain` for no average."""
+    """Our step. how: `FAST PRECISION`, with ` plain` for no weight average."""
     from rescale import machine
     from rescale.bench import TimingProtocol, steps
     from rescale.lookup import network
@@ -38,14 +38,15 @@ def ours(mode: Mode, name: str, how: str, batch: int) -> Step:
     machine.keep_memory()
     machine.set_threads(None)
     net, (fast, precision, *plain) = network(name), how.split()
-    asked = resolve(recipe("resnet-rs", **({"ema": 0.0} if plain else {})), net).recipe.model_dump_json()
+    changes = {"ema": 0.0} if plain else {}
+    recipe_json = resolve(recipe("resnet-rs", **changes), net).recipe.model_dump_json()
     protocol = TimingProtocol(mode=mode, precision=precision, fast=fast)  # type: ignore[arg-type]
-    step, _ = steps.prepare(net, protocol, batch, asked)
+    step, _ = steps.prepare(net, protocol, batch, recipe_json)
     return step
 
 
 def timms(mode: Mode, name: str, flags: str, batch: int, device: str = "cpu") -> Step:
-    """A step as timm's scripts take it, on random images."""
+    """A step as in timm's scripts, on random images."""
     import timm
     import torch
 
@@ -91,7 +92,7 @@ def timms(mode: Mode, name: str, flags: str, batch: int, device: str = "cpu") ->
 
 
 def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
-    """Import what a contender needs, and return what prepares it."""
+    """Import what a contender needs, and return a function that prepares its step."""
     import torch
     import torch._dynamo  # the first optimizer imports it
 
@@ -106,7 +107,7 @@ def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
 
 
 def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tuple[str, list[str]]:
-    """The mode and precision that `--fast auto` takes, and what it measured."""
+    """The mode and precision that `--fast auto` chooses, and its measurements."""
     from rescale import machine
     from rescale.bench import TimingProtocol, Workers, time_network
     from rescale.bench.choose import fastest
@@ -125,7 +126,7 @@ def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tu
 
 
 class Contest:
-    """Contenders of one script, mode, network and batch, by how they run."""
+    """Contenders of one script, mode, network and batch that differ in how they run."""
 
     def __init__(self, script: str, mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> None:
         self.script, self.mode, self.name, self.batch = script, mode, name, batch
@@ -136,31 +137,31 @@ class Contest:
         return Contender(self.script, how, "--network", self.name, "--batch", str(self.batch))
 
     def peak(self, how: str) -> float:
-        """MiB above import of a fresh process after a few steps."""
-        one = self.contender(how)
+        """Peak memory of a new process above its level after imports, after a few steps, in MiB."""
+        contender = self.contender(how)
         for word in ("ready", "step", "step", "step"):
-            one.ask(word)
-        found = one.ask("memory") / 2**20
-        one.end()
-        return float(found)
+            contender.ask(word)
+        peak = contender.ask("memory") / 2**20
+        contender.end()
+        return float(peak)
 
     def best_flags(self) -> dict[str, float]:
-        """Seconds of timm's step by its flags, the fastest first; compiled, the better of the eager ones."""
-        found = {flags: self.tried(flags) for flags in ("channels-last", "channels-last amp")}
+        """Seconds of timm's step by flags, the fastest first; the faster eager flags are also compiled."""
+        seconds = {flags: self.tried(flags) for flags in ("channels-last", "channels-last amp")}
         if not self.eager:
-            compiled = min(found, key=lambda flags: found[flags]) + " torchcompile"
-            found[compiled] = self.tried(compiled)
-        return dict(sorted(found.items(), key=lambda item: item[1]))
+            compiled = min(seconds, key=seconds.__getitem__) + " torchcompile"
+            seconds[compiled] = self.tried(compiled)
+        return dict(sorted(seconds.items(), key=lambda item: item[1]))
 
     def tried(self, flags: str) -> float:
-        """The median of a few steps of a process that is alone."""
-        one = self.contender(flags)
-        seconds = alternate({flags: one}, warmup=self.warmup, rounds=2 if self.quick else 5)[flags]
-        one.end()
+        """The median of a few steps while no other contender runs."""
+        contender = self.contender(flags)
+        seconds = alternate({flags: contender}, warmup=self.warmup, rounds=2 if self.quick else 5)[flags]
+        contender.end()
         return round(statistics.median(seconds), 6)
 
     def measure(self, rounds: int, processes: int) -> list[dict[str, Any]]:
-        """All comparisons, ours by default against timm's defaults first."""
+        """All comparisons; the first is ours by default against timm's defaults."""
         default, trials = chosen(self.mode, self.name, self.batch, quick=self.quick, eager=self.eager)
         flags = {} if self.quick else self.best_flags()
         best = next(iter(flags), "channels-last amp")
@@ -168,10 +169,10 @@ class Contest:
         hows = [default, *plain, "defaults", best]
         contenders = {how: self.contender(how) for how in hows}
         seconds = alternate(contenders, warmup=self.warmup, rounds=rounds)
-        memory = {how: [one.ask("memory") / 2**20] for how, one in contenders.items()}
-        for one in contenders.values():
-            one.end()
-        for _ in range(processes - 1):  # a peak moves from process to process
+        memory = {how: [contender.ask("memory") / 2**20] for how, contender in contenders.items()}
+        for contender in contenders.values():
+            contender.end()
+        for _ in range(processes - 1):  # the peak varies between processes
             for how in hows:
                 memory[how].append(self.peak(how))
         for how in hows:
@@ -187,35 +188,35 @@ class Contest:
             small = compare(f"{where}: peak memory", memory[mine], memory[theirs], "MiB")
             return [timed | facts, small | facts]
 
-        found = against(default, "defaults", "ours by default, timm by its defaults")
-        found += against(default, best, "ours by default, timm with its best flags")
+        rows = against(default, "defaults", "ours by default, timm by its defaults")
+        rows += against(default, best, "ours by default, timm with its best flags")
         if plain:
-            found += against(PLAIN, "defaults", "ours in fp32 without the average, timm by its defaults")
-        found[0] |= {"chosen_from": trials, "timm_flags": flags}
-        return found
+            rows += against(PLAIN, "defaults", "ours in fp32 without the average, timm by its defaults")
+        rows[0] |= {"chosen_from": trials, "timm_flags": flags}
+        return rows
 
 
 def run(script: str, mode: Mode, description: str) -> None:
-    """Be the script: a contender, or the whole contest."""
+    """Run the script: as a contender, or the whole contest."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="one network, few small batches, under 50 s")
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="only this one, or these")
-    parser.add_argument("--eager", action="store_true", help="compile nothing, neither ours nor timm's")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="only this network; repeatable")
+    parser.add_argument("--eager", action="store_true", help="no compilation, for ours and for timm")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--processes", type=int, default=2, help="whose peaks of memory are compared")
+    parser.add_argument("--processes", type=int, default=2, help="processes whose memory peaks are compared")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    batch = asked.batch or (2 if asked.quick else 16)
-    if asked.serve:
-        serve(maker(mode, asked.network[0], asked.serve, batch))
+    options = parser.parse_args()
+    batch = options.batch or (2 if options.quick else 16)
+    if options.serve:
+        serve(maker(mode, options.network[0], options.serve, batch))
         return
-    rounds = asked.rounds or (2 if asked.quick else 11)
-    names = asked.network or NETWORKS[: 1 if asked.quick else None]
+    rounds = options.rounds or (2 if options.quick else 11)
+    names = options.network or NETWORKS[: 1 if options.quick else None]
     contests = [
-        Contest(script, mode, name, batch, quick=asked.quick, eager=asked.eager or asked.quick)
+        Contest(script, mode, name, batch, quick=options.quick, eager=options.eager or options.quick)
         for name in names
     ]
-    processes = 1 if asked.quick else asked.processes
+    processes = 1 if options.quick else options.processes
     first, *more = [row for contest in contests for row in contest.measure(rounds, processes)]
-    finish(first, batch=batch, compiled=not (asked.eager or asked.quick), more=more)
+    finish(first, batch=batch, compiled=not (options.eager or options.quick), more=more)

@@ -1,9 +1,10 @@
-"""Is pricing a network by arithmetic faster than counting on a built module, and is building no slower?
+"""Is counting cost by arithmetic faster than counting on a built module, and is building no slower?
 
-Asked of: resnetrs152@256 against torch's own flop counter on the meta device (no memory for weights), the
-building included, since a module must exist to be counted, and against fvcore, which cannot trace there, on
-a module that lies ready; `rescale cost` of 50 names as a process; networks priced a second on one core;
-100,000 candidates of a search; building regnety_160 against timm. Contenders alternate in one process.
+Measured: resnetrs152@256 against torch's own flop counter on the meta device (no memory for weights),
+including the time to build, since a module must exist to be counted, and against fvcore, which cannot trace
+on the meta device, on a module built beforehand; `rescale cost` of 50 names as a process; networks counted
+per second on one core; 100,000 candidates of a search; building regnety_160 against timm. Contenders
+alternate in one process.
 """
 
 import argparse
@@ -34,7 +35,7 @@ try:
 except ImportError:
     FlopCountAnalysis = None
 
-PRICED, BUILT = "resnetrs152@256", "regnety_160"
+COUNTED, BUILT = "resnetrs152@256", "regnety_160"
 LIMIT_S, LEAST_PER_S = 0.5, 5000
 
 
@@ -43,24 +44,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, under 50 s")
     rounds = 3 if parser.parse_args().quick else 10
     torch.set_num_threads(1)
-    results = [*pricing(rounds), process(rounds), throughput(rounds), searching(), building(rounds)]
+    results = [*counting(rounds), process(rounds), throughput(rounds), searching(), building(rounds)]
     for result in results:
         print(json.dumps(result))
     finish(results[0], also=results[1:], threads=1)
 
 
-def pricing(rounds: int) -> list[dict[str, Any]]:
-    """Our arithmetic against torch's counter and fvcore, from the name to the number."""
+def counting(rounds: int) -> list[dict[str, Any]]:
+    """Our arithmetic, starting from the name, against torch's counter and fvcore."""
     peers = {"torch's flop counter, meta device": by_torch}
     if FlopCountAnalysis is None:
         print("fvcore is not installed (pip install fvcore): left out", file=sys.stderr)
     else:
-        peers["fvcore, module ready"] = by_fvcore
-    found = []
+        peers["fvcore, module built"] = by_fvcore
+    results = []
     for name, peer in peers.items():
-        ours, theirs = pairs(lambda: cost(network(PRICED)), peer, rounds, inner=100)
-        found.append(compare(f"Pricing {PRICED}: arithmetic against {name}", ours, theirs, "ms"))
-    return found
+        ours, theirs = pairs(lambda: cost(network(COUNTED)), peer, rounds, inner=100)
+        results.append(compare(f"Counting {COUNTED}: arithmetic against {name}", ours, theirs, "ms"))
+    return results
 
 
 def by_torch() -> float:
@@ -74,7 +75,7 @@ def by_torch() -> float:
 
 @cache
 def on_the_cpu() -> torch.nn.Module:
-    """A module to count; without the randomness of drawing weights, which takes most of its making."""
+    """A module to count. It is built once, because initialising its weights takes most of the time."""
     return timm.create_model("resnetrs152").eval()
 
 
@@ -85,7 +86,7 @@ def by_fvcore() -> float:
 
 
 def process(rounds: int) -> dict[str, Any]:
-    """`rescale cost` of 50 names, as a user waits for it."""
+    """`rescale cost` of 50 names, with the start of the process."""
     command = [sys.executable, "-m", "rescale", "cost", *names()[:50], "--json"]
     seconds = []
     for _ in range(rounds + 1):
@@ -97,7 +98,7 @@ def process(rounds: int) -> dict[str, Any]:
 
 
 def throughput(rounds: int) -> dict[str, Any]:
-    """Networks priced a second, over what the search draws and over the named ones."""
+    """Networks counted per second, sampled by the search and named ones."""
     drawn = list(islice(filter(None, candidates(Space("y"), np.random.default_rng(0))), 2000))
     nets = [*drawn, *(network(name) for name in names())]
     rates = []
@@ -108,14 +109,14 @@ def throughput(rounds: int) -> dict[str, Any]:
         rates.append(len(nets) / (time.perf_counter() - began))
     first, middle, third = quartiles([rate / LEAST_PER_S for rate in rates])
     return {
-        "question": "Networks priced a second on one core, against the aim",
+        "question": "Networks counted per second on one core, against the goal",
         "ours": round(statistics.median(rates)), "peer": LEAST_PER_S, "ratio": round(middle, 3),
         "unit": "networks/s", "n": rounds, "spread": [round(first, 3), round(third, 3)],
     }  # fmt: skip
 
 
 def searching() -> dict[str, Any]:
-    """100,000 candidates drawn, checked and priced, against the aim of 5 s."""
+    """100,000 candidates sampled, checked and counted, against the goal of 5 s."""
     seconds = []
     for seed in range(3):
         began = time.perf_counter()
@@ -124,28 +125,28 @@ def searching() -> dict[str, Any]:
             if net is not None:
                 cost(net)
         seconds.append(time.perf_counter() - began)
-    return compare("100,000 candidates of the search on one core, against the aim", seconds, [5.0] * 3, "s")
+    return compare("100,000 candidates of the search on one core, against the goal", seconds, [5.0] * 3, "s")
 
 
 def building(rounds: int) -> dict[str, Any]:
-    """A module with drawn weights."""
+    """Build a module and initialise its weights."""
     ours, theirs = pairs(lambda: build(network(BUILT)), lambda: timm.create_model(BUILT), rounds)
-    return compare(f"Building {BUILT} against timm, weights drawn", ours, theirs, "ms")
+    return compare(f"Building {BUILT} against timm, weights initialised", ours, theirs, "ms")
 
 
 def pairs(
     ours: Callable[[], object], peer: Callable[[], object], rounds: int, inner: int = 1
 ) -> tuple[list[float], list[float]]:
     """Milliseconds of both, A B A B, after one of each; ours is the mean of `inner` calls."""
-    found: tuple[list[float], list[float]] = ([], [])
+    times: tuple[list[float], list[float]] = ([], [])
     for round_ in range(rounds + 1):
-        for call, times, into in ((ours, inner, found[0]), (peer, 1, found[1])):
+        for call, calls, into in ((ours, inner, times[0]), (peer, 1, times[1])):
             began = time.perf_counter()
-            for _ in range(times):
+            for _ in range(calls):
                 call()
             if round_:
-                into.append(1000 * (time.perf_counter() - began) / times)
-    return found
+                into.append(1000 * (time.perf_counter() - began) / calls)
+    return times
 
 
 if __name__ == "__main__":

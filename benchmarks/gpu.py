@@ -48,12 +48,12 @@ TABLE_7 = {
     "efficientnet_b7@600": (29.9, 84.7), "resnetrs350@320": (8.48, 84.2),
     "resnetrs420@320": (10.16, 84.4),
 }  # fmt: skip
-PAIRS = (  # of matched accuracy, as the table pairs them
+PAIRS = (  # of matched accuracy, as paired in the table
     ("resnetrs101@160", "efficientnet_b2@260"), ("resnetrs152@224", "efficientnet_b4@380"),
     ("resnetrs152@256", "efficientnet_b4@380"), ("resnetrs270@256", "efficientnet_b5@456"),
     ("resnetrs350@256", "efficientnet_b6@528"),
 )  # fmt: skip
-SMALL_TABLE = {  # what a CPU can do in minutes: some of them at about a third of the resolution
+SMALL_TABLE = {  # for a CPU, in minutes: some of the networks at about a third of the resolution
     small: TABLE_7[name]
     for small, name in (
         ("efficientnet_b0@64", "efficientnet_b0@224"), ("resnetrs50@48", "resnetrs50@160"),
@@ -64,11 +64,11 @@ SMALL_TABLE = {  # what a CPU can do in minutes: some of them at about a third o
 SMALL_PAIRS = (("resnetrs101@48", "efficientnet_b2@80"), ("resnetrs152@64", "efficientnet_b4@112"))
 SCALED = ("efficientnet_b0", "regnety_500mf")
 STRATEGIES = ("dWr", "dwr", "dw", "w")
-COMPILING_S = 90  # that compiling a training step may take, so that it is not begun shortly before the end
+COMPILING_S = 90  # allowed for compiling a training step, so that none is started shortly before the end
 
 
 class Clock:
-    """Times steps on one device until the minutes are used up; what is left out is remembered."""
+    """Times steps on one device until the time is used up; records what is left out."""
 
     def __init__(self, device: str, seconds: float, *, warmup: int, repeats: int) -> None:
         self.device, self.end, self.left_out = device, time.monotonic() + seconds, list[str]()
@@ -76,29 +76,28 @@ class Clock:
         self.protocol = TimingProtocol(device=device, precision=precision, warmup=warmup, repeats=repeats)
 
     def over(self, what: str, *, compiled: bool = False) -> bool:
-        """Is no time left for this? Then it is noted."""
-        found = time.monotonic() > self.end - compiled * COMPILING_S
-        if found:
+        """Is there no time left for this? If so, it is recorded as left out."""
+        is_over = time.monotonic() > self.end - compiled * COMPILING_S
+        if is_over:
             self.left_out.append(f"{what}: no time left")
-        return found
+        return is_over
 
-    def measured(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """In this process, which has done all imports, with the memory of what was measured before let go."""
-        _let_go(self.device)
-        return worker.answer(asked)
+    def measured(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Measure in this process, where all is imported, after freeing memory of earlier measurements."""
+        _free_memory(self.device)
+        return worker.answer(request)
 
     def step(self, net: Network, **changes: Any) -> dict[str, Any] | None:
-        """A training step's figures, or None where no time is left or it does not run."""
+        """Measurements of a training step; None if no time is left or it does not run."""
         what = f"{net.name} {net.resolution}px {changes.get('fast', '')}".strip()
         if self.over(what, compiled=ExecutionMode.parse(changes.get("fast", self.protocol.fast)).compile):
             return None
         try:
             timing = time_network(net, replace(self.protocol, **changes), ask=self.measured)
-        except Exception as error:  # compiled code raises all kinds; the other networks are still to come
+        except Exception as error:  # compiled code raises many kinds; continue with the other networks
             self.left_out.append(_in_a_line(what, error))
             return None
-        priced = cost(net)._asdict()
-        on_gpu = self.device.startswith("cuda")  # a process's peak never falls, so a CPU's is of all before
+        on_gpu = self.device.startswith("cuda")  # on a CPU the peak includes all earlier networks
         row = {
             "network": net.name,
             "resolution": net.resolution,
@@ -109,7 +108,7 @@ class Clock:
             "memory_bytes": timing.memory_bytes if on_gpu else None,
             "precision": timing.precision,
             "fast": timing.fast,
-            **priced,
+            **cost(net)._asdict(),
         }
         print(
             f"{what:40s} {1000 * timing.latency_s:9.1f} ms of {timing.batch} ({timing.batch_fitted} fitted)",
@@ -119,7 +118,7 @@ class Clock:
 
 
 def pareto(clock: Clock, table: dict[str, tuple[float, float]], batch: int) -> list[dict[str, Any]]:
-    """(a) Each network of the table with its step time, and the paper's figures beside it."""
+    """(a) Each network of the table with its step time and the paper's figures."""
     rows = []
     for name, (v100, top1) in table.items():
         row = clock.step(network(name), batch=batch)
@@ -132,16 +131,16 @@ def speed_ups(
     rows: Iterable[dict[str, Any]], pairs: Iterable[tuple[str, str]], paper: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """How many times as fast as its EfficientNet a ResNet-RS is: here, and on the paper's V100."""
-    found = {row["name"]: row for row in rows}
+    by_name = {row["name"]: row for row in rows}
     return [
         {
             "ours": rs,
             "peer": net,
-            "ratio": round(found[net]["seconds"] / found[rs]["seconds"], 3),
+            "ratio": round(by_name[net]["seconds"] / by_name[rs]["seconds"], 3),
             "paper_v100": round(paper[net][0] / paper[rs][0], 2),
         }
         for rs, net in pairs
-        if rs in found and net in found
+        if rs in by_name and net in by_name
     ]
 
 
@@ -164,16 +163,16 @@ def scaling(
 
 def correlations(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Pearson's r of step time with each measure of cost, for each network scaled."""
-    found = {}
+    by_base = {}
     for name in SCALED:
-        some = [row for row in rows if row["base"] == name]
-        if len(some) > 2:
-            seconds = [row["seconds"] for row in some]
-            found[name] = {
-                measure: round(statistics.correlation([row[measure] for row in some], seconds), 3)
+        own = [row for row in rows if row["base"] == name]
+        if len(own) > 2:
+            seconds = [row["seconds"] for row in own]
+            by_base[name] = {
+                measure: round(statistics.correlation([row[measure] for row in own], seconds), 3)
                 for measure in ("activations", "macs", "params")
             }
-    return found
+    return by_base
 
 
 def peaks(device: str, precision: str, *, small: bool) -> dict[str, float]:
@@ -190,12 +189,14 @@ def peaks(device: str, precision: str, *, small: bool) -> dict[str, float]:
 
 
 def shares(rows: list[dict[str, Any]], peak: dict[str, float], precision: str) -> list[dict[str, Any]]:
-    """What of the peak rate a step reaches (three passes of the multiply-adds), and of the bandwidth at least
-    (what autograd keeps, written once and read once, is moved in any case)."""
-    found = []
+    """The share of the peak rate that a step reaches, and a lower bound on its share of the bandwidth.
+
+    Three passes of the multiply-adds; the tensors that autograd keeps, written once and read once.
+    """
+    by_network = []
     for row in rows:
         kept = step_memory(network(row["name"]), row["batch"], precision).activations  # type: ignore[arg-type]
-        found.append(
+        by_network.append(
             {
                 "name": row["name"],
                 "of_peak_rate": round(
@@ -204,11 +205,11 @@ def shares(rows: list[dict[str, Any]], peak: dict[str, float], precision: str) -
                 "of_bandwidth_at_least": round(2 * kept / row["seconds"] / peak["bytes_per_s"], 4),
             }
         )
-    return found
+    return by_network
 
 
 def against_timm(clock: Clock, names: Iterable[str], batch: int, *, compiled: bool) -> list[dict[str, Any]]:
-    """(d) Ours in its modes and timm by its flags, each by its fastest."""
+    """(d) Ours and timm, each with its fastest mode or flags."""
     if find_spec("timm") is None:
         clock.left_out.append("(d): timm is not installed")
         return []
@@ -218,31 +219,39 @@ def against_timm(clock: Clock, names: Iterable[str], batch: int, *, compiled: bo
         flags += ["channels-last amp torchcompile"]
     rows = []
     for name in names:
-        mine = {
+        our_seconds = {
             mode: row["seconds"]
             for mode in modes
             if (row := clock.step(network(name), batch=batch, fast=mode))
         }
-        theirs = dict(timm_steps(clock, name, batch, flags))
-        if mine and theirs:
-            best, peer = min(mine, key=lambda m: mine[m]), min(theirs, key=lambda f: theirs[f])
-            ratio = round(theirs[peer] / mine[best], 3)
+        timm_seconds = dict(timm_steps(clock, name, batch, flags))
+        if our_seconds and timm_seconds:
+            best = min(our_seconds, key=our_seconds.__getitem__)
+            peer = min(timm_seconds, key=timm_seconds.__getitem__)
+            ratio = round(timm_seconds[peer] / our_seconds[best], 3)
             print(f"{name}: ours {best}, timm {peer}: {ratio} times as fast", flush=True)
             rows.append(
-                {"name": name, "ours": mine, "timm": theirs, "best": best, "timm_best": peer, "ratio": ratio}
+                {
+                    "name": name,
+                    "ours": our_seconds,
+                    "timm": timm_seconds,
+                    "best": best,
+                    "timm_best": peer,
+                    "ratio": ratio,
+                }
             )
     return rows
 
 
 def timm_steps(clock: Clock, name: str, batch: int, flags: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Seconds of timm's training step by its flags."""
+    """Seconds of timm's training step, for each set of flags."""
     device = clock.device
     wait = worker.wait_for(device) if device.startswith("cuda") else lambda: None
     for what in flags:
         if clock.over(f"timm {name} {what}", compiled="torchcompile" in what):
             continue
-        step = None  # of the flags before: its memory goes as well
-        _let_go(device)
+        step = None  # frees the memory of the previous flags
+        _free_memory(device)
         try:
             step = timms("train", name, what, batch, device)
             seconds = time_steps(
@@ -258,8 +267,8 @@ def _in_a_line(what: str, error: Exception) -> str:
     return f"{what}: {type(error).__name__}: {error}".splitlines()[0]
 
 
-def _let_go(device: str) -> None:
-    """Give memory back between networks."""
+def _free_memory(device: str) -> None:
+    """Free memory between networks."""
     torch.compiler.reset()
     gc.collect()
     if device.startswith("cuda"):
@@ -267,47 +276,50 @@ def _let_go(device: str) -> None:
 
 
 def headline(ratios: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one answer: step times of the pairs of matched accuracy; all that is left out where none ran."""
+    """The main result: step times of the pairs of matched accuracy; without values if none ran."""
     question, seconds = str(__doc__).split("\n", maxsplit=1)[0], {row["name"]: row["seconds"] for row in rows}
     if not ratios:
         return {"question": question, "ours": None, "peer": None, "ratio": None, "unit": "s a step", "n": 0}
-    ours, peers = [seconds[one["ours"]] for one in ratios], [seconds[one["peer"]] for one in ratios]
+    ours, peers = [seconds[pair["ours"]] for pair in ratios], [seconds[pair["peer"]] for pair in ratios]
     return compare(question, ours, peers, "s a step")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="small networks and batches, on a CPU as well")
-    parser.add_argument("--quick", action="store_true", help="a few of the small ones, under 50 s")
-    parser.add_argument("--minutes", type=float, default=8.5, help="after which nothing more is begun")
+    parser.add_argument("--small", action="store_true", help="small networks and batches, also on a CPU")
+    parser.add_argument("--quick", action="store_true", help="a few of the small networks, under 50 s")
+    parser.add_argument("--minutes", type=float, default=8.5, help="no measurement starts after this time")
     parser.add_argument("--out", type=Path, default=Path(), help="where gpu.json and gpu.html are written")
-    asked = parser.parse_args()
-    device, small = machine.default_device(), asked.small or asked.quick
+    options = parser.parse_args()
+    device, small = machine.default_device(), options.small or options.quick
     if device == "cpu" and not small:
         parser.error("this machine has no GPU; use --small")
     machine.keep_memory()
     machine.set_threads(None)
     clock = Clock(
-        device, 35 if asked.quick else 60 * asked.minutes, warmup=1 if small else 3, repeats=3 if small else 7
+        device,
+        35 if options.quick else 60 * options.minutes,
+        warmup=1 if small else 3,
+        repeats=3 if small else 7,
     )
 
     table, pairs, batch = (SMALL_TABLE, SMALL_PAIRS, 4) if small else (TABLE_7, PAIRS, 128)
     names = [f"{name.split('@')[0]}@64" if small else name for name in NETWORKS]
     factors = [2.0, 4.0, 8.0] if small else [2.0, 4.0, 8.0, 16.0, 32.0]
     strategies = STRATEGIES
-    if asked.quick:
+    if options.quick:
         strategies = STRATEGIES[::3]
         table, pairs = {name: table[name] for name in SMALL_PAIRS[0]}, SMALL_PAIRS[:1]
         names, factors = names[:1], factors[1:2]
 
-    asked.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     precision = str(clock.protocol.precision)
     parts: dict[str, Any] = {"small": small, "batch": batch, "peak": peaks(device, precision, small=small)}
 
     def keep(**more: Any) -> None:
-        """So that what is measured is there whatever happens to the parts behind it."""
+        """Store the results so far, in case a later part fails."""
         parts.update(more, left_out=clock.left_out)
-        (asked.out / "gpu.json").write_text(json.dumps(parts, indent=1))
+        (options.out / "gpu.json").write_text(json.dumps(parts, indent=1))
 
     rows = pareto(clock, table, batch)
     ratios = speed_ups(rows, pairs, table)
@@ -315,9 +327,9 @@ def main() -> None:
     scaled = scaling(clock, strategies, factors, 4 if small else 64, 64 if small else None)
     keep(scaling=scaled, correlations=correlations(scaled))
     keep(timm=against_timm(clock, names, batch, compiled=not small))
-    found = finish(headline(ratios, rows), device, **parts)
-    (asked.out / "gpu.json").write_text(json.dumps(found, indent=1))
-    write_page(found, asked.out / "gpu.html")
+    results = finish(headline(ratios, rows), device, **parts)
+    (options.out / "gpu.json").write_text(json.dumps(results, indent=1))
+    write_page(results, options.out / "gpu.html")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of `gpu.py`: its tables and two plots, in one file. python gpu_page.py gpu.json makes it anew."""
+"""The page of `gpu.py`: its tables and two plots, in one file. `python gpu_page.py gpu.json` rewrites it."""
 
 import io
 import json
@@ -16,32 +16,35 @@ from rescale.report.plots import style
 TEMPLATE = Path(__file__).with_suffix(".html")
 
 
-def write_page(found: dict[str, Any], path: Path) -> None:
-    """Write the page of what `gpu.py` found."""
+def write_page(results: dict[str, Any], path: Path) -> None:
+    """Write the page for the results of `gpu.py`."""
     environment = jinja2.Environment(autoescape=True)
-    machine, batch = found["machine"], found["batch"]
+    machine, batch = results["machine"], results["batch"]
     parts = [
         (
             "ResNet-RS against EfficientNets of matched accuracy",
-            f"A training step of {batch} images, begun with {batch} and halved until they fit. The "
+            f"A training step of {batch} images, starting with {batch} and halved until they fit. The "
             "accuracies and the V100's figures are the paper's, not measured here."
             + " Resolutions are a third of the paper's, whose accuracies do not hold there."
-            * found["small"],
+            * results["small"],
             ("ResNet-RS", "EfficientNet", "times as fast here", "on the paper's V100"),
             [
-                (one["ours"], one["peer"], f"{one['ratio']:.2f}", f"{one['paper_v100']:.2f}")
-                for one in found["speed_ups"]
+                (row["ours"], row["peer"], f"{row['ratio']:.2f}", f"{row['paper_v100']:.2f}")
+                for row in results["speed_ups"]
             ],
-            pareto_plot(found),
+            pareto_plot(results),
         ),
         (
             "Its networks",
             "Shares of the rate and bandwidth that a large matrix product and a large copy reach here: "
-            f"{found['peak']['macs_per_s'] / 1e12:.3g} T multiply-adds/s, "
-            f"{found['peak']['bytes_per_s'] / 1e9:.4g} GB/s. "
-            "Bandwidth at least: what autograd keeps, written once and read once.",
+            f"{results['peak']['macs_per_s'] / 1e12:.3g} T multiply-adds/s, "
+            f"{results['peak']['bytes_per_s'] / 1e9:.4g} GB/s. "
+            "Lower bound on the bandwidth: the tensors that autograd keeps, written once and read once.",
             ("network", "step, ms", "fitted", "memory, GiB", "of peak rate", "of bandwidth"),
-            [network_row(row, share) for row, share in zip(found["pareto"], found["shares"], strict=True)],
+            [
+                network_row(row, share)
+                for row, share in zip(results["pareto"], results["shares"], strict=True)
+            ],
             "",
         ),
         (
@@ -51,34 +54,34 @@ def write_page(found: dict[str, Any], path: Path) -> None:
             ("scaled from", "activations", "multiply-adds", "parameters"),
             [
                 (name, *(f"{r[measure]:.3f}" for measure in ("activations", "macs", "params")))
-                for name, r in found["correlations"].items()
+                for name, r in results["correlations"].items()
             ],
-            scaling_plot(found),
+            scaling_plot(results),
         ),
         (
             "Against timm",
-            f"A training step of {batch} images, each by the fastest of its modes or flags.",
+            f"A training step of {batch} images, each with the fastest of its modes or flags.",
             ("network", "ours, ms", "mode", "timm, ms", "flags", "ratio"),
             [
                 (
-                    one["name"],
-                    f"{1000 * one['ours'][one['best']]:.1f}",
-                    one["best"],
-                    f"{1000 * one['timm'][one['timm_best']]:.1f}",
-                    one["timm_best"],
-                    f"{one['ratio']:.2f}",
+                    row["name"],
+                    f"{1000 * row['ours'][row['best']]:.1f}",
+                    row["best"],
+                    f"{1000 * row['timm'][row['timm_best']]:.1f}",
+                    row["timm_best"],
+                    f"{row['ratio']:.2f}",
                 )
-                for one in found["timm"]
+                for row in results["timm"]
             ],
             "",
         ),
     ]
     text = environment.from_string(TEMPLATE.read_text()).render(
-        title=found["question"],
+        title=results["question"],
         machine=machine,
-        date=found["date"],
+        date=results["date"],
         parts=parts,
-        left_out=found["left_out"],
+        left_out=results["left_out"],
     )
     path.write_text(text)
 
@@ -95,12 +98,12 @@ def network_row(row: dict[str, Any], share: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def pareto_plot(found: dict[str, Any]) -> str:
+def pareto_plot(results: dict[str, Any]) -> str:
     """The paper's accuracies over the times measured here."""
     figure, axes = _figure(1)
     for index, (prefix, label) in enumerate((("resnetrs", "ResNet-RS"), ("efficientnet", "EfficientNet"))):
         rows = sorted(
-            (r for r in found["pareto"] if r["name"].startswith(prefix)), key=lambda r: r["seconds"]
+            (r for r in results["pareto"] if r["name"].startswith(prefix)), key=lambda r: r["seconds"]
         )
         colour, marker = style(index)
         axes[0].plot(
@@ -113,18 +116,18 @@ def pareto_plot(found: dict[str, Any]) -> str:
     axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter(ScalarFormatter())
     axes[0].xaxis.set_minor_formatter(ScalarFormatter())
-    axes[0].set_xlabel(f"training step of {found['batch']} images, ms (measured here)")
+    axes[0].set_xlabel(f"training step of {results['batch']} images, ms (measured here)")
     axes[0].set_ylabel("ImageNet top-1, % (the paper's)")
     axes[0].legend(frameon=False)
     return _svg(figure)
 
 
-def scaling_plot(found: dict[str, Any]) -> str:
+def scaling_plot(results: dict[str, Any]) -> str:
     """Step time over each measure of cost, one panel each."""
     figure, axes = _figure(3)
-    names = list(found["correlations"])
+    names = list(results["correlations"])
     for axis, measure, unit in zip(axes, ("activations", "macs", "params"), ("M", "G", "M"), strict=True):
-        for row in found["scaling"]:
+        for row in results["scaling"]:
             colour, marker = style(names.index(row["base"])) if row["base"] in names else style(6)
             axis.plot(
                 row[measure] / (1e9 if unit == "G" else 1e6), 1000 * row["seconds"], marker, color=colour
@@ -132,7 +135,11 @@ def scaling_plot(found: dict[str, Any]) -> str:
         for index, name in enumerate(names):
             colour, marker = style(index)
             axis.plot(
-                [], [], marker, color=colour, label=f"{name}, r = {found['correlations'][name][measure]:.2f}"
+                [],
+                [],
+                marker,
+                color=colour,
+                label=f"{name}, r = {results['correlations'][name][measure]:.2f}",
             )
         axis.set_xlabel({"macs": "multiply-adds", "params": "parameters"}.get(measure, measure) + f", {unit}")
         axis.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))

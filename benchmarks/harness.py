@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders in processes of their own, rounds that alternate, one JSON line."""
+"""Shared by the benchmarks: contenders in separate processes, alternating rounds, one line of JSON."""
 
 import json
 import statistics
@@ -14,9 +14,9 @@ Step = Callable[[], object]
 
 
 class Contender:
-    """A process that holds one contender, takes a step when asked, and idles otherwise.
+    """A process that runs one contender: it takes a step on request and idles otherwise.
 
-    It has its own allocator settings and its own peak of memory, and the others never disturb it.
+    It has its own allocator settings and its own memory peak, and the others do not disturb it.
     """
 
     def __init__(self, script: str, name: str, *arguments: str) -> None:
@@ -24,7 +24,7 @@ class Contender:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, word: str) -> Any:
-        """Send a word (step, memory, end) and read the answer."""
+        """Send a request (ready, step or memory) and read the answer."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
@@ -34,14 +34,14 @@ class Contender:
         return json.loads(answer)
 
     def end(self) -> None:
-        """Let it go."""
+        """End the process."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
 
 
 def serve(prepare: Callable[[], Step]) -> None:
-    """Be a contender: prepare once, then answer each line on stdin. Call it after all imports."""
+    """Run as a contender: prepare once, then answer each line on stdin. Call it after all imports."""
     import time
 
     before, answers = peak_memory(), sys.stdout
@@ -51,16 +51,16 @@ def serve(prepare: Callable[[], Step]) -> None:
         if line.strip() == "step":
             begin = time.perf_counter()
             step()
-            found: Any = time.perf_counter() - begin
+            answer: Any = time.perf_counter() - begin
         elif line.strip() == "memory":
-            found = peak_memory() - before
+            answer = peak_memory() - before
         else:
-            found = "ready"
-        print(json.dumps(found), file=answers, flush=True)
+            answer = "ready"
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def alternate(contenders: Mapping[str, Contender], *, warmup: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender's steps, A B A B ...: what disturbs the machine meets all of them."""
+    """Seconds of each contender's steps, alternating so that disturbances of the machine affect all alike."""
     for contender in contenders.values():
         contender.ask("ready")
     for _ in range(warmup):
@@ -88,7 +88,7 @@ def compare(question: str, ours: Sequence[float], peer: Sequence[float], unit: s
 
 
 def finish(result: Mapping[str, Any], device: str = "cpu", **more: Any) -> dict[str, Any]:
-    """Print the one line that programs read, the last; returns what it holds."""
+    """Print the result as JSON, the last line of the output; returns what is printed."""
     import datetime
     import os
 
@@ -99,6 +99,6 @@ def finish(result: Mapping[str, Any], device: str = "cpu", **more: Any) -> dict[
         "load_average": round(os.getloadavg()[0], 2),
         "machine": machine.describe(device),
     }
-    found = {**result, **more, **settings}
-    print(json.dumps(found), flush=True)
-    return found
+    complete = {**result, **more, **settings}
+    print(json.dumps(complete), flush=True)
+    return complete

@@ -1,6 +1,6 @@
 """Is our inference faster than timm's, eager and compiled?
 
-Ours has its batch norms folded and its weights cast once; timm's runs as its validation script runs it.
+Our batch norms are folded and our weights cast once; timm's model runs as in its validation script.
 """
 
 from contest import run

@@ -1,8 +1,8 @@
 """Does the training loop cost at most a tenth more than a bare loop that does the same work?
 
-The work: forward, backward, update, average, top-1 of a tiny network on batches that lie ready. Ours is
+The work: forward, backward, update, weight average and top-1 of a tiny network on batches in memory. Ours is
 `TrainingLoop.train_epoch`, with its seeds, checks, metrics, TensorBoard events and signals; the bare loop is
-what one would write by hand. Epochs alternate in one process.
+written by hand. Epochs alternate in one process.
 """
 
 import argparse
@@ -29,7 +29,7 @@ NETWORK, BATCH, THREADS = "resnetrs26x0.125@32", 32, 1
 
 
 def begin(folder: Path, steps: int) -> TrainingLoop:
-    """A run of the real loop that has just begun, and some batches of digits."""
+    """The real loop at the start of a run on digits."""
     net, data = network(NETWORK), open_data("digits")
     net = net.with_classes(len(data.classes))
     chosen = resolve(recipe("resnet-rs", epochs=10_000, batch=BATCH, minival=0.0, keep_best=False), net)
@@ -38,7 +38,7 @@ def begin(folder: Path, steps: int) -> TrainingLoop:
 
 
 def bare_loop(loop: TrainingLoop) -> Callable[[], None]:
-    """The same network, optimizer and average by hand."""
+    """A hand-written loop with the same network, optimizer and weight average."""
     chosen: Recipe = loop.recipe
     model, _ = make(loop.described, Rates(chosen.dropout, bn_momentum=chosen.bn_momentum))  # type: ignore[arg-type]
     model = model.to(memory_format=torch.channels_last).train()
@@ -70,8 +70,8 @@ def bare_loop(loop: TrainingLoop) -> Callable[[], None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few epochs, under 50 s")
-    asked = parser.parse_args()
-    steps, rounds = (20, 5) if asked.quick else (40, 30)
+    options = parser.parse_args()
+    steps, rounds = (20, 5) if options.quick else (40, 30)
     machine.keep_memory()
     with tempfile.TemporaryDirectory() as folder:
         loop = begin(Path(folder) / "run", steps)
@@ -85,7 +85,7 @@ def main() -> None:
             for name, epoch in (("ours", real), ("bare", bare)):
                 began = time.perf_counter()
                 epoch()
-                if round_:  # the first is warm-up
+                if round_:  # the first round is the warm-up
                     seconds[name].append(1000 * (time.perf_counter() - began) / loop.epoch_steps)
         loop.close()
     question = str(__doc__).split("\n", maxsplit=1)[0]

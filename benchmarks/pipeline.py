@@ -3,14 +3,14 @@
 From encoded JPEGs to a normalised float batch at 224 pixels, in one process on one core: random crop,
 bicubic resize, mirror, two RandAugment operations, batch, normalisation. Ours is `rescale.data.batches` and
 the task's own normalisation. timm's is its dataset, `create_transform`, `fast_collate` and its loader's
-normalisation, as a worker and the process that feeds from it do them.
+normalisation, as in a worker and the process that receives its batches.
 
-Equal operations: both draw two of the same fifteen (timm's, which lack cutout), evenly, apply them always
-(timm: p1) at level 10 of 10, where brightness, colour, contrast and sharpness go to 1.9, turns to 30 degrees,
-shears to .3, with nearest-neighbour geometry. Both posterize to 4 bits; timm translates by 45 % of the side,
-ours by 100 pixels. One differs: timm's solarize inverts nothing at that level, ours (as the authors')
-all; both visit every pixel. `timm-cubic` is timm as its
-train script has it, whose geometry is bicubic as well. The limit is the decoder alone.
+Equal operations: both draw two of the same fifteen operations (timm's, which lack cutout) with equal
+probability and always apply them (timm: p1) at level 10 of 10. There brightness, colour, contrast and
+sharpness go to 1.9, rotations to 30 degrees and shears to .3, with nearest-neighbour interpolation. Both
+posterize to 4 bits; timm translates by 45 % of the side, ours by 100 pixels. One operation differs: at that
+level timm's solarize inverts nothing, ours (like the authors') everything; both process every pixel.
+`timm-cubic` is timm as in its train script, with bicubic geometry too. The limit is the decoder alone.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 from harness import Contender, Step, alternate, compare, finish, serve
 
 SAMPLE = "imagenet_sample/imagenet_sample400.tar"
-LACKING = "Cutout"  # of our sixteen operations the one that timm's list has not
+LACKING = "Cutout"  # the one of our sixteen operations that timm's list lacks
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = {
     "ours": "ours",
@@ -43,7 +43,7 @@ QUICK = ("ours", "timm", "decode")  # each imports torch, which takes longer tha
 
 
 def jpegs(count: int) -> Path:
-    """A folder of class folders: the sample where it lies, else pictures made here of the same size."""
+    """A folder of class folders: the sample if it is there, otherwise generated pictures of the same size."""
     import numpy as np
     from PIL import Image
 
@@ -60,7 +60,7 @@ def jpegs(count: int) -> Path:
                 (folder / "ab"[n % 2] / f"{n:04d}.jpg").write_bytes(file.read())
         return folder
     rng = np.random.default_rng(0)
-    for n in range(count):  # smooth shapes under noise: about the sample's 100 kB a picture
+    for n in range(count):  # smooth shapes under noise: about 100 kB per picture, like the sample
         coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((500, 375))
         noisy = np.asarray(coarse).astype(float) + rng.normal(0, 12, (375, 500, 3))
         picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
@@ -97,8 +97,8 @@ def ours(folder: Path, images: int, batch: int, pixels: int, small: bool) -> Ste
 
     def step() -> None:
         nonlocal epoch
-        for made in task.stream(source, pixels, Loading(batch=batch, epoch=epoch)):
-            task.inputs(made)
+        for loaded in task.stream(source, pixels, Loading(batch=batch, epoch=epoch)):
+            task.inputs(loaded)
         epoch += 1
 
     return step
@@ -127,7 +127,7 @@ def timms(folder: Path, images: int, batch: int, pixels: int, small: bool, cubic
         auto_augment="rand-m10-n2-p1",
         interpolation="bicubic",
     )
-    (policy,) = (each for each in transform.transforms if isinstance(each, RandAugment))
+    (policy,) = (item for item in transform.transforms if isinstance(item, RandAugment))
     assert len(policy.ops) == 15
     for operation in policy.ops:
         operation.kwargs["resample"] = Image.Resampling.BICUBIC if cubic else Image.Resampling.NEAREST
@@ -141,8 +141,8 @@ def timms(folder: Path, images: int, batch: int, pixels: int, small: bool, cubic
     def step() -> None:
         order = random.sample(range(images), images)
         for start in range(0, images - batch + 1, batch):
-            made, _ = fast_collate([read(n) for n in order[start : start + batch]])
-            made.float().sub_(mean).div_(std)
+            collated, _ = fast_collate([read(n) for n in order[start : start + batch]])
+            collated.float().sub_(mean).div_(std)
 
     return step
 
@@ -196,7 +196,7 @@ def decoders(folder: Path, pillow: bool) -> Step:
 
 
 def maker(name: str, folder: Path, images: int, batch: int) -> Callable[[], Step]:
-    """Import what a contender needs, and return what prepares it, on one core."""
+    """Import what a contender needs, and return a function that prepares its step, on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pixels = {"160": 160, "small": 32}.get(name.rpartition("-")[2], 224)
@@ -216,26 +216,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    images, batch = (32, 32) if asked.quick else (128, 64)
-    if asked.serve:
-        serve(maker(asked.serve, asked.folder, images, batch))
+    options = parser.parse_args()
+    images, batch = (32, 32) if options.quick else (128, 64)
+    if options.serve:
+        serve(maker(options.serve, options.folder, images, batch))
         return
 
     folder = jpegs(images)
-    quick = ["--quick"] if asked.quick else []
-    names = QUICK if asked.quick else tuple(NAMES)
+    quick = ["--quick"] if options.quick else []
+    names = QUICK if options.quick else tuple(NAMES)
     contenders = {name: Contender(__file__, name, "--folder", str(folder), *quick) for name in names}
-    seconds = alternate(contenders, warmup=1, rounds=asked.rounds or (3 if asked.quick else 15))
+    seconds = alternate(contenders, warmup=1, rounds=options.rounds or (3 if options.quick else 15))
     for contender in contenders.values():
         contender.end()
-    each = {name: [1000 * second / images for second in found] for name, found in seconds.items()}
+    times = {name: [1000 * second / images for second in values] for name, values in seconds.items()}
     for name in names:
-        middle = sorted(each[name])[len(each[name]) // 2]
+        middle = sorted(times[name])[len(times[name]) // 2]
         print(f"{NAMES[name]:45s} {middle:7.3f} ms an image, {1000 / middle:7.0f} images/s")
 
     def against(mine: str, theirs: str) -> dict[str, Any]:
-        return compare(f"{NAMES[mine]} against {NAMES[theirs]}", each[mine], each[theirs], "ms an image")
+        return compare(f"{NAMES[mine]} against {NAMES[theirs]}", times[mine], times[theirs], "ms an image")
 
     question = str(__doc__).split("\n", maxsplit=1)[0]
     pairs = [
@@ -247,7 +247,7 @@ def main() -> None:
         ("ours-small", "timm-small"),
     ]
     finish(
-        compare(question, each["ours"], each["timm"], "ms an image"),
+        compare(question, times["ours"], times["timm"], "ms an image"),
         images=images,
         batch=batch,
         more=[against(*pair) for pair in pairs if set(pair) <= set(names)],

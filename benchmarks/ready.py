@@ -1,4 +1,4 @@
-"""The real training loop on batches that lie ready, for benchmarks that leave loading out."""
+"""The real training loop on batches in memory, for benchmarks that exclude loading."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,7 @@ from rescale.training.stop import StopRequest
 
 @dataclass
 class ReadyFeed(Feed):
-    """The feed as it is, but for where the batches come from."""
+    """A feed that takes its batches from memory."""
 
     ready: list[Batch] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ def ready_loop(
     steps: int,
     processes: Processes = ALONE,
 ) -> TrainingLoop:
-    """A loop that has just started, whose epochs are of `steps` steps on batches that lie ready."""
+    """A loop that has just started, with epochs of `steps` steps on batches in memory."""
     task = task_of(resolved.recipe, data)
     facts = {
         "format": FORMAT,

@@ -1,11 +1,11 @@
-"""Does the run-time model predict step times of networks it has not seen better than single totals do?
+"""Does the run-time model predict step times of unseen networks better than single totals do?
 
-Ours is what `rescale calibrate` fits on this device from its own list of networks. It then predicts other
-networks, in training and in inference: larger and smaller ones, other resolutions, scaled ones and RegNets
-that a search drew; and each family by a fit that saw none of it. All of them, seen by the fit or not, are
-visited in one order, drawn anew for each round, so that the machine's speed drifts alike for both. The peers
-are powers of one total (multiply-adds, activations, parameters) fitted to the same measurements; the best of
-them is shown. What is measured is kept in --keep, so a run that was stopped goes on.
+Ours is the model that `rescale calibrate` fits on this device to its own list of networks. It then predicts
+other networks, in training and in inference: larger and smaller ones, other resolutions, scaled ones and
+RegNets sampled by a search; and each family by a fit without that family. All networks, in the fit or not,
+are visited in one order, which is random in each round, so that drift of the machine's speed affects both
+alike. The peers are power laws in one total (multiply-adds, activations, parameters) fitted to the same
+measurements; the best of them is shown. Measurements are stored in --keep, so an interrupted run continues.
 """
 
 import argparse
@@ -51,34 +51,36 @@ Times = tuple[list[Network], np.ndarray]  # networks, and the seconds of a step 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="the cheapest networks, once: too few to judge by; under 50 s"
+        "--quick",
+        action="store_true",
+        help="only the cheapest networks, once: too few for conclusions; under 50 s",
     )
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--keep", type=Path, help="a folder for what is measured; a temporary one without it")
+    parser.add_argument("--keep", type=Path, help="folder for the measurements; default: a temporary one")
     parser.add_argument("--plot", type=Path, help="draw predicted against measured, .png or .svg")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     machine.keep_memory()
-    seen, unseen, plan = plans(asked.batch, asked.quick)
+    seen, unseen, plan = plans(options.batch, options.quick)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = asked.keep or Path(temporary)
+        folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        measured_ = measure(plan, folder / "visits.jsonl", progress)
-    used = {**measured_[0]["machine"], **measured_[0]["used"], "date": measured_[0]["date"]}
-    visits = levelled([Visit(**each) for one in measured_ for each in one["visits"]])
+        rows = measure(plan, folder / "visits.jsonl", progress)
+    used = {**rows[0]["machine"], **rows[0]["used"], "date": rows[0]["date"]}
+    visits = levelled([Visit(**values) for row in rows for values in row["visits"]])
     times = {mode: (table(seen, visits, mode), table(unseen, visits, mode)) for mode in MODES}
-    found = {mode: by_predictor(*times[mode], asked.batch) for mode in MODES}
-    if asked.plot:
-        draw(times, found, asked.plot, used)
+    predictions = {mode: by_predictor(*times[mode], options.batch) for mode in MODES}
+    if options.plot:
+        draw(times, predictions, options.plot, used)
     finish(
-        summary(found, {mode: times[mode][1] for mode in MODES}),
+        summary(predictions, {mode: times[mode][1] for mode in MODES}),
         visits=plan.visits,
         second_visit_off={mode: second_visits(visits, mode) for mode in MODES},
-        **details(times, found),
+        **details(times, predictions),
     )
 
 
 def plans(batch: int, quick: bool) -> tuple[tuple[Network, ...], tuple[Network, ...], Plan]:
-    """What the fit sees, what it does not, and the plan that visits them all."""
+    """The networks of the fit, the held-out networks, and the plan that visits all of them."""
     plan = plan_of(TimingProtocol(batch=batch, device=machine.default_device()), MODES)
     seen, unseen = plan.networks, tuple(map(network, HELD_OUT))
     if quick:
@@ -89,8 +91,8 @@ def plans(batch: int, quick: bool) -> tuple[tuple[Network, ...], tuple[Network, 
 
 
 def cheapest(networks: Sequence[Network], count: int) -> tuple[Network, ...]:
-    """Those of the fewest multiply-adds."""
-    return tuple(sorted(networks, key=lambda one: cost(one).macs)[:count])
+    """The networks with the fewest multiply-adds."""
+    return tuple(sorted(networks, key=lambda net: cost(net).macs)[:count])
 
 
 def progress(done: int, of: int) -> None:
@@ -98,66 +100,72 @@ def progress(done: int, of: int) -> None:
 
 
 def table(networks: Sequence[Network], visits: Mapping[tuple[str, Mode], list[float]], mode: Mode) -> Times:
-    """Networks with their times, each the mean of its visits."""
-    return list(networks), np.array([middle(visits[one.name, mode]) for one in networks])
+    """Networks with their times, each the geometric mean of its visits."""
+    return list(networks), np.array([middle(visits[net.name, mode]) for net in networks])
 
 
 def second_visits(visits: Mapping[tuple[str, Mode], list[float]], mode: Mode) -> float | None:
-    """How far a second visit lies from the first, in the median."""
-    off = [abs(some[1] / some[0] - 1) for (_, of), some in visits.items() if of == mode and len(some) > 1]
-    return round(float(np.median(off)), 4) if off else None
+    """Median relative difference between the second and the first visit."""
+    medians = [values for (_, of), values in visits.items() if of == mode and len(values) > 1]
+    errors = [abs(values[1] / values[0] - 1) for values in medians]
+    return round(float(np.median(errors)), 4) if errors else None
 
 
 def by_predictor(seen: Times, unseen: Times, batch: int) -> dict[str, dict[str, np.ndarray]]:
-    """Predictions by who makes them: of the networks not seen, and of all by fits without their family."""
+    """Predictions by predictor: for the unseen networks, and for all by fits without their family."""
     fitters = {"work": fit.by_work(batch), **{total: fit.by_total(total) for total in TOTALS}}
     networks, seconds = [*seen[0], *unseen[0]], np.concatenate([seen[1], unseen[1]])
-    families = [family_of(one.name) for one in networks]
+    families = [family_of(net.name) for net in networks]
     return {
-        who: {
+        predictor: {
             "networks": fitter(*seen)(unseen[0]),
             "families": fit.held_out(networks, seconds, families, fitter),
         }
-        for who, fitter in fitters.items()
+        for predictor, fitter in fitters.items()
     }
 
 
 def measured(seen: Times, unseen: Times) -> dict[str, np.ndarray]:
-    """What the predictions are held against."""
+    """The measured times that the predictions are compared with."""
     return {"networks": unseen[1], "families": np.concatenate([seen[1], unseen[1]])}
 
 
-def summary(found: Mapping[Mode, Any], unseen: Mapping[Mode, Times]) -> dict[str, Any]:
-    """Median errors on networks not seen, training and inference together: ours and the best total's."""
-    off = {
-        who: np.concatenate([np.abs(found[mode][who]["networks"] / unseen[mode][1] - 1) for mode in MODES])
-        for who in ("work", *TOTALS)
+def summary(predictions: Mapping[Mode, Any], unseen: Mapping[Mode, Times]) -> dict[str, Any]:
+    """Median errors on unseen networks, training and inference together: ours and the best total's."""
+    errors = {
+        predictor: np.concatenate(
+            [np.abs(predictions[mode][predictor]["networks"] / unseen[mode][1] - 1) for mode in MODES]
+        )
+        for predictor in ("work", *TOTALS)
     }
-    peer = min(TOTALS, key=lambda total: float(np.median(off[total])))
-    rng, n = np.random.default_rng(0), len(off["work"])
+    peer = min(TOTALS, key=lambda total: float(np.median(errors[total])))
+    rng, n = np.random.default_rng(0), len(errors["work"])
     drawn = [rng.integers(n, size=n) for _ in range(1000)]
-    ratios = [float(np.median(off[peer][i]) / np.median(off["work"][i])) for i in drawn]
+    ratios = [float(np.median(errors[peer][i]) / np.median(errors["work"][i])) for i in drawn]
     first, third = np.quantile(ratios, [0.25, 0.75])
     return {
         "question": f"Median error of predicted step times of unseen networks, against {TITLES[peer]} alone",
-        "ours": round(float(100 * np.median(off["work"])), 2),
-        "peer": round(float(100 * np.median(off[peer])), 2),
-        "ratio": round(float(np.median(off[peer]) / np.median(off["work"])), 3),
+        "ours": round(float(100 * np.median(errors["work"])), 2),
+        "peer": round(float(100 * np.median(errors[peer])), 2),
+        "ratio": round(float(np.median(errors[peer]) / np.median(errors["work"])), 3),
         "unit": "%",
         "n": n,
         "spread": [round(float(first), 3), round(float(third), 3)],
     }
 
 
-def details(times: Mapping[Mode, tuple[Times, Times]], found: Mapping[Mode, Any]) -> dict[str, Any]:
-    """Errors by mode, predictor and what was not seen; the best of the totals at each is the peer there."""
+def details(times: Mapping[Mode, tuple[Times, Times]], predictions: Mapping[Mode, Any]) -> dict[str, Any]:
+    """Errors by mode, predictor and held-out part."""
     return {
         mode: {
-            who: {
-                what: {key: round(value, 4) for key, value in fit.errors(each, truth[what])._asdict().items()}
-                for what, each in by.items()
+            predictor: {
+                part: {
+                    key: round(value, 4)
+                    for key, value in fit.errors(predicted, truth[part])._asdict().items()
+                }
+                for part, predicted in by_part.items()
             }
-            for who, by in found[mode].items()
+            for predictor, by_part in predictions[mode].items()
         }
         for mode, (seen, unseen) in times.items()
         for truth in [measured(seen, unseen)]
@@ -165,9 +173,12 @@ def details(times: Mapping[Mode, tuple[Times, Times]], found: Mapping[Mode, Any]
 
 
 def draw(
-    times: Mapping[Mode, tuple[Times, Times]], found: Mapping[Mode, Any], path: Path, used: Mapping[str, Any]
+    times: Mapping[Mode, tuple[Times, Times]],
+    predictions: Mapping[Mode, Any],
+    path: Path,
+    used: Mapping[str, Any],
 ) -> None:
-    """Predicted against measured: a row a mode; ours and the better of two totals beside each other."""
+    """Plot predicted against measured times, one row per mode: ours, and those of the best total."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -176,23 +187,21 @@ def draw(
     axes = figure.subplots(2, 2, sharex="row", sharey="row")
     for row, mode in zip(axes, MODES, strict=True):
         networks, seconds = times[mode][1]
-        off = {who: fit.errors(found[mode][who]["networks"], seconds) for who in ("work", *TOTALS)}
-        peer = min(TOTALS, key=lambda total: off[total].median)
-        for one, who, title in zip(
+        predicted = {name: predictions[mode][name]["networks"] for name in ("work", *TOTALS)}
+        errors = {name: fit.errors(values, seconds) for name, values in predicted.items()}
+        peer = min(TOTALS, key=lambda total: errors[total].median)
+        for axis, name, heading in zip(
             row, ("work", peer), ("the list of layers", f"{TITLES[peer]} alone"), strict=True
         ):
-            panel(one, networks, 1e3 * seconds, 1e3 * found[mode][who]["networks"])
-            progress = (
-                f"{mode}: {title}\nmedian error {100 * off[who].median:.1f} %, rank {off[who].spearman:.2f}"
-            )
-            one.set_title(progress, fontsize=10, loc="left")
+            panel(axis, networks, 1e3 * seconds, 1e3 * predicted[name])
+            median, rank = errors[name].median, errors[name].spearman
+            title = f"{mode}: {heading}\nmedian error {100 * median:.1f} %, rank {rank:.2f}"
+            axis.set_title(title, fontsize=10, loc="left")
         row[0].set_ylabel(
             f"predicted: ms a step of {mode}ing" if mode == "train" else "predicted: ms a forward pass"
         )
-    for one in axes[1]:
-        one.set_xlabel("measured, ms (grey: within 10 %)")
-    for one in axes[0]:
-        one.set_xlabel("measured, ms (grey: within 10 %)")
+    for axis in axes.flat:
+        axis.set_xlabel("measured, ms (grey: within 10 %)")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
     counts = ", ".join(f"{mode} {len(times[mode][1][0])}" for mode in MODES)
@@ -212,7 +221,7 @@ def panel(axes: Any, networks: Sequence[Network], measured_ms: np.ndarray, predi
     axes.fill_between(line, 0.9 * line, 1.1 * line, color="#dddddd", linewidth=0)
     axes.plot(line, line, color="#999999", linewidth=0.8)
     for i, family in enumerate(FAMILIES):
-        own = [j for j, one in enumerate(networks) if family_of(one.name) == family]
+        own = [j for j, net in enumerate(networks) if family_of(net.name) == family]
         colour, marker = style(i)
         axes.plot(measured_ms[own], predicted_ms[own], marker, color=colour, label=family, markersize=5)
     axes.set_xscale("log")

@@ -1,8 +1,8 @@
 """Is our training step faster, and smaller in memory, than timm's by its defaults and by its best flags?
 
-Ours is the step that `rescale train` takes: normalise uint8 images, forward, backward, update, average of the
-weights, top-1, the resnet-rs recipe; and once in fp32 without the average, which timm's defaults do not keep.
-timm's is its train script's: label smoothing, Nesterov SGD, images normalised beforehand.
+Our step is that of `rescale train`: normalise uint8 images, forward, backward, update, weight average, top-1,
+with the resnet-rs recipe; it is also timed in fp32 without the weight average, which timm does not keep by
+default. timm's step is that of its train script: label smoothing, Nesterov SGD, images normalised beforehand.
 """
 
 from contest import run

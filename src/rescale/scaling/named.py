@@ -1,8 +1,8 @@
 """Scaled networks by name: a base, a strategy and a stored factor.
 
-`regnety_500mf-dWr-8.2` is an example. The eight networks of Fast and Accurate Model Scaling's Table 8 have short
-names too. Their factors reproduce the printed rows; the networks closest to 4 and 16 billion multiply-adds
-are mostly others.
+`regnety_500mf-dWr-8.2` is an example. The eight networks of Fast and Accurate Model Scaling's Table 8 have
+short names too. Their factors reproduce the printed rows; the networks closest to 4 and 16 billion
+multiply-adds are mostly others.
 """
 
 import re
