@@ -15,7 +15,7 @@ CLASSES = ("ant", "bee", "cow")
 
 
 def pixels(number: int, size: int = 8) -> np.ndarray:
-    """Noise, uint8 [size, size, 3], another for each number."""
+    """Noise, uint8 [size, size, 3], different for each number."""
     return np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
@@ -46,15 +46,15 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
 
 def samples(numbers: range, label: str = "cls") -> list[tuple[str, bytes]]:
     """Members of a shard: image n has class n % 3, as a number, a text or in JSON."""
-    found = []
+    members = []
     for n in numbers:
-        found.append((f"{n:04d}.png", encoded(n)))
+        members.append((f"{n:04d}.png", encoded(n)))
         if label == "json":
-            found.append((f"{n:04d}.json", json.dumps({"label": n % 3, "width": 8}).encode()))
+            members.append((f"{n:04d}.json", json.dumps({"label": n % 3, "width": 8}).encode()))
         else:
             text = CLASSES[n % 3] if label == "text" else str(n % 3)
-            found.append((f"{n:04d}.cls", text.encode()))
-    return found
+            members.append((f"{n:04d}.cls", text.encode()))
+    return members
 
 
 def write_parquet(

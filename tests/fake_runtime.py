@@ -1,4 +1,4 @@
-"""A calibration whose figures are made up."""
+"""A calibration with invented figures."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ SETTINGS = {
 
 
 def runtime(some: dict[str, float] = SOME, batch: int = 8, **settings: Any) -> RuntimeModel:
-    """infer as given, train three times that."""
+    """A model with these coefficients for infer, and three times as large ones for train."""
     infer = dict.fromkeys(WORK, 0.0) | some
     train = {kind: 3 * value for kind, value in infer.items()}
-    each = Errors(50, 0.04, 0.09, 0.92, 0.98)
-    by = {"networks": each, "families": each._replace(median=0.08)}
-    errors = {"work": by, "macs": by, "activations": by, "params": by}
+    similar = Errors(50, 0.04, 0.09, 0.92, 0.98)
+    by_split = {"networks": similar, "families": similar._replace(median=0.08)}
+    errors = dict.fromkeys(("work", "macs", "activations", "params"), by_split)
     return RuntimeModel(
         {**SETTINGS, **settings},
         batch,

@@ -1,6 +1,6 @@
-"""What test_processes.py lets torchrun begin: trainings in one launch, each in a folder of its own.
+"""Started by test_processes.py with torchrun: trainings in one launch, each in its own folder.
 
-What a training raises is written to NAME.RANK.txt beside them.
+The error of a training is written to NAME.RANK.txt beside the folders.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ PLAIN = {
     "precision": "fp32",
     "dropout": 0.0,
     "stochastic_depth": 0.0,
-    "augment": "randaugment",  # a run of two epochs would have neither of these
+    "augment": "randaugment",  # a run of two epochs would have neither this nor label smoothing
     "label_smoothing": 0.1,
 }
 CUT = PLAIN | {"epochs": 4, "batch": 64, "accumulate": 2, "dropout": 0.3, "mixup": 0.2}
@@ -51,12 +51,12 @@ def replaced(place: object, name: str, by: object) -> Iterator[None]:
 
 
 def frozen():
-    """Batch norm keeps to its running statistics, in training too."""
+    """Batch norm uses its running statistics in training too."""
     return replaced(nn.BatchNorm2d, "train", lambda self, mode=True: nn.Module.train(self, False))
 
 
 def drawn():
-    """Norms begin with scales of all sizes: a block whose last one begins at 0 hides its gradients."""
+    """Norms start with random scales: a block whose last scale starts at 0 has no gradients inside."""
     original = Classification.model
 
     def model(self, *args):
@@ -70,7 +70,7 @@ def drawn():
 
 
 def wrong_share():
-    """Every process takes the first's part of each batch."""
+    """Every process takes the share of the first one."""
     original = Classification.stream
 
     def stream(self, source, resolution, loading):
@@ -80,15 +80,15 @@ def wrong_share():
 
 
 def nan_at(call: int, rank: int):
-    """The loss of one process is not a number in its call `call`."""
+    """The loss of one process is NaN in call number `call`."""
     original, calls = Classification.losses, []
 
     def losses(self, model, batch, seed, processes):
-        found = original(self, model, batch, seed, processes)
+        result = original(self, model, batch, seed, processes)
         calls.append(1)
         if len(calls) == call and rank == RANK:
-            found = found._replace(loss=found.loss * float("nan"))
-        return found
+            result = result._replace(loss=result.loss * float("nan"))
+        return result
 
     return replaced(Classification, "losses", losses)
 
@@ -127,7 +127,7 @@ def main(folder: Path, images: str) -> None:
     attempt("raise", lambda: begin(folder / "raise", images, batch=16))
     attempt("batch", lambda: begin(folder / "batch", batch=255))
     attempt("taken", lambda: begin(folder / "own"))
-    with nan_at(5, rank=1):  # the first is the rehearsal
+    with nan_at(5, rank=1):  # step 3: the first call is the rehearsal
         attempt("nan", lambda: begin(folder / "nan"))
     with failing_log():
         attempt("log", lambda: begin(folder / "log"))

@@ -24,7 +24,7 @@ def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 class Fixed:
-    """A stand-in for randomness that always takes the positive sign."""
+    """A fake random generator that always takes the positive sign."""
 
     def random(self) -> float:
         return 0.9
@@ -34,7 +34,7 @@ class Fixed:
 
 
 def arguments(monkeypatch, name: str, level: float, constants: Constants) -> tuple:
-    """What an operation is called with at a level."""
+    """The arguments of an operation at a level."""
     seen = []
     function = {
         "AutoContrast": "auto_contrast",
@@ -79,8 +79,8 @@ def test_levels(monkeypatch, name: str, at_10: tuple, at_15: tuple) -> None:
 def test_levels_are_the_authors(monkeypatch, name: str) -> None:
     published = Constants.for_resolution(160, "scaled", 100, 40)
     for level, expected in LEVELS[name].items():
-        found = arguments(monkeypatch, name, float(level), published)[0]
-        assert found == pytest.approx(expected % 256 if name == "Solarize" else expected)
+        argument = arguments(monkeypatch, name, float(level), published)[0]
+        assert argument == pytest.approx(expected % 256 if name == "Solarize" else expected)
 
 
 @pytest.mark.parametrize("size", [32, 224])
@@ -98,7 +98,7 @@ def test_levels_up_to_30(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("level", [10, 15, 20, 23.2, 23.3, 28, 30])
 def test_operations_on_values_in_wide_integers(level: float) -> None:
-    """What the levels above 10 mean, worked out in integers that cannot overflow."""
+    """The levels above 10, computed in integers that cannot overflow."""
     constants, image = Constants.for_resolution(224, "scaled", 100, 40), picture((224, 224))
     wide, rng = image.astype(np.int64), np.random.default_rng(0)
 
@@ -125,10 +125,10 @@ def test_small_images_get_constants_in_proportion(monkeypatch) -> None:
 
 
 def wiped(resolution: int, small_images: str, images: int = 1500) -> float:
-    """Share of pictures turned into one colour by two operations at level 10."""
+    """Share of pictures that two operations at level 10 turn into a single colour."""
     policy, image = RandAugment(2, 10, resolution, small_images), picture((resolution, resolution))
-    found = (policy(image, np.random.default_rng(i)) for i in range(images))
-    return sum((pixels == pixels[0, 0]).all() for pixels in found) / images
+    outputs = (policy(image, np.random.default_rng(i)) for i in range(images))
+    return sum((pixels == pixels[0, 0]).all() for pixels in outputs) / images
 
 
 @pytest.mark.parametrize(("resolution", "share"), [(8, 0.34), (32, 0.34), (64, 0.25)])
@@ -136,7 +136,7 @@ def test_published_constants_wipe_small_images_out_and_scaled_ones_do_not(
     resolution: int, share: float
 ) -> None:
     assert wiped(resolution, "as-published") == pytest.approx(share, abs=0.04)  # three deviations
-    assert wiped(resolution, "scaled") < 0.015  # what is left: two translations the same way
+    assert wiped(resolution, "scaled") < 0.015  # the rest: two translations in the same direction
 
 
 def test_images_of_the_authors_size_are_not_wiped_out_and_treated_alike() -> None:

@@ -1,4 +1,4 @@
-"""Timing: the halving, the clock, memory, and the value that keeps it all."""
+"""Timing: halving the batch, the clock, memory, and the stored result."""
 
 import subprocess
 import sys
@@ -25,8 +25,8 @@ NET = network("resnetrs26x0.125@32")
 
 
 def test_a_timing_survives_json():
-    made = timing("resnetrs50@160", 0.1)
-    assert Timing.from_json(made.to_json()) == made
+    original = timing("resnetrs50@160", 0.1)
+    assert Timing.from_json(original.to_json()) == original
     with pytest.raises(ValueError, match="not a timing"):
         Timing.from_json('{"model": "x"}')
 
@@ -52,11 +52,11 @@ def test_halving_stops_at_what_fits():
 
 
 def fake_worker(capacity, seconds=(0.1, 0.2, 0.3)):
-    """Memory for so many images, and a clock that does not run."""
-    asked = []
+    """A worker with memory for `capacity` images and fixed times; also returns the list of its requests."""
+    requests = []
 
     def ask(request):
-        asked.append(request)
+        requests.append(request)
         if request["batch"] > capacity:
             return {"fits": False}
         return {
@@ -68,19 +68,19 @@ def fake_worker(capacity, seconds=(0.1, 0.2, 0.3)):
             "settings": {"threads": 1},
         }
 
-    return ask, asked
+    return ask, requests
 
 
-def test_seconds_are_scaled_to_the_batch_asked_for():
-    ask, asked = fake_worker(capacity=40)
-    found = time_network(NET, TimingProtocol(batch=128), ask=ask)
-    assert [request["batch"] for request in asked] == [128, 64, 32]
-    assert (found.batch, found.batch_fitted) == (128, 32)
-    assert found.latency_s == pytest.approx(4 * 0.2)
-    assert found.quartiles_s == pytest.approx((4 * 0.15, 4 * 0.25))
-    assert found.images_per_s == pytest.approx(32 / 0.2)
-    assert found.memory_bytes == 32_000
-    assert found.settings == {"threads": 1}
+def test_seconds_are_scaled_to_the_requested_batch():
+    ask, requests = fake_worker(capacity=40)
+    measured = time_network(NET, TimingProtocol(batch=128), ask=ask)
+    assert [request["batch"] for request in requests] == [128, 64, 32]
+    assert (measured.batch, measured.batch_fitted) == (128, 32)
+    assert measured.latency_s == pytest.approx(4 * 0.2)
+    assert measured.quartiles_s == pytest.approx((4 * 0.15, 4 * 0.25))
+    assert measured.images_per_s == pytest.approx(32 / 0.2)
+    assert measured.memory_bytes == 32_000
+    assert measured.settings == {"threads": 1}
 
 
 def test_not_one_image_and_a_failing_model_are_errors():
@@ -105,7 +105,7 @@ def test_quartiles_are_numpys():
         assert quartiles(values) == pytest.approx(tuple(numpy.quantile(values, [0.25, 0.5, 0.75])))
 
 
-def test_which_errors_tell_of_full_memory():
+def test_which_errors_mean_out_of_memory():
     import torch
 
     with pytest.raises(RuntimeError) as caught:
@@ -118,22 +118,22 @@ def test_which_errors_tell_of_full_memory():
     assert not ran_out_of_memory(RuntimeError("Expected more than 1 value per channel"))
 
 
-def test_peak_memory_sees_what_was_freed_and_not_the_parents():
-    parent = bytearray(300 << 20)  # a child's getrusage maximum would begin here
+def test_peak_memory_includes_freed_memory_and_not_the_parents():
+    parent = bytearray(300 << 20)  # a child's getrusage maximum would start here
     parent[::4096] = b"x" * len(parent[::4096])
     code = (
         "from rescale.bench.measure import peak_memory\n"
         "before = peak_memory(); a = bytearray(100 << 20); a[::4096] = b'x' * len(a[::4096]); del a\n"
         "print(before, peak_memory() - before)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    before, grown = map(int, said.split())
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, grown = map(int, output.split())
     assert before < 200 << 20
     assert 95 << 20 < grown < 140 << 20
     assert peak_memory() > 300 << 20
 
 
-def test_what_others_keep_busy():
+def test_cores_kept_busy_by_others():
     assert others_busy((10.0, 4.0), (18.0, 7.0), wall=5.0) == pytest.approx(1.0)
     assert others_busy((10.0, 4.0), (10.0, 7.0), wall=5.0) == 0
     assert others_busy(None, None, 1.0) is None
@@ -143,27 +143,28 @@ def test_real_networks_are_timed():
     with Workers(2) as workers:
         for mode in ("train", "infer"):
             protocol = TimingProtocol(mode=mode, batch=4, precision="fp32", threads=1, warmup=1, repeats=3)
-            found = time_network(NET, protocol, ask=workers)
-            assert (found.model, found.resolution, found.batch_fitted) == (NET.name, 32, 4)
-            assert found.quartiles_s[0] <= found.latency_s <= found.quartiles_s[1]
-            assert found.images_per_s == pytest.approx(4 / found.latency_s)
-            assert 0 < found.memory_bytes < 200 << 20
-            assert found.precision == "fp32"
-            assert found.settings["threads"] == 1 and found.settings["repeats"] == 3
-            assert {"device", "torch", "load_average", "others_busy_cores", "date"} <= found.settings.keys()
+            measured = time_network(NET, protocol, ask=workers)
+            assert (measured.model, measured.resolution, measured.batch_fitted) == (NET.name, 32, 4)
+            assert measured.quartiles_s[0] <= measured.latency_s <= measured.quartiles_s[1]
+            assert measured.images_per_s == pytest.approx(4 / measured.latency_s)
+            assert 0 < measured.memory_bytes < 200 << 20
+            assert measured.precision == "fp32"
+            assert measured.settings["threads"] == 1 and measured.settings["repeats"] == 3
+            names = {"device", "torch", "load_average", "others_busy_cores", "date"}
+            assert names <= measured.settings.keys()
     assert not workers.ready
 
 
 def test_a_step_too_large_for_the_memory_is_halved(monkeypatch):
     from rescale.bench import worker
 
-    asked = request(NET, TimingProtocol(batch=8), 8, None)
+    example = request(NET, TimingProtocol(batch=8), 8, None)
 
     def full(_):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
 
     monkeypatch.setattr(worker, "measure", full)
-    assert worker.answer(asked) == {"fits": False}
+    assert worker.answer(example) == {"fits": False}
 
 
 def test_requests_hold_the_whole_network():
@@ -174,6 +175,6 @@ def test_requests_hold_the_whole_network():
         assert worker.read_model(request(model, TimingProtocol(), 2, None)["model"]) == model
 
 
-def test_changes_of_a_timing_are_seen():
-    made = timing("a", 1.0)
-    assert replace(made, batch=1) != made and asdict(made)["batch"] == 32
+def test_timings_compare_by_value():
+    original = timing("a", 1.0)
+    assert replace(original, batch=1) != original and asdict(original)["batch"] == 32

@@ -1,4 +1,4 @@
-"""The fastest mode is found by measuring; what is measured here is made up."""
+"""The choice of the fastest mode, with invented measurements."""
 
 from dataclasses import replace
 
@@ -17,16 +17,16 @@ CPU = TimingProtocol(batch=64)
 GPU = replace(CPU, device="cuda")
 
 
-def clock(seconds: dict[tuple[str, str], float | str], asked: list[tuple[str, str]]):
-    """Answers with the seconds of a mode and precision; 1 where none are given; words are failures."""
+def clock(seconds: dict[tuple[str, str], float | str], trials: list[tuple[str, str]]):
+    """A clock that returns the seconds of a mode and precision (1 by default); words stand for failures."""
 
     def answer(protocol: TimingProtocol) -> Timing:
-        asked.append((protocol.fast, protocol.precision))
-        found = seconds.get(asked[-1], 1.0)
-        if found == "full":
-            found, fitted = 1.0, protocol.batch // 2
-        elif isinstance(found, str):
-            raise JobError(f"net: {found}")
+        trials.append((protocol.fast, protocol.precision))
+        outcome = seconds.get(trials[-1], 1.0)
+        if outcome == "full":
+            outcome, fitted = 1.0, protocol.batch // 2
+        elif isinstance(outcome, str):
+            raise JobError(f"net: {outcome}")
         else:
             fitted = protocol.batch
         return Timing(
@@ -35,8 +35,8 @@ def clock(seconds: dict[tuple[str, str], float | str], asked: list[tuple[str, st
             "train",
             protocol.batch,
             fitted,
-            found,
-            (found, found),
+            outcome,
+            (outcome, outcome),
             1.0,
             1,
             protocol.precision,
@@ -47,17 +47,17 @@ def clock(seconds: dict[tuple[str, str], float | str], asked: list[tuple[str, st
 
 
 def test_the_faster_precision_is_kept_and_compiling_waits_for_long_runs() -> None:
-    asked: list[tuple[str, str]] = []
-    choice = fastest(clock({("channels_last", "fp32"): 0.5}, asked), CPU, ["bf16", "fp32"], steps=100)
+    trials: list[tuple[str, str]] = []
+    choice = fastest(clock({("channels_last", "fp32"): 0.5}, trials), CPU, ["bf16", "fp32"], steps=100)
     assert (str(choice.mode), choice.precision) == ("channels_last", "fp32")
-    assert [precision for _, precision in asked] == ["bf16", "fp32", "bf16"]  # the loser has a second try
+    assert [precision for _, precision in trials] == ["bf16", "fp32", "bf16"]  # the first is timed again
     assert "500 ms" in choice.because() and "1000 ms" in choice.because()
 
 
 def test_a_long_run_tries_to_compile_in_the_precision_found() -> None:
-    asked: list[tuple[str, str]] = []
-    made_up = {("channels_last", "fp32"): 0.5, ("channels_last+compile", "fp32"): 0.4}
-    choice = fastest(clock(made_up, asked), CPU, ["bf16", "fp32"], steps=1e6)
+    trials: list[tuple[str, str]] = []
+    times = {("channels_last", "fp32"): 0.5, ("channels_last+compile", "fp32"): 0.4}
+    choice = fastest(clock(times, trials), CPU, ["bf16", "fp32"], steps=1e6)
     assert (str(choice.mode), choice.precision) == ("channels_last+compile", "fp32")
 
 
@@ -67,11 +67,11 @@ def test_gains_within_noise_are_not_taken() -> None:
 
 
 def test_a_gpu_tries_layouts_and_graphs() -> None:
-    asked: list[tuple[str, str]] = []
-    made_up = {("contiguous", "bf16"): 0.9, ("contiguous+graphs", "bf16"): 0.2}
-    choice = fastest(clock(made_up, asked), GPU, ["bf16"])
+    trials: list[tuple[str, str]] = []
+    times = {("contiguous", "bf16"): 0.9, ("contiguous+graphs", "bf16"): 0.2}
+    choice = fastest(clock(times, trials), GPU, ["bf16"])
     assert str(choice.mode) == "contiguous+graphs"
-    tried = [
+    expected = [
         "channels_last",
         "contiguous",
         "channels_last",
@@ -79,11 +79,11 @@ def test_a_gpu_tries_layouts_and_graphs() -> None:
         "contiguous+graphs",
         "contiguous",
     ]
-    assert [mode for mode, _ in asked] == tried
+    assert [mode for mode, _ in trials] == expected
 
 
-def test_a_moment_of_disturbance_changes_nothing() -> None:
-    times = iter([1.0, 0.6, 0.5])  # the usual mode in a slow moment, the other, the usual mode again
+def test_a_short_disturbance_changes_nothing() -> None:
+    times = iter([1.0, 0.6, 0.5])  # the usual mode while disturbed, the other mode, the usual mode again
 
     def answer(protocol: TimingProtocol) -> Timing:
         return clock({(protocol.fast, protocol.precision): next(times)}, [])(protocol)
@@ -91,19 +91,19 @@ def test_a_moment_of_disturbance_changes_nothing() -> None:
     assert fastest(answer, CPU, ["bf16", "fp32"], steps=1).precision == "bf16"
 
 
-def test_what_fails_is_passed_over_and_named() -> None:
+def test_a_failing_mode_is_skipped_and_named() -> None:
     choice = fastest(clock({("channels_last+compile", "bf16"): "no compiler"}, []), CPU, ["bf16"])
     assert str(choice.mode) == "channels_last" and "no compiler" in choice.because()
 
 
-def test_what_does_not_fit_is_recomputed() -> None:
-    asked: list[tuple[str, str]] = []
-    choice = fastest(clock({("channels_last", "bf16"): "full"}, asked), CPU, ["bf16"])
+def test_checkpointing_is_tried_if_a_step_does_not_fit() -> None:
+    trials: list[tuple[str, str]] = []
+    choice = fastest(clock({("channels_last", "bf16"): "full"}, trials), CPU, ["bf16"])
     assert choice.mode == ExecutionMode(checkpointing=True)
-    assert all("compile" not in mode for mode, _ in asked)
+    assert all("compile" not in mode for mode, _ in trials)
 
 
-def test_nothing_runs() -> None:
+def test_no_mode_runs() -> None:
     broken = clock(
         {("channels_last", "bf16"): "broken", ("channels_last+checkpointing", "bf16"): "broken"}, []
     )
@@ -115,42 +115,42 @@ def test_short_runs_are_not_measured_and_long_or_large_ones_are(monkeypatch) -> 
     net = rescale.network("resnetrs50@160")
     plain = resolve(recipe("resnet-rs", epochs=1, batch=16), net).recipe
     settings = Settings(threads=1)
-    asked = TimingProtocol(batch=16)
-    assert not worth_measuring(net, plain, 16, settings, asked)
-    assert worth_measuring(net, plain, 1_000_000, settings, asked)
+    protocol = TimingProtocol(batch=16)
+    assert not worth_measuring(net, plain, 16, settings, protocol)
+    assert worth_measuring(net, plain, 1_000_000, settings, protocol)
     monkeypatch.setattr("rescale.machine.free_memory", lambda device: 2**30)
-    assert worth_measuring(net, plain, 16, settings, asked)
+    assert worth_measuring(net, plain, 16, settings, protocol)
 
 
-def test_a_run_gets_what_was_found(monkeypatch, capsys) -> None:
+def test_a_run_gets_the_choice(monkeypatch, capsys) -> None:
     net = rescale.network("resnetrs50@160")
     resolved = resolve(recipe("resnet-rs", epochs=300), net, native_bf16=True)
     monkeypatch.setattr("rescale.machine.precisions", lambda device: ("bf16", "fp32"))
 
     def answer(request: dict) -> dict:
         quick = request["protocol"]["precision"] == "fp32"
-        found = {"fits": True, "seconds": [0.1 if quick else 0.2], "memory_bytes": 1, "settings": {}}
-        return found | {"precision": request["protocol"]["precision"], "fast": request["protocol"]["fast"]}
+        result = {"fits": True, "seconds": [0.1 if quick else 0.2], "memory_bytes": 1, "settings": {}}
+        return result | {"precision": request["protocol"]["precision"], "fast": request["protocol"]["fast"]}
 
-    found, settings = choose_for_run(net, resolved, 10_000_000, Settings(), precision="auto", ask=answer)
-    assert found.recipe.precision == "fp32" and found.sources["precision"] == "measured here"
+    result, settings = choose_for_run(net, resolved, 10_000_000, Settings(), precision="auto", ask=answer)
+    assert result.recipe.precision == "fp32" and result.sources["precision"] == "measured here"
     assert "channels_last fp32 100 ms" in settings.fast_because
     assert "channels_last fp32" in capsys.readouterr().err
-    found, _ = choose_for_run(net, resolved, 10_000_000, Settings(), precision="bf16", ask=answer)
-    assert found.recipe.precision == "bf16"  # asked for, so not changed
+    result, _ = choose_for_run(net, resolved, 10_000_000, Settings(), precision="bf16", ask=answer)
+    assert result.recipe.precision == "bf16"  # set by the user, so not changed
 
 
 def test_timing_by_auto_chooses_first(monkeypatch) -> None:
-    asked = []
+    trials = []
 
     def answer(request: dict) -> dict:
         protocol = request["protocol"]
-        asked.append((protocol["fast"], protocol["precision"], protocol["repeats"]))
+        trials.append((protocol["fast"], protocol["precision"], protocol["repeats"]))
         seconds = 0.1 if protocol["fast"] == "channels_last+compile" else 0.2
-        found = {"fits": True, "seconds": [seconds], "memory_bytes": 1, "settings": {}}
-        return found | {"precision": protocol["precision"], "fast": protocol["fast"]}
+        result = {"fits": True, "seconds": [seconds], "memory_bytes": 1, "settings": {}}
+        return result | {"precision": protocol["precision"], "fast": protocol["fast"]}
 
     protocol = TimingProtocol(batch=4, fast="auto", precision="fp32", repeats=33)
     timing = rescale.time_network(rescale.network("resnetrs50"), protocol, ask=answer)
     assert timing.fast == "channels_last+compile"
-    assert asked[-1] == ("channels_last+compile", "fp32", 33) and len(asked) == 4
+    assert trials[-1] == ("channels_last+compile", "fp32", 33) and len(trials) == 4

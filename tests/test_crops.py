@@ -1,4 +1,4 @@
-"""Random crops against TensorFlow's, as the authors' code asks for them (scripts/make_golden_crops.py)."""
+"""Random crops against TensorFlow's with the authors' settings (scripts/make_golden_crops.py)."""
 
 import json
 from pathlib import Path
@@ -19,20 +19,22 @@ def test_spread_as_tensorflows(image: dict) -> None:
     rng = np.random.default_rng(0)
     drawn = [random_box(width, height, rng) for _ in range(6000)]
     boxes = [box for box in drawn if box]
-    found = {
+    samples = {
         "area": np.array([box.width * box.height / (width * height) for box in boxes]),
         "ratio": np.array([box.width / box.height for box in boxes]),
     }
     assert 1 - len(boxes) / len(drawn) == pytest.approx(image["whole"], abs=0.01)
-    assert found["area"].min() == pytest.approx(image["least"], rel=0.01)  # a tenth, not the .08 asked for
+    assert samples["area"].min() == pytest.approx(image["least"], rel=0.01)  # a tenth, not the requested .08
     for name, upto in image["upto"].items():
         for at, share in upto.items():  # four standard errors of 6,000 draws are .026
-            assert (found[name] <= float(at)).mean() == pytest.approx(share, abs=0.026), (name, at)
+            assert (samples[name] <= float(at)).mean() == pytest.approx(share, abs=0.026), (name, at)
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([0.01, 0.08, 0.3]), st.integers(0, 10**6))
 @settings(max_examples=200, deadline=None)
-def test_boxes_lie_inside_and_have_the_asked_area_and_ratio(w: int, h: int, least: float, seed: int) -> None:
+def test_boxes_lie_inside_with_the_requested_area_and_ratio(
+    w: int, h: int, least: float, seed: int
+) -> None:
     box = random_box(w, h, np.random.default_rng(seed), area=(least, 0.9), ratio=(0.5, 2))
     if box is None:
         return
@@ -41,13 +43,13 @@ def test_boxes_lie_inside_and_have_the_asked_area_and_ratio(w: int, h: int, leas
     assert abs(box.width - box.height * np.clip(box.width / box.height, 0.5, 2)) <= 0.5  # rounded to pixels
 
 
-def test_the_authors_tenth_is_not_forced_on_a_recipe_that_asks_for_less() -> None:
+def test_a_smaller_area_than_the_authors_tenth_is_possible() -> None:
     rng = np.random.default_rng(0)
-    found = [random_box(200, 200, rng, area=(0.02, 0.05)) for _ in range(50)]
-    assert all(box and 0.02 <= box.width * box.height / 40_000 <= 0.05 for box in found)
+    boxes = [random_box(200, 200, rng, area=(0.02, 0.05)) for _ in range(50)]
+    assert all(box and 0.02 <= box.width * box.height / 40_000 <= 0.05 for box in boxes)
 
 
-def test_every_place_is_reached() -> None:
+def test_every_position_is_reached() -> None:
     rng = np.random.default_rng(0)
     boxes = [random_box(8, 8, rng) for _ in range(3000)]
     places = {box[:2] for box in boxes if box and (box.width, box.height) == (6, 6)}

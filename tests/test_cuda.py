@@ -1,4 +1,4 @@
-"""What only a GPU can show; skipped where there is none."""
+"""Tests that need a GPU; skipped if there is none."""
 
 import itertools
 
@@ -36,15 +36,15 @@ def numbered(count: int) -> list[Batch]:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
 def test_batches_sent_ahead_are_the_same(device: str) -> None:
-    given = numbered(9)
-    found = list(ahead(iter(given), device))
-    assert len(found) == len(given)
-    for one, other in zip(given, found, strict=True):
-        assert other.tensors["images"].device.type == device
-        assert all(torch.equal(tensor, other.tensors[name].cpu()) for name, tensor in one.tensors.items())
+    batches = numbered(9)
+    copied = list(ahead(iter(batches), device))
+    assert len(copied) == len(batches)
+    for original, copy in zip(batches, copied, strict=True):
+        assert copy.tensors["images"].device.type == device
+        assert all(torch.equal(tensor, copy.tensors[name].cpu()) for name, tensor in original.tensors.items())
 
 
-def test_no_batch_is_no_batch() -> None:
+def test_an_empty_stream_stays_empty() -> None:
     assert list(itertools.islice(ahead(iter([]), "cpu"), 1)) == []
 
 
@@ -88,7 +88,7 @@ def test_timing_on_a_gpu_reads_the_allocators_peak() -> None:
 
 @cuda
 def test_graphs_take_the_steps_that_eager_code_takes() -> None:
-    """Two micro-batches a step: CUDA graphs hand their gradients out in memory that they use again."""
+    """Two micro-batches per step: CUDA graphs return gradients in memory that they reuse."""
     net = rescale.network("resnetrs26x0.25+smallstem@32")
     chosen = resolve(recipe("resnet-rs", batch=8, accumulate=2, precision="fp32", ema=0.0), net).recipe
     task = task_of(chosen)

@@ -42,10 +42,10 @@ def test_info(command, tree: Path) -> None:
     assert "12 for training, 6 for validation" in out
     assert "9x3 to 30x20 (of 12 sampled)" in out
     assert "mean 0.485 0.456 0.406" in out
-    (found,) = json.loads(command("info", tree, "--json")[1])
-    assert (found["format"], found["train"], found["val"]) == ("image folder", 12, 6)
-    assert found["sizes"] == {"looked_at": 12, "smallest": [9, 3], "largest": [30, 20]}
-    assert found["classes"] == ["ant", "bee", "cow"] and found["damaged"] == []
+    (manifest,) = json.loads(command("info", tree, "--json")[1])
+    assert (manifest["format"], manifest["train"], manifest["val"]) == ("image folder", 12, 6)
+    assert manifest["sizes"] == {"looked_at": 12, "smallest": [9, 3], "largest": [30, 20]}
+    assert manifest["classes"] == ["ant", "bee", "cow"] and manifest["damaged"] == []
 
 
 def test_info_of_damaged_images(command, tree: Path) -> None:

@@ -162,10 +162,10 @@ def test_compiled_steps_follow_the_plain_ones() -> None:
                 part.drop_path = None
         module.head.dropout.p = 0.0
     images = torch.randn(4, 3, 32, 32)
-    wanted, found = plain(images), call(images)
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
-    wanted.square().sum().backward()
-    found.square().sum().backward()
+    expected, output = plain(images), call(images)
+    torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-4)
+    expected.square().sum().backward()
+    output.square().sum().backward()
     for (key, left), right in zip(plain.named_parameters(), again.named_parameters(), strict=True):
         torch.testing.assert_close(
             right[1].grad, left.grad, rtol=1e-2, atol=1e-2 * float(left.grad.abs().max()), msg=key

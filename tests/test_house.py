@@ -28,13 +28,13 @@ def room_of(module: str) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} if node.module != "rescale" else {f"rescale.{a.name}" for a in node.names}
-    return {name for name in found if name.startswith("rescale.")}
+            modules |= {node.module} if node.module != "rescale" else {f"rescale.{a.name}" for a in node.names}
+    return {name for name in modules if name.startswith("rescale.")}
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
@@ -188,12 +188,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Commands:" in out and out.endswith("HEAVY []\n")
 
 
-def test_pricing_needs_no_torch() -> None:
+def test_counting_cost_needs_no_torch() -> None:
     code = "import rescale, sys; rescale.cost(rescale.network('resnetrs420')); print('torch' in sys.modules)"
     assert python(code) == "False\n"
 
 
-GENERAL = ("training", "bench", "latency", "studies", "report", "cli")  # what serves every task alike
+GENERAL = ("training", "bench", "latency", "studies", "report", "cli")  # independent of the task
 OF_ONE_TASK = re.compile(r"\b(top_?-?[15]|correct)\b", re.IGNORECASE)
 
 

@@ -54,8 +54,8 @@ def test_the_upper_rows_are_the_same_when_nothing_else_is_decoded(kind: str) -> 
     expected, decoded = by_pillow(KINDS[kind]), []
     for rows in range(1, HEIGHT + 1):
         decoded.append(len(jpeg.decode(KINDS[kind], rows)))
-        found = rgb(KINDS[kind], "it").pixels(rows)
-        assert found.shape == (rows, WIDTH, 3) and np.array_equal(found, expected[:rows]), rows
+        decoded = rgb(KINDS[kind], "it").pixels(rows)
+        assert decoded.shape == (rows, WIDTH, 3) and np.array_equal(decoded, expected[:rows]), rows
     assert (decoded[0] < 10) == (kind in SEQUENTIAL)
     assert decoded[-1] == HEIGHT
 

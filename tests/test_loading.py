@@ -27,7 +27,7 @@ from rescale.tasks import task_of
 
 @dataclass(frozen=True)
 class Numbers:
-    """Images whose every pixel is their index; those in `damaged` cannot be decoded."""
+    """Images whose pixels all equal their index; those in `damaged` cannot be decoded."""
 
     images: int
     damaged: frozenset[int] = frozenset()
@@ -49,7 +49,7 @@ class Numbers:
 
 
 def noisy(image: LazyImage, rng: np.random.Generator) -> torch.Tensor:
-    """The index in the first channel, a draw in the others."""
+    """The index in the first channel, random values in the others."""
     pixels = image.pixels().copy()
     pixels[..., 1:] = rng.integers(0, 256, (4, 4, 2))
     return torch.from_numpy(pixels).permute(2, 0, 1)
@@ -65,11 +65,11 @@ def load(source=Numbers(50), **changes) -> list[Batch]:
 
 def equal(a: list[Batch], b: list[Batch]) -> bool:
     return len(a) == len(b) and all(
-        torch.equal(one.indices, other.indices)
-        and one.bad == other.bad
-        and one.tensors.keys() == other.tensors.keys()
-        and all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
-        for one, other in zip(a, b, strict=True)
+        torch.equal(first.indices, second.indices)
+        and first.bad == second.bad
+        and first.tensors.keys() == second.tensors.keys()
+        and all(torch.equal(tensor, second.tensors[name]) for name, tensor in first.tensors.items())
+        for first, second in zip(a, b, strict=True)
     )
 
 
@@ -96,7 +96,7 @@ def test_order_and_randomness_follow_seed_and_epoch() -> None:
     for change in ({"seed": 4}, {"epoch": 2}):
         other = load(**change)
         assert not torch.equal(load()[0].indices, other[0].indices)
-    # one image in two epochs: other draws; the same image in an other order, same epoch: the same draws
+    # one image in two epochs: different draws; in another order, same epoch: the same draws
     first = next(b.tensors["images"][i] for b in load() for i, n in enumerate(b.indices) if n == 5)
     later = next(b.tensors["images"][i] for b in load(epoch=2) for i, n in enumerate(b.indices) if n == 5)
     unshuffled = load(training=False)[0].tensors["images"][5]
@@ -109,8 +109,8 @@ def test_the_draws_of_two_images_differ() -> None:
     assert len(draws) == 48
 
 
-def test_order_is_a_permutation_fixed_for_all_time() -> None:
-    """A resumed run meets the order it began with, on any machine and after any update."""
+def test_order_is_a_permutation_that_never_changes() -> None:
+    """A resumed run continues in the order it started with, on any machine and after any update."""
     assert sorted(order(1000, 0, 0).tolist()) == list(range(1000))
     assert order(10, 0, 0).tolist() == [5, 1, 6, 3, 4, 8, 9, 7, 2, 0]
 
@@ -155,23 +155,23 @@ def test_a_damaged_image_is_named_in_one_line(workers: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_in_training_the_next_good_image_takes_the_place_of_a_damaged_one() -> None:
-    found = load(Numbers(50, frozenset({5, 6, 49})), on_bad_image="skip")
-    stand_in = {5: 7, 6: 7, 49: 0}
-    for sound, batch in zip(load(), found, strict=True):
-        asked = sound.indices.tolist()
-        assert batch.indices.tolist() == [stand_in.get(index, index) for index in asked]
+def test_in_training_the_next_good_image_replaces_a_damaged_one() -> None:
+    loaded = load(Numbers(50, frozenset({5, 6, 49})), on_bad_image="skip")
+    replacement = {5: 7, 6: 7, 49: 0}
+    for sound, batch in zip(load(), loaded, strict=True):
+        requested = sound.indices.tolist()
+        assert batch.indices.tolist() == [replacement.get(index, index) for index in requested]
         assert torch.equal(batch.tensors["images"][:, 0, 0, 0].long(), batch.indices)
         assert torch.equal(batch.tensors["labels"], batch.indices % 7)
-        passed = [bad for i in asked for bad in {5: (5, 6), 6: (6,), 49: (49,)}.get(i, ())]
-        assert batch.bad == tuple(f"image {i}: damaged" for i in passed)
+        skipped = [bad for i in requested for bad in {5: (5, 6), 6: (6,), 49: (49,)}.get(i, ())]
+        assert batch.bad == tuple(f"image {i}: damaged" for i in skipped)
 
 
 def test_in_evaluation_damaged_images_are_left_out() -> None:
-    damaged = frozenset({5, 48, 49})  # the last two are a batch by themselves
-    found = load(Numbers(50, damaged), on_bad_image="skip", training=False)
-    assert torch.cat([b.indices for b in found]).tolist() == [i for i in range(48) if i != 5]
-    assert all(len(b.tensors["images"]) == b.count == len(b.indices) > 0 for b in found)
+    damaged = frozenset({5, 48, 49})  # the last two form a batch
+    loaded = load(Numbers(50, damaged), on_bad_image="skip", training=False)
+    assert torch.cat([b.indices for b in loaded]).tolist() == [i for i in range(48) if i != 5]
+    assert all(len(b.tensors["images"]) == b.count == len(b.indices) > 0 for b in loaded)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -186,9 +186,9 @@ def test_more_damaged_images_than_the_limit_end_the_job(workers: int, training: 
 
 
 def test_the_limit_counts_an_image_once_and_grows_with_the_source() -> None:
-    # image 1 is passed over once for itself and once for each of those before it: still one image
-    found = load(Numbers(50, frozenset(range(1, 11))), on_bad_image="skip", batch=10)
-    assert sum(len(batch.bad) for batch in found) == 55
+    # image 10 is skipped for itself and for each image before it, but counts once
+    loaded = load(Numbers(50, frozenset(range(1, 11))), on_bad_image="skip", batch=10)
+    assert sum(len(batch.bad) for batch in loaded) == 55
     assert bad_image_limit(2500) == 25
 
 
@@ -216,7 +216,7 @@ def test_damaged_files_by_name(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Slow(Numbers):
-    """Says which process decodes."""
+    """Records which process decodes."""
 
     folder: str = ""
 
@@ -227,19 +227,19 @@ class Slow(Numbers):
 
 
 def test_workers_outlive_the_signals_that_stop_a_run(tmp_path: Path) -> None:
-    """A signal to the process group must leave them to the process that saves."""
+    """On a signal to the process group, the process that saves still needs them."""
     stream = batches(Slow(64, folder=str(tmp_path)), NOISY, replace(LOADING, workers=2))
-    found = [next(stream)]
+    received = [next(stream)]
     workers = [int(path.name) for path in tmp_path.iterdir()]
     assert workers and os.getpid() not in workers
     for worker in workers:
         os.kill(worker, signal.SIGTERM)
         os.kill(worker, signal.SIGINT)
-    found += stream
-    assert equal(found, load(Numbers(64)))
+    received += stream
+    assert equal(received, load(Numbers(64)))
 
 
-def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
+def test_workers_end_with_an_unfinished_stream(tmp_path: Path) -> None:
     stream = batches(Slow(64, folder=str(tmp_path)), NOISY, replace(LOADING, workers=2))
     next(stream)
     del stream
@@ -248,17 +248,17 @@ def test_workers_end_with_the_stream_that_is_left(tmp_path: Path) -> None:
             os.kill(worker, 0)
 
 
-def test_what_workers_get_can_be_pickled() -> None:
-    """Where processes are not forked (macOS, Python 3.14), they get it so."""
+def test_source_and_prepare_can_be_pickled() -> None:
+    """Needed where processes are not forked (macOS, Python 3.14)."""
     source = open_data("digits", minival=0.1).train
     task = task_of(resolve(recipe("resnet-rs"), network("resnet50@32")).recipe)
     prepare = task.prepare(32, training=True)
-    again = batches(*pickle.loads(pickle.dumps((source, prepare))), LOADING)
-    assert equal([next(again)], [next(batches(source, prepare, LOADING))])
+    unpickled = batches(*pickle.loads(pickle.dumps((source, prepare))), LOADING)
+    assert equal([next(unpickled)], [next(batches(source, prepare, LOADING))])
 
 
 def test_any_error_of_a_worker_comes_back_and_ends_them_all() -> None:
-    """One raised in the worker would be kept by the traceback, and the workers with it, until the end."""
+    """If it were raised in the worker, its traceback would keep the workers alive until the end."""
 
     def broken(image, rng):
         raise ValueError("seven")
@@ -280,9 +280,9 @@ sys.exit(3)
 
 
 def test_a_process_that_leaves_a_stream_midway_ends() -> None:
-    """Python ends the processes that are left with SIGTERM, and waits for them."""
-    found = subprocess.run(
+    """At exit Python sends the remaining processes SIGTERM and waits for them."""
+    process = subprocess.run(
         [sys.executable, "-c", LEAVES], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
     )
-    assert found.returncode == 3, found.stderr
-    assert found.stdout == "8\n"
+    assert process.returncode == 3, process.stderr
+    assert process.stdout == "8\n"

@@ -1,4 +1,4 @@
-"""The predicted memory of a training step against what autograd really keeps, and what torch allocates."""
+"""The predicted memory of a training step against the tensors autograd keeps and torch's allocations."""
 
 from contextlib import nullcontext
 
@@ -32,7 +32,7 @@ def kept(net: Network, batch: int, dtype: torch.dtype | None = None) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
-        alive.append(tensor)  # so that no address is used twice
+        alive.append(tensor)  # so that no address is reused
         return tensor
 
     images = torch.randn(batch, net.input.channels, net.resolution, net.resolution)
@@ -58,8 +58,8 @@ def test_activations_of_any_resnet(name: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(any_networks())
-def test_activations_of_whatever_a_file_says(net: Network) -> None:
-    """What TensorFlow's padding keeps twice depends on who else keeps it, so its margin is wide."""
+def test_activations_of_any_network(net: Network) -> None:
+    """With TensorFlow's padding some tensors are kept twice or shared, so its margin is wide."""
     margin = 0.25 if net.padding == "same" else 0.001
     assert step_memory(net, 2).activations == pytest.approx(kept(net, 2), rel=margin)
 
@@ -67,28 +67,28 @@ def test_activations_of_whatever_a_file_says(net: Network) -> None:
 @pytest.mark.parametrize("name", ["resnetrs26x0.25@64", "efficientnet_b0@64"])
 def test_half_precision_halves_maps_and_copies_weights(name: str) -> None:
     net = network(name)
-    found, full = step_memory(net, 3, "bf16"), step_memory(net, 3)
-    copies = found.weights - full.weights
-    assert found.activations + copies == pytest.approx(kept(net, 3, torch.bfloat16), rel=0.002)
+    half, full = step_memory(net, 3, "bf16"), step_memory(net, 3)
+    copies = half.weights - full.weights
+    assert half.activations + copies == pytest.approx(kept(net, 3, torch.bfloat16), rel=0.002)
 
 
 def test_weights_gradients_optimizer_average() -> None:
     net = network("resnetrs50")
     model = build(net)
-    found = step_memory(net, 1)
+    memory = step_memory(net, 1)
     floats = [t for t in model.state_dict().values() if t.is_floating_point()]
-    assert found.weights == sum(t.nbytes for t in floats)
-    assert found.gradients == found.optimizer == 4 * cost(net).params
-    assert found.average == sum(t.nbytes for t in Average(model, 0.9).state_dict().values() if t.ndim)
-    assert step_memory(net, 1, optimizer="rmsprop").optimizer == 2 * found.optimizer
-    assert step_memory(net, 1, average=False).peak == found.peak - found.average
+    assert memory.weights == sum(t.nbytes for t in floats)
+    assert memory.gradients == memory.optimizer == 4 * cost(net).params
+    assert memory.average == sum(t.nbytes for t in Average(model, 0.9).state_dict().values() if t.ndim)
+    assert step_memory(net, 1, optimizer="rmsprop").optimizer == 2 * memory.optimizer
+    assert step_memory(net, 1, average=False).peak == memory.peak - memory.average
 
 
 @pytest.mark.parametrize(
     ("name", "margin"), [("resnetrs26x0.5@96", 0.1), ("regnety_002@96", 0.1), ("efficientnet_b0@96", 0.2)]
 )
 def test_peak_is_what_torch_allocates(name: str, margin: float) -> None:
-    """The profiler sees every allocation, also work space: 29 MB in a depthwise convolution's gradient."""
+    """The profiler sees every allocation, also workspace: 29 MB in a depthwise convolution's gradient."""
     net, batch = network(name), 8
     model = build(net).train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -101,13 +101,13 @@ def test_peak_is_what_torch_allocates(name: str, margin: float) -> None:
 
     step()
     cpu = torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[cpu], profile_memory=True) as seen:
+    with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
         step()
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    found = step_memory(net, batch, average=False)
-    always = found.weights + found.optimizer
-    assert found.peak - always == pytest.approx(peak, rel=margin)
+    predicted = step_memory(net, batch, average=False)
+    always = predicted.weights + predicted.optimizer
+    assert predicted.peak - always == pytest.approx(peak, rel=margin)

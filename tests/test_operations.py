@@ -22,15 +22,15 @@ def test_pixel_by_pixel(call: str) -> None:
     name, arguments = CALLS[call]
     for picture in PICTURES:
         before = ARRAYS[f"input/{picture}"]
-        found = np.asarray(getattr(operations, name)(before, *arguments))
+        output = np.asarray(getattr(operations, name)(before, *arguments))
         expected = ARRAYS[f"{call}/{picture}"]
-        assert np.array_equal(found, expected), (
-            f"{picture}: {(found != expected).any(-1).mean():.2%} of pixels differ"
+        assert np.array_equal(output, expected), (
+            f"{picture}: {(output != expected).any(-1).mean():.2%} of pixels differ"
         )
-        assert found.dtype == np.uint8
+        assert output.dtype == np.uint8
 
 
-def test_the_goldens_can_fail() -> None:
+def test_golden_values_differ_from_the_inputs() -> None:
     changed = sum(
         not np.array_equal(ARRAYS[f"{call}/{picture}"], ARRAYS[f"input/{picture}"])
         for call in CALLS
@@ -50,11 +50,11 @@ def test_autoaugment_v0_is_the_authors() -> None:
 
 def test_cutout() -> None:
     image = np.full((10, 20, 3), (1, 2, 3), dtype=np.uint8)
-    found = np.asarray(operations.cutout(image, 4, (3, 9)))
-    grey = (found == 128).all(-1)
+    output = np.asarray(operations.cutout(image, 4, (3, 9)))
+    grey = (output == 128).all(-1)
     expected = np.zeros((10, 20), dtype=bool)
     expected[5:10, 0:7] = True  # rows 5..12 and columns -1..6, cut at the border
-    assert np.array_equal(grey, expected) and (found[~grey] == (1, 2, 3)).all()
+    assert np.array_equal(grey, expected) and (output[~grey] == (1, 2, 3)).all()
     assert np.array_equal(operations.cutout(image, 0, (3, 3)), image)
 
 

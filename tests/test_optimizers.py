@@ -109,9 +109,9 @@ def test_average_is_the_authors() -> None:
                 expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
             else:
                 expected[name] = tensor
-    found = average.state_dict()
-    assert set(found) == set(expected)
-    assert all(torch.allclose(found[name].double(), expected[name].double(), atol=1e-5) for name in expected)
+    state = average.state_dict()
+    assert set(state) == set(expected)
+    assert all(torch.allclose(state[name].double(), expected[name].double(), atol=1e-5) for name in expected)
     assert average.decay_at(1) == pytest.approx(2 / 11) and average.decay_at(10**7) == 0.9999
 
 

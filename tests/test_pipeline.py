@@ -1,4 +1,4 @@
-"""From an image to what the network sees."""
+"""The transforms from an image to the network's input."""
 
 import pickle
 import random
@@ -36,37 +36,38 @@ def test_any_image_goes_through(augment: str, size: tuple[int, int]) -> None:
     for resolution in (8, 33):
         transform = pickle.loads(pickle.dumps(train_transform(recipe, resolution)))
         for seed in range(12):
-            found = transform(picture(size), np.random.default_rng(seed))
-            assert found.shape == (3, resolution, resolution) and found.dtype == torch.uint8
-        judged = pickle.loads(pickle.dumps(eval_transform(recipe, resolution)))(picture(size), None)
-        assert judged.shape == (3, resolution, resolution) and judged.dtype == torch.uint8
+            trained = transform(picture(size), np.random.default_rng(seed))
+            assert trained.shape == (3, resolution, resolution) and trained.dtype == torch.uint8
+        evaluated = pickle.loads(pickle.dumps(eval_transform(recipe, resolution)))(picture(size), None)
+        assert evaluated.shape == (3, resolution, resolution) and evaluated.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("augment", POLICIES)
 def test_the_rng_alone_decides(augment: str) -> None:
     transform, image = train_transform(Recipe(augment=augment), 16), picture((24, 20))
-    made = []
+    results = []
     for outside in (1, 2):
         torch.manual_seed(outside)
         np.random.seed(outside)
         random.seed(outside)
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-        made.append([transform(image, np.random.default_rng(seed)) for seed in range(20)])
+        results.append([transform(image, np.random.default_rng(seed)) for seed in range(20)])
         assert torch.equal(torch.get_rng_state(), before[0])
         assert np.random.get_state()[1].tolist() == before[1] and random.getstate() == before[2]
-    assert torch.equal(torch.stack(made[0]), torch.stack(made[1]))
-    assert len({each.numpy().tobytes() for each in made[0]}) > 10
+    assert torch.equal(torch.stack(results[0]), torch.stack(results[1]))
+    assert len({output.numpy().tobytes() for output in results[0]}) > 10
 
 
 def test_flip_only() -> None:
     image = picture((16, 16))
     transform = train_transform(Recipe(crop="centre", eval_crop=1.0, flip=0.5), 16)
-    found = [transform(image, np.random.default_rng(seed)) for seed in range(400)]
-    flipped = sum(torch.equal(each, as_tensor(image).flip(2)) for each in found)
-    assert flipped + sum(torch.equal(each, as_tensor(image)) for each in found) == 400 and 160 < flipped < 240
+    outputs = [transform(image, np.random.default_rng(seed)) for seed in range(400)]
+    flipped = sum(torch.equal(output, as_tensor(image).flip(2)) for output in outputs)
+    unchanged = sum(torch.equal(output, as_tensor(image)) for output in outputs)
+    assert flipped + unchanged == 400 and 160 < flipped < 240
 
 
-def test_nothing_random_is_what_evaluation_sees() -> None:
+def test_without_randomness_training_equals_evaluation() -> None:
     recipe, image = Recipe(crop="centre", flip=0.0), picture((50, 30))
     trained = train_transform(recipe, 20)(image, np.random.default_rng(0))
     assert torch.equal(trained, eval_transform(recipe, 20)(image, np.random.default_rng(1)))
@@ -76,35 +77,35 @@ def test_nothing_random_is_what_evaluation_sees() -> None:
 
 def test_the_recipes_areas_and_ratio_are_used() -> None:
     y, x = np.mgrid[0:200, 0:200].astype(np.uint8)
-    image = LazyImage.of(np.stack([x, y, x], -1))  # colours tell places
+    image = LazyImage.of(np.stack([x, y, x], -1))  # the colour encodes the position
     recipe = Recipe(
         crop_area_min=0.24, crop_area_max=0.26, crop_ratio=1.0, flip=0.0, interpolation="bilinear"
     )
     transform = train_transform(recipe, 50)
     for seed in range(20):
-        found = transform(image, np.random.default_rng(seed)).int()
+        output = transform(image, np.random.default_rng(seed)).int()
         for channel, axis in ((0, 1), (1, 0)):
-            along = found[channel].float().mean(1 - axis)
+            along = output[channel].float().mean(1 - axis)
             assert float(along[-1] - along[0]) == pytest.approx(98, abs=5)  # half the side, less a pixel
 
 
 def test_the_recipes_policy_is_used() -> None:
-    def asked(augment: str) -> object:
+    def policy_of(augment: str) -> object:
         recipe = Recipe(
             augment=augment, randaugment_layers=3, randaugment_magnitude=7.0, small_images="as-published"
         )
         return policy(recipe, 48)
 
-    assert asked("none") is None
-    assert asked("randaugment") == RandAugment(3, 7.0, 48, "as-published")
-    assert asked("randaugment-torchvision") == TorchvisionRandAugment(3, 7.0)
-    assert asked("autoaugment") == AutoAugment(48, "as-published")
+    assert policy_of("none") is None
+    assert policy_of("randaugment") == RandAugment(3, 7.0, 48, "as-published")
+    assert policy_of("randaugment-torchvision") == TorchvisionRandAugment(3, 7.0)
+    assert policy_of("autoaugment") == AutoAugment(48, "as-published")
     assert TorchvisionRandAugment(3, 7.0).policy.magnitude == 21  # of 0..30
     assert TorchvisionRandAugment(2, 15.0).policy.magnitude == 30
 
 
-def test_each_view_of_a_sample_draws_for_itself() -> None:
-    """The first from (seed, epoch, index, 2), as ever; view v from (seed, epoch, index, 2, v)."""
+def test_each_view_of_a_sample_has_its_own_generator() -> None:
+    """The first is seeded by (seed, epoch, index, 2), view v by (seed, epoch, index, 2, v)."""
     draw = Draw(7, 3, 11)
     for view, words in {0: (7, 3, 11, 2), 1: (7, 3, 11, 2, 1), 5: (7, 3, 11, 2, 5)}.items():
         assert draw.rng(view).random() == np.random.default_rng(words).random()
@@ -112,7 +113,7 @@ def test_each_view_of_a_sample_draws_for_itself() -> None:
 
 
 def test_a_view_is_drawn_once_and_applied_alike() -> None:
-    """Two maps of a sample, such as an image and its mask, are cut, resized and mirrored in the same way."""
+    """Two maps of a sample, such as an image and its mask, are cropped, resized and mirrored alike."""
     recipe, image = Recipe(flip=0.5), picture((60, 44))
     pixels = image.pixels()
     mask = LazyImage.of(pixels.copy())

@@ -1,4 +1,4 @@
-"""Many processes, begun by torchrun: they follow one process, stop and fail together, and go on exactly."""
+"""Many processes, started by torchrun: they match one process, stop and fail together, and resume exactly."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ SCRIPT = Path(__file__).parent / "in_processes.py"
 
 @contextmanager
 def launched(*words: str | Path, processes: int = 2) -> Iterator[subprocess.Popen]:
-    """torchrun at work on some processes, in a session of its own; killed at the end."""
+    """torchrun running some processes in its own session; killed at the end."""
     process = subprocess.Popen(
         [*TORCHRUN, str(processes), *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -44,7 +44,7 @@ def launched(*words: str | Path, processes: int = 2) -> Iterator[subprocess.Pope
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
-    """Exit code and all that was printed. Fails where it does not end: something hangs."""
+    """Exit code and printed output. Fails if the process does not end, because something hangs."""
     text, _ = process.communicate(timeout=300)
     return process.returncode, text
 
@@ -57,12 +57,12 @@ def training(out: Path, **changes) -> list[str]:
 def ranks(process: subprocess.Popen) -> dict[int, int]:
     """Process ids by rank."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    found = {}
+    pids = {}
     for child in children:
         text = Path(f"/proc/{child}/environ").read_bytes().decode()
         if rank := re.search(r"(?:^|\0)RANK=(\d+)", text):
-            found[int(rank[1])] = int(child)
-    return found
+            pids[int(rank[1])] = int(child)
+    return pids
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
@@ -79,7 +79,7 @@ def stop_at(rows: int, process: subprocess.Popen, out: Path, whom: Callable[[], 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """Two classes, 24 + 24 images to train on, 6 + 6 to judge on; three are damaged."""
+    """Two classes, 24 + 24 training and 6 + 6 validation images; three are damaged."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for part, count in (("train", 24), ("val", 6)):
@@ -95,7 +95,7 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory, images) -> Path:
-    """What two processes left, in one launch for all workers of pytest-xdist."""
+    """The folder that two processes wrote, in one launch for all workers of pytest-xdist."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = base / "together"
@@ -124,7 +124,7 @@ def close(a: Sequence[dict], b: Sequence[dict], rel: float) -> bool:
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_two_processes_follow_one(together, tmp_path, parts: int) -> None:
-    """Losses, gradients' norms, evaluations and weights, step by step, with batch norm frozen."""
+    """Losses, gradient norms, evaluations and weights, step by step, with batch norm frozen."""
     with frozen():
         one = begin(tmp_path / "one", accumulate=parts)
     two = Run.open(together / f"frozen-{parts}")
@@ -176,12 +176,12 @@ def test_damaged_images_are_counted_over_processes(together, images, tmp_path) -
         ("log", "JobError: the disk is full"),
     ],
 )
-def test_an_error_of_one_is_everyones(together, name: str, line: str) -> None:
+def test_an_error_of_one_process_is_raised_by_all(together, name: str, line: str) -> None:
     texts = [(together / f"{name}.{rank}.txt").read_text() for rank in (0, 1)]
     assert texts[0] == texts[1] and re.match(line, texts[0]), texts
 
 
-def test_norms_of_their_own_making_are_not_synchronised() -> None:
+def test_custom_norms_are_not_synchronised() -> None:
     class Own(torch.nn.BatchNorm2d):
         pass
 
@@ -189,9 +189,9 @@ def test_norms_of_their_own_making_are_not_synchronised() -> None:
         synchronise(torch.nn.Sequential(torch.nn.BatchNorm2d(3), Own(3)))
 
 
-# lines 1, 7: one of the processes is sent the signal; both stop at one step, and go on bit for bit
+# lines 1, 7: one of the processes receives the signal; both stop at the same step, and resume bit for bit
 @pytest.mark.slow
-def test_stopped_by_a_signal_to_one_it_ends_the_same(together, tmp_path) -> None:
+def test_a_run_stopped_by_a_signal_to_one_process_ends_the_same(together, tmp_path) -> None:
     out = tmp_path / "cut"
     with launched(*training(out)) as process:
         stop_at(5, process, out, lambda: ranks(process)[1], signal.SIGTERM)
@@ -212,12 +212,12 @@ def test_a_users_mistake_is_one_line(tmp_path) -> None:
 
 
 def alive(pids: Sequence[int]) -> list[int]:
-    """Those that still run; one that waits to be collected does not."""
+    """The processes that still run; zombies do not."""
     states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
     return [pid for pid, path in states.items() if path.exists() and path.read_text().split()[2] != "Z"]
 
 
-# what is not the user's signal to one process: to torchrun, to everything at once; a kill of either
+# signals other than to one process: to torchrun, to all at once; kills of either
 @pytest.mark.slow
 def test_a_signal_to_torchrun_and_to_all_of_them(together, tmp_path) -> None:
     out = tmp_path / "cut"
@@ -264,8 +264,8 @@ def test_a_kill_ends_all(together, tmp_path, whom: str) -> None:
 
 
 @pytest.mark.slow
-def test_three_processes_go_on_exactly(tmp_path) -> None:
-    """With more than two the order of a sum could change; and 3 does not divide the images evenly."""
+def test_three_processes_resume_exactly(tmp_path) -> None:
+    """With more than two processes the order of a sum could change, and 3 does not divide the images."""
     changes = {"batch": 66, "epochs": 4}
     with launched(*training(tmp_path / "whole", **changes), processes=3) as process:
         assert ended(process)[0] == 0
@@ -279,7 +279,7 @@ def test_three_processes_go_on_exactly(tmp_path) -> None:
     assert_same_end(Run.open(tmp_path / "whole"), Run.open(tmp_path / "cut"))
 
 
-# line 19: another number of processes goes on with the same images, and ends close by
+# line 19: another number of processes continues with the same images, and ends with similar results
 @pytest.mark.slow
 def test_two_processes_resumed_as_one(tmp_path) -> None:
     changes = {"dropout": 0, "mixup": 0, "epochs": 4}
@@ -295,7 +295,7 @@ def test_two_processes_resumed_as_one(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_two_machines(together, tmp_path) -> None:
-    """Two torchruns on this machine, one process each, meet by torchrun's rendezvous; both can be stopped."""
+    """Two torchruns on this machine, one process each, connected by torchrun's rendezvous."""
     rendezvous = (
         "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint localhost:29711 --rdzv-id t"
     )
@@ -304,12 +304,12 @@ def test_two_machines(together, tmp_path) -> None:
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)
     ]
     try:
-        found = [ended(node) for node in nodes]
+        results = [ended(node) for node in nodes]
     finally:
         for node in nodes:
             node.kill()
-    assert [code for code, _ in found] == [0, 0], found
-    assert sum(text.count(": top-1 ") for _, text in found) == 1
+    assert [code for code, _ in results] == [0, 0], results
+    assert sum(text.count(": top-1 ") for _, text in results) == 1
     assert_same_end(Run.open(together / "cut-whole"), Run.open(tmp_path / "run"))
 
 

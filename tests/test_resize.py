@@ -33,8 +33,8 @@ def test_filters_are_pillows_within_two_levels(
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (height + margin, width + margin, 3), dtype=np.uint8)
     box = Box(margin // 2, margin - margin // 2, width, height)
-    found = resized(noise, box, size, interpolation).astype(int)
-    assert np.abs(found - by_pillow(noise, box, size, interpolation)).max() <= 2  # seldom more than 1
+    ours = resized(noise, box, size, interpolation).astype(int)
+    assert np.abs(ours - by_pillow(noise, box, size, interpolation)).max() <= 2  # seldom more than 1
 
 
 @pytest.mark.parametrize("interpolation", PILLOWS)
@@ -45,10 +45,10 @@ def test_nearly_all_values_are_pillows(interpolation: str, box: Box, size: int) 
     assert different.mean() < 0.06
 
 
-def test_another_filter_is_told_apart() -> None:
+def test_another_filter_differs() -> None:
     box = Box(0, 0, 70, 50)
-    off = resized(PICTURE, box, 24, "bicubic").astype(int) - by_pillow(PICTURE, box, 24, "bilinear")
-    assert np.abs(off).max() > 20
+    difference = resized(PICTURE, box, 24, "bicubic").astype(int) - by_pillow(PICTURE, box, 24, "bilinear")
+    assert np.abs(difference).max() > 20
 
 
 def test_mirrored() -> None:
@@ -70,21 +70,21 @@ def test_tf1_bicubic_is_not_pillows() -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "tf1-bicubic"])
-def test_nothing_outside_the_box_is_looked_at(interpolation: str) -> None:
+def test_pixels_outside_the_box_have_no_effect(interpolation: str) -> None:
     pixels = np.full((40, 40, 3), 255, dtype=np.uint8)
     pixels[10:30, 5:25] = 7
-    found = resized(pixels, Box(5, 10, 20, 20), 13, interpolation)
-    assert found.shape == (13, 13, 3) and (found == 7).all()
+    output = resized(pixels, Box(5, 10, 20, 20), 13, interpolation)
+    assert output.shape == (13, 13, 3) and (output == 7).all()
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "tf1-bicubic"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (200, 2)])
 def test_extreme_images(interpolation: str, size: tuple[int, int]) -> None:
     image = np.full((size[1], size[0], 3), (9, 180, 60), dtype=np.uint8)
-    found = resized(image, Box(0, 0, *size), 33, interpolation)
-    assert found.shape == (33, 33, 3) and (found == (9, 180, 60)).all()
+    output = resized(image, Box(0, 0, *size), 33, interpolation)
+    assert output.shape == (33, 33, 3) and (output == (9, 180, 60)).all()
 
 
-def test_a_box_of_the_right_size_is_left_as_it_is() -> None:
-    found = resized(PICTURE, Box(2, 3, 24, 24), 24, "tf1-bicubic")
-    assert np.array_equal(found, GOLDEN["input"][3:27, 2:26])
+def test_a_box_of_the_right_size_is_unchanged() -> None:
+    output = resized(PICTURE, Box(2, 3, 24, 24), 24, "tf1-bicubic")
+    assert np.array_equal(output, GOLDEN["input"][3:27, 2:26])

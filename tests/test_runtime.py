@@ -33,32 +33,33 @@ def amounts(net: Network) -> dict[str, float]:
 
 def test_work_of_a_network_counted_by_hand() -> None:
     """resnet1-1x0.125@32: widths 8 and 32, 16 and 64; the map is 8 pixels wide behind the stem."""
-    found = amounts(network("resnet1-1x0.125@32"))
+    counts = amounts(network("resnet1-1x0.125@32"))
     # stem 7x7 of stride 2 on 3 channels, 8 wide, 16 x 16; the pool halves it
-    assert found["stem macs"] == 3 * 49 * 8 * 256 and found["stem moved"] == 3 * 1024 + 8 * 256
-    assert found["pooled"] == 8 * (256 + 64)
+    assert counts["stem macs"] == 3 * 49 * 8 * 256 and counts["stem moved"] == 3 * 1024 + 8 * 256
+    assert counts["pooled"] == 8 * (256 + 64)
     # both blocks: 3x3 of 8 and of 16 channels, the second with stride 2
-    assert found["dense macs"] == 9 * 8 * 8 * 64 + 9 * 16 * 16 * 16
-    assert found["dense moved"] == (8 + 8) * 64 + 16 * 64 + 16 * 16
+    assert counts["dense macs"] == 9 * 8 * 8 * 64 + 9 * 16 * 16 * 16
+    assert counts["dense moved"] == (8 + 8) * 64 + 16 * 64 + 16 * 16
     # 1x1: 8 -> 8, 8 -> 32, shortcut 8 -> 32; 32 -> 16, 16 -> 64, shortcut 32 -> 64
-    assert found["pointwise macs"] == 64 * (64 + 256 + 256) + 32 * 16 * 64 + (16 * 64 + 32 * 64) * 16
-    assert found["relu"] == 8 * 256 + (8 + 8 + 32) * 64 + 16 * 64 + 16 * 16 + 64 * 16
-    assert found["added"] == 32 * 64 + 64 * 16
-    assert (found["convolutions"], found["others"], found["squeezes"]) == (9, 3, 0)
-    assert found["weights"] == cost(network("resnet1-1x0.125@32")).params - 1000 - 2 * (8 + 48 + 32 + 96 + 64)
+    assert counts["pointwise macs"] == 64 * (64 + 256 + 256) + 32 * 16 * 64 + (16 * 64 + 32 * 64) * 16
+    assert counts["relu"] == 8 * 256 + (8 + 8 + 32) * 64 + 16 * 64 + 16 * 16 + 64 * 16
+    assert counts["added"] == 32 * 64 + 64 * 16
+    assert (counts["convolutions"], counts["others"], counts["squeezes"]) == (9, 3, 0)
+    params = cost(network("resnet1-1x0.125@32")).params
+    assert counts["weights"] == params - 1000 - 2 * (8 + 48 + 32 + 96 + 64)
 
 
 def test_multiply_adds_are_those_of_cost() -> None:
-    """By an independent count: all but the head's and the squeezes', which are work on weights."""
+    """By an independent count, without the head and squeeze-and-excitation, which count as weights."""
     for name in ("resnetrs50", "efficientnet_b0", "regnety_500mf", "resnext50_32x4d", "regnetz_500mf_g1"):
         net = network(name)
-        found = amounts(net)
+        counts = amounts(net)
         normed = sum(
             x.width_in // x.groups * x.width_out * x.kernel.height**2 * x.map_out.height**2
             for x in layers(net)
             if x.norm
         )
-        assert sum(found[kind] for kind in WORK if kind.endswith(" macs")) == normed
+        assert sum(counts[kind] for kind in WORK if kind.endswith(" macs")) == normed
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,9 @@ def test_multiply_adds_are_those_of_cost() -> None:
     ],
 )
 def test_kinds_of_convolutions(name: str, kind: str) -> None:
-    found = amounts(network(name))
-    assert {each for each in ("grouped", "uneven", "depthwise", "dense") if found[f"{each} macs"]} == {kind}
+    counts = amounts(network(name))
+    kinds = ("grouped", "uneven", "depthwise", "dense")
+    assert {other for other in kinds if counts[f"{other} macs"]} == {kind}
 
 
 @pytest.mark.parametrize("name", names())
@@ -115,22 +117,22 @@ def test_a_prediction_imports_nothing_heavy(tmp_path) -> None:
         "try: main()\nexcept SystemExit: pass\n"
         "print('HEAVY', sorted({'torch', 'numpy', 'scipy', 'pydantic', 'rich'} & set(sys.modules)))"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     ).stdout
-    assert "infer (ms)" in said and said.endswith("HEAVY []\n")
+    assert "infer (ms)" in output and output.endswith("HEAVY []\n")
 
 
 # --- the fit
 
 
 def some_networks(count: int, seed: int = 0) -> list[Network]:
-    found = []
+    networks = []
     for kind in "xyz":
         space = Space(kind, resolution=(64, 224))
-        found += search(space, {"macs": 4e8}, count // 3, seed, band=0.9).networks
+        networks += search(space, {"macs": 4e8}, count // 3, seed, band=0.9).networks
     return [
-        *found,
+        *networks,
         *map(network, ("resnet50", "resnetrs50", "efficientnet_b0", "resnext50_32x4d", "resnet26")),
     ]
 
@@ -140,11 +142,11 @@ def test_the_fit_recovers_known_coefficients() -> None:
     table = np.random.default_rng(0).uniform(0.1, 10, (80, len(WORK)))
     truth = np.random.default_rng(1).uniform(0.5, 2, len(WORK))
     truth[3] = 0  # at the boundary
-    found = fitting.coefficients(table, table @ truth, ridge=0)
-    assert found == pytest.approx(truth, rel=1e-6, abs=1e-9)
+    fitted = fitting.coefficients(table, table @ truth, ridge=0)
+    assert fitted == pytest.approx(truth, rel=1e-6, abs=1e-9)
 
 
-def test_a_few_wrong_points_do_not_carry_the_fit_away() -> None:
+def test_a_few_outliers_hardly_change_the_fit() -> None:
     rng = np.random.default_rng(0)
     table, truth = rng.uniform(0.1, 10, (80, 6)), np.array([1.0, 2, 3, 0.5, 1, 2])
     seconds = table @ truth * rng.normal(1, 0.01, 80)
@@ -156,29 +158,30 @@ def test_left_out_networks_are_predicted_and_better_than_by_totals() -> None:
     nets, model = some_networks(60), runtime(SOME)
     seconds = np.array([model.seconds(net) for net in nets])
     folds = [i % 8 for i in range(len(nets))]
-    by = {
+    fitters = {
         "work": fitting.by_work(8),
         "macs": fitting.by_total("macs"),
         "activations": fitting.by_total("activations"),
     }
     errors = {
-        who: fitting.errors(fitting.held_out(nets, seconds, folds, f), seconds) for who, f in by.items()
+        predictor: fitting.errors(fitting.held_out(nets, seconds, folds, fitter), seconds)
+        for predictor, fitter in fitters.items()
     }
     assert errors["work"].median < 0.02 and errors["work"].spearman > 0.99
     assert errors["macs"].median > 0.03 and errors["activations"].median > 0.03
 
 
-def test_what_is_held_out_is_not_seen() -> None:
+def test_held_out_networks_are_not_in_the_fit() -> None:
     nets = [network(f"resnet26@{size}") for size in (64, 96, 128, 160)]
-    seen = []
+    fitted_to = []
 
     def fitter(others, seconds):
-        seen.append({net.name for net in others})
-        return lambda asked: np.array([float(net.resolution) for net in asked])
+        fitted_to.append({net.name for net in others})
+        return lambda unseen: np.array([float(net.resolution) for net in unseen])
 
-    found = fitting.held_out(nets, np.ones(4), ["a", "b", "a", "b"], fitter)
-    assert list(found) == [64, 96, 128, 160]
-    assert {frozenset(each) for each in seen} == {
+    predictions = fitting.held_out(nets, np.ones(4), ["a", "b", "a", "b"], fitter)
+    assert list(predictions) == [64, 96, 128, 160]
+    assert {frozenset(names) for names in fitted_to} == {
         frozenset({"resnet26@96", "resnet26@160"}), frozenset({"resnet26@64", "resnet26@128"}),
     }  # fmt: skip
 
@@ -190,46 +193,46 @@ def test_a_power_of_a_total_is_found() -> None:
     assert predict([network("resnet50")]) == pytest.approx([3e-9 * cost(network("resnet50")).macs ** 0.8])
 
 
-def test_errors_in_words() -> None:
+def test_errors_counted_by_hand() -> None:
     """Off by 0, 9, 20 and 0 %; in the right order."""
-    found = fitting.errors(np.array([1.0, 2.18, 2.4, 4.0]), np.array([1.0, 2.0, 3.0, 4.0]))
-    assert found == pytest.approx((4, 0.045, 0.167, 0.75, 1.0))
+    errors = fitting.errors(np.array([1.0, 2.18, 2.4, 4.0]), np.array([1.0, 2.0, 3.0, 4.0]))
+    assert errors == pytest.approx((4, 0.045, 0.167, 0.75, 1.0))
 
 
 # --- the clock
 
 
 def test_a_visit_keeps_steps_and_what_lies_between() -> None:
-    done: list[str] = []
+    calls: list[str] = []
     protocol = TimingProtocol(warmup=2, repeats=4)
-    found = visit(
+    visited = visit(
         network("resnet26@64"),
         protocol,
-        lambda: done.append("step"),
-        lambda: done.append("stick"),
+        lambda: calls.append("step"),
+        lambda: calls.append("stick"),
         lambda: None,
     )
-    assert done == ["step"] * 2 + ["stick"] * 3 + ["step", "stick"] * 4
-    assert len(found.seconds) == 4 and len(found.yardstick) == 5 and found.mode == "train"
+    assert calls == ["step"] * 2 + ["stick"] * 3 + ["step", "stick"] * 4
+    assert len(visited.seconds) == 4 and len(visited.yardstick) == 5 and visited.mode == "train"
 
 
-def test_levelling_takes_the_machines_moods_out() -> None:
+def test_levelling_removes_the_machines_changes_of_speed() -> None:
     rng = np.random.default_rng(0)
     visits = []
     for i in range(20):
-        speed = np.exp(rng.normal(0, 0.3, 11))  # of the machine at the yardstick and, between, at the steps
+        speed = np.exp(rng.normal(0, 0.3, 11))  # of the machine at the yardstick; steps lie between
         seconds = (1 + i) * np.sqrt(speed[1:] * speed[:-1]) ** 0.8
         visits.append(Visit(f"net{i}", "infer", tuple(seconds), tuple(0.002 * speed)))
-    found = levelled(visits)
-    measured = np.array([found[f"net{i}", "infer"][0] for i in range(20)])
+    times = levelled(visits)
+    measured = np.array([times[f"net{i}", "infer"][0] for i in range(20)])
     assert np.std(np.log(measured / np.arange(1, 21))) < 0.02
-    raw = np.array([np.median(one.seconds) for one in visits])
+    raw = np.array([np.median(visit_.seconds) for visit_ in visits])
     assert np.std(np.log(raw / np.arange(1, 21))) > 0.05
 
 
 def test_a_steady_machine_is_left_alone() -> None:
-    found = levelled([Visit("a", "infer", (1.0, 2.0, 3.0), (0.5,) * 4)])
-    assert found["a", "infer"] == pytest.approx([2])
+    times = levelled([Visit("a", "infer", (1.0, 2.0, 3.0), (0.5,) * 4)])
+    assert times["a", "infer"] == pytest.approx([2])
 
 
 # --- the file
@@ -238,8 +241,8 @@ def test_a_steady_machine_is_left_alone() -> None:
 def test_a_device_file_survives_json(tmp_path) -> None:
     model = runtime()
     model.write(tmp_path / "device.json")
-    again = RuntimeModel.read(tmp_path / "device.json")
-    assert again == model and again.seconds(network("resnet50"), "train") == model.seconds(
+    read = RuntimeModel.read(tmp_path / "device.json")
+    assert read == model and read.seconds(network("resnet50"), "train") == model.seconds(
         network("resnet50"), "train"
     )
 
@@ -263,7 +266,7 @@ def damaged(**changes: object) -> str:
         (damaged(coefficients={"infer": dict.fromkeys(WORK, float("nan"))}), "not a finite time"),
     ],
 )
-def test_files_that_are_no_calibration(tmp_path, text: str | None, words: str) -> None:
+def test_invalid_device_files(tmp_path, text: str | None, words: str) -> None:
     path = tmp_path / "device.json"
     if text is not None:
         path.write_text(text)
@@ -281,69 +284,70 @@ def test_a_mode_that_was_not_calibrated() -> None:
 # --- scaling to a latency
 
 
-def test_solving_for_a_latency_finds_what_trying_everything_finds() -> None:
+def test_solving_for_a_latency_agrees_with_brute_force() -> None:
     net, strategy, model = network("regnety_500mf"), strategy_of("dWr"), runtime()
     target = 2.5 * model.seconds(net)
-    found = solve(net, strategy, model.seconds, target)
-    tried = [scaled(net, strategy, f) for f in np.exp(np.linspace(np.log(0.5), np.log(12), 4000))]
-    best = min(abs(model.seconds(one) - target) for one in tried)
-    assert abs(found.reached - target) <= best * (1 + 1e-9)
+    solved = solve(net, strategy, model.seconds, target)
+    candidates = [scaled(net, strategy, f) for f in np.exp(np.linspace(np.log(0.5), np.log(12), 4000))]
+    best = min(abs(model.seconds(candidate) - target) for candidate in candidates)
+    assert abs(solved.reached - target) <= best * (1 + 1e-9)
     assert len(jumps(net, strategy, 0.5, 12)) > 20  # there was something to choose from
-    assert scale(net, "dWr", latency=target, runtime=model) == found.network
+    assert scale(net, "dWr", latency=target, runtime=model) == solved.network
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.7, 3.0])
 def test_a_wrong_model_is_corrected_by_measuring(factor: float) -> None:
     net, model = network("regnety_500mf"), runtime()
-    asked: list[str] = []
+    measured: list[str] = []
 
-    def measure(one: Network) -> float:
-        asked.append(one.name)
-        return factor * model.seconds(one)
+    def measure(candidate: Network) -> float:
+        measured.append(candidate.name)
+        return factor * model.seconds(candidate)
 
-    found = scale_to_latency(net, "dWr", 0.02, model, measure=measure)
-    assert found.met and found.best.measured_s == pytest.approx(0.02, rel=0.05)
-    assert len(found.rounds) == len(asked) == 2 and found.correction == pytest.approx(factor)
-    assert found.rounds[0].measured_s == pytest.approx(factor * 0.02, rel=0.05)
+    result = scale_to_latency(net, "dWr", 0.02, model, measure=measure)
+    assert result.met and result.best.measured_s == pytest.approx(0.02, rel=0.05)
+    assert len(result.rounds) == len(measured) == 2 and result.correction == pytest.approx(factor)
+    assert result.rounds[0].measured_s == pytest.approx(factor * 0.02, rel=0.05)
 
 
 def test_an_error_that_depends_on_the_network_takes_more_rounds() -> None:
     net, model = network("regnety_500mf"), runtime()
 
-    def measure(one: Network) -> float:
-        return 30 * model.seconds(one) ** 1.4
+    def measure(candidate: Network) -> float:
+        return 30 * model.seconds(candidate) ** 1.4
 
-    found = scale_to_latency(net, "dWr", 0.1, model, measure=measure, rounds=8)
-    assert found.met and 2 < len(found.rounds) <= 8
-    off = [abs(one.measured_s / 0.1 - 1) for one in found.rounds]
-    assert off == sorted(off, reverse=True)
+    result = scale_to_latency(net, "dWr", 0.1, model, measure=measure, rounds=8)
+    assert result.met and 2 < len(result.rounds) <= 8
+    errors = [abs(round_.measured_s / 0.1 - 1) for round_ in result.rounds]
+    assert errors == sorted(errors, reverse=True)
 
 
-def test_between_two_measured_networks_the_third_is_sought() -> None:
+def test_a_third_network_is_searched_between_two_measured_ones() -> None:
     """Small ones are faster than predicted, large ones slower: each correction alone leads to the other."""
     net, model = network("regnety_500mf"), runtime()
 
-    def measure(one: Network) -> float:
-        alone = model.seconds(one)
-        return alone * (0.9 + 0.3 / (1 + (0.105 / alone) ** 40))
+    def measure(candidate: Network) -> float:
+        predicted = model.seconds(candidate)
+        return predicted * (0.9 + 0.3 / (1 + (0.105 / predicted) ** 40))
 
-    found = scale_to_latency(net, "dWr", 0.1, model, measure=measure)
-    first, second, *others = (one.measured_s for one in found.rounds)
+    result = scale_to_latency(net, "dWr", 0.1, model, measure=measure)
+    first, second, *others = (round_.measured_s for round_ in result.rounds)
     assert first < 0.095 and second > 0.105 and len(others) == 1
-    assert found.met and found.best.measured_s == others[0]
+    assert result.met and result.best.measured_s == others[0]
 
 
 def test_the_closest_measured_network_is_taken_where_none_is_close() -> None:
     net, model = network("resnet26@64"), runtime()
-    found = scale_to_latency(net, "d", 0.0172, model, measure=lambda one: 1.3 * model.seconds(one))
-    assert not found.met and len(found.rounds) == 2
-    assert found.best == min(found.rounds, key=lambda one: abs(one.measured_s - 0.0172))
-    assert len({one.network.identity for one in found.rounds}) == len(found.rounds)
+    result = scale_to_latency(net, "d", 0.0172, model, measure=lambda other: 1.3 * model.seconds(other))
+    assert not result.met and len(result.rounds) == 2
+    assert result.best == min(result.rounds, key=lambda round_: abs(round_.measured_s - 0.0172))
+    assert len({round_.network.identity for round_ in result.rounds}) == len(result.rounds)
 
 
 def test_without_a_measurer_the_first_proposal_is_the_answer() -> None:
-    found = scale_to_latency(network("regnety_500mf"), "dWr", 0.02, runtime())
-    assert found.met and len(found.rounds) == 1 and found.best.measured_s is None and found.correction == 1
+    result = scale_to_latency(network("regnety_500mf"), "dWr", 0.02, runtime())
+    assert result.met and len(result.rounds) == 1 and result.correction == 1
+    assert result.best.measured_s is None
 
 
 @pytest.mark.parametrize(
@@ -362,7 +366,7 @@ def test_bad_latencies(changes: dict, words: str) -> None:
         scale(network("resnet50"), **({"strategy": "dWr"} | changes))
 
 
-def test_tolerances_and_rounds_that_make_no_sense() -> None:
+def test_invalid_tolerances_and_rounds() -> None:
     for wrong in ({"tolerance": 0.0}, {"rounds": 0}):
         with pytest.raises(UserError, match="tolerance"):
             scale_to_latency(network("resnet50"), "dWr", 0.02, runtime(), **wrong)
@@ -370,9 +374,9 @@ def test_tolerances_and_rounds_that_make_no_sense() -> None:
 
 def test_a_search_by_latency() -> None:
     model = runtime()
-    found = search(Space("y"), {"latency": 0.01}, 4, seed=1, predict=model.seconds)
-    assert len(found.networks) == 4 == len(found.seconds)
-    for net, seconds in zip(found.networks, found.seconds, strict=True):
+    result = search(Space("y"), {"latency": 0.01}, 4, seed=1, predict=model.seconds)
+    assert len(result.networks) == 4 == len(result.seconds)
+    for net, seconds in zip(result.networks, result.seconds, strict=True):
         assert seconds == model.seconds(net) == pytest.approx(0.01, rel=0.05)
     with pytest.raises(UserError, match="predict"):
         search(Space("y"), {"latency": 0.01})
@@ -384,8 +388,8 @@ def test_each_round_visits_every_network_in_another_order() -> None:
     rounds = [order[i : i + n] for i in range(0, len(order), n)]
     assert len(rounds) == plan.visits and order == calibration.in_rounds(
         plan
-    )  # so that it can be gone on with
+    )  # the same order, so that it can be resumed
     assert all(
-        sorted(one.name for one in each) == sorted(one.name for one in plan.networks) for each in rounds
+        sorted(net.name for net in visits) == sorted(net.name for net in plan.networks) for visits in rounds
     )
     assert rounds[0] != rounds[1] != rounds[2] != rounds[0]

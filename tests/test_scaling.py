@@ -1,4 +1,4 @@
-"""Scaling against the papers' tables, their closed forms, brute force, and what must hold for any network."""
+"""Scaling against the papers' tables, their closed forms, brute force, and properties of any network."""
 
 import itertools
 import json
@@ -123,15 +123,15 @@ def test_fitting_groups_moves_a_width_by_a_third_at_most(width: int, ratio: floa
 
 @pytest.mark.parametrize("name", GROWTH)
 def test_growth_is_the_papers(name: str) -> None:
-    found = analytic(STRATEGIES[name])
-    assert found.macs == pytest.approx(1)
-    assert (found.params, found.activations) == pytest.approx(GROWTH[name])
+    growth = analytic(STRATEGIES[name])
+    assert growth.macs == pytest.approx(1)
+    assert (growth.params, growth.activations) == pytest.approx(GROWTH[name])
 
 
 @given(st.floats(0, 1))
 def test_growth_of_any_alpha(alpha: float) -> None:
-    found = analytic(fast(alpha))
-    assert found == pytest.approx((1, (1 + alpha) / 2, (2 - alpha) / 2))
+    growth = analytic(fast(alpha))
+    assert growth == pytest.approx((1, (1 + alpha) / 2, (2 - alpha) / 2))
 
 
 @pytest.mark.parametrize("name", [*GROWTH, "compound"])
@@ -175,22 +175,23 @@ def small_networks(draw: st.DrawFn) -> Network:
 def test_solving_beats_brute_force(base: Network, strategy: Strategy, factor: float) -> None:
     target = cost(base).macs * factor
 
-    def measure(one: Network) -> float:
-        return cost(one).macs
+    def measure(candidate: Network) -> float:
+        return cost(candidate).macs
 
-    found = solve(base, strategy, measure, target)
-    assert found.reached == measure(found.network) and not problems(found.network)
-    assert cost(scaled(base, strategy, found.factor)).macs == found.reached
-    assert found.interval[0] <= found.factor * (1 + 1e-9) and found.factor <= found.interval[1] * (1 + 1e-9)
+    solved = solve(base, strategy, measure, target)
+    assert solved.reached == measure(solved.network) and not problems(solved.network)
+    assert cost(scaled(base, strategy, solved.factor)).macs == solved.reached
+    low, high = solved.interval
+    assert low <= solved.factor * (1 + 1e-9) and solved.factor <= high * (1 + 1e-9)
     best = min(
-        abs(measure(one) - target)
-        for one in (scaled(base, strategy, s) for s in np.geomspace(factor / 5, factor * 5, 400))
-        if not problems(one)
+        abs(measure(candidate) - target)
+        for candidate in (scaled(base, strategy, s) for s in np.geomspace(factor / 5, factor * 5, 400))
+        if not problems(candidate)
     )
-    assert abs(found.reached - target) <= best
+    assert abs(solved.reached - target) <= best
 
 
-def test_solving_sees_past_a_fall_in_cost() -> None:
+def test_solving_works_where_cost_falls() -> None:
     """RegNetY-4GF falls by 0.85 % at s = 20.7: bisection would stop on the wrong side of it."""
     base = network("regnety_4gf")
     before, after = (cost(scaled(base, STRATEGIES["dWr"], s)).macs for s in (20.6, 20.75))
@@ -229,11 +230,11 @@ def test_scaling_again_and_names() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(small_networks(), st.sampled_from(list(STRATEGIES)), st.floats(0.5, 60))
-def test_what_is_scaled_can_be_named_and_written(base: Network, strategy: str, factor: float) -> None:
-    found = scaled(base, STRATEGIES[strategy], factor)
-    assume(not problems(found))
-    assert network(found.name) == found
-    assert network(yaml.safe_load(to_yaml(found))) == found
+def test_scaled_networks_can_be_named_and_written(base: Network, strategy: str, factor: float) -> None:
+    result = scaled(base, STRATEGIES[strategy], factor)
+    assume(not problems(result))
+    assert network(result.name) == result
+    assert network(yaml.safe_load(to_yaml(result))) == result
 
 
 def test_every_jump_is_listed() -> None:
@@ -272,7 +273,7 @@ def test_resnet_rs_rules() -> None:
     assert [stage.depth for stage in wide.stages] == [3, 4, 6, 3] and wide.stages[0].width > 256
     assert (rule_for(350), rule_for(10)) == ("rs-depth", "rs-width")
     assert network(deep.name) == deep and network(wide.name) == wide
-    for budget in (3e9, 7e9, 11e9, 17e9, 31e9):  # the name has every digit of the width
+    for budget in (3e9, 7e9, 11e9, 17e9, 31e9):  # the name holds the exact width
         wide = scale(base, "rs-width", macs=budget)
         assert network(wide.name) == wide
     with pytest.raises(UserError, match="compare both"):
@@ -280,7 +281,7 @@ def test_resnet_rs_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "words"),
+    ("arguments", "words"),
     [
         ({"strategy": "dWR", "macs": 4e9}, "'dWr'"),
         ({"strategy": "width", "macs": 4e9}, "strateg"),
@@ -298,9 +299,9 @@ def test_resnet_rs_rules() -> None:
         ({"strategy": "rs-depth", "params": 1e9}, "give macs"),
     ],
 )  # fmt: skip
-def test_wrong_scaling_gets_one_line(given_, words: str) -> None:
+def test_invalid_scaling_gives_one_line(arguments, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        scale(network("regnety_500mf"), **given_)
+        scale(network("regnety_500mf"), **arguments)
     assert len(caught.value.lines) == 1
 
 
@@ -312,7 +313,7 @@ def test_wrong_scaling_gets_one_line(given_, words: str) -> None:
         ({"bottleneck": 0.001}, "leaves no channel"),
     ],
 )
-def test_networks_that_cannot_be(change, words: str) -> None:
+def test_invalid_networks(change, words: str) -> None:
     net = network("regnety_500mf")
     wrong = replace(net, stages=(replace(net.stages[0], **change), *net.stages[1:]))
     assert any(words in line for line in problems(wrong))

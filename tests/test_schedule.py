@@ -26,13 +26,13 @@ def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
 def torch_rates(make, steps: int, every: int = 1) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.6)
     scheduler = make(optimizer)
-    found = []
+    lrs = []
     for step in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if (step + 1) % every == 0:
             scheduler.step()
-    return found
+    return lrs
 
 
 PLAIN = Recipe(epochs=9, lr=1.6, warmup_epochs=0)
@@ -73,8 +73,8 @@ def test_fast_scaling_by_epoch() -> None:
         epochs=100, lr=2.0, warmup_epochs=5, warmup_from=0.1, schedule="exponential", schedule_by="epoch",
         decay_rate=0.02, decay_epochs=0,
     )  # fmt: skip
-    found = [learning_rate(recipe, epoch * 7 + 3, 7) for epoch in range(6)]
-    assert found == pytest.approx(
+    lrs = [learning_rate(recipe, epoch * 7 + 3, 7) for epoch in range(6)]
+    assert lrs == pytest.approx(
         [0.2, 0.538, 0.851, 1.138, 1.402, 1.645], abs=6e-4
     )  # as its authors' code gives
 
@@ -99,17 +99,17 @@ def test_any_run_has_finite_rates_up_to_the_peak(
     epochs: int, steps: int, warm: float, schedule: str, by: str
 ) -> None:
     recipe = Recipe(epochs=epochs, lr=0.5, warmup_epochs=warm, schedule=schedule, schedule_by=by)
-    found = rates(recipe, steps)
-    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in found)
-    warmed = found[math.ceil(warm * steps) :]
+    all_rates = rates(recipe, steps)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in all_rates)
+    warmed = all_rates[math.ceil(warm * steps) :]
     if by == "step":
         assert warmed == sorted(warmed, reverse=True)
 
 
 @pytest.mark.parametrize("by", ["step", "epoch"])
 def test_a_run_of_one_epoch_trains(by: str) -> None:
-    found = rates(Recipe(epochs=1, lr=0.5, warmup_epochs=0.05, schedule_by=by), 20)
-    assert max(found) > 0.49
+    all_rates = rates(Recipe(epochs=1, lr=0.5, warmup_epochs=0.05, schedule_by=by), 20)
+    assert max(all_rates) > 0.49
 
 
 def test_the_factor_is_reached_at_the_end_of_the_run() -> None:
@@ -125,8 +125,8 @@ def test_rates_are_the_first_versions(case: str) -> None:
     name, by, steps_per_epoch = case.split(", ")
     chosen = NAMED[name].recipe.model_copy(update={"schedule_by": by})
     resolved = resolve(chosen, network("resnetrs50@160")).recipe
-    found = {step: learning_rate(resolved, int(step), int(steps_per_epoch)) for step in FIRST[case]}
-    assert found == pytest.approx(FIRST[case], rel=1e-12, abs=1e-15)  # the last bits are the C library's
+    by_step = {step: learning_rate(resolved, int(step), int(steps_per_epoch)) for step in FIRST[case]}
+    assert by_step == pytest.approx(FIRST[case], rel=1e-12, abs=1e-15)  # the last bits are the C library's
 
 
 KINDS = st.sampled_from(["cosine", "stepwise", "exponential", "constant"])
@@ -149,10 +149,10 @@ def test_whole_epochs_in_steps_have_the_rates_of_epochs(
 @given(st.integers(1, 60), st.integers(1, 9), KINDS, BY)
 @settings(max_examples=150, deadline=None)
 def test_a_run_that_ends_within_an_epoch(length: int, steps: int, schedule: str, by: str) -> None:
-    found = rates(Recipe(steps=length, lr=0.5, warmup_epochs=0, schedule=schedule, schedule_by=by), steps)
-    assert len(found) == length and found[0] == 0.5
-    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in found)
-    assert found == sorted(found, reverse=True)
+    all_rates = rates(Recipe(steps=length, lr=0.5, warmup_epochs=0, schedule=schedule, schedule_by=by), steps)
+    assert len(all_rates) == length and all_rates[0] == 0.5
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.5 for rate in all_rates)
+    assert all_rates == sorted(all_rates, reverse=True)
 
 
 def test_a_cosine_in_steps_as_torch() -> None:
@@ -161,7 +161,7 @@ def test_a_cosine_in_steps_as_torch() -> None:
 
 
 def test_by_epoch_the_share_is_of_the_steps() -> None:
-    """25 steps in epochs of 10: the third epoch begins at 20 / 25 of the run."""
+    """25 steps in epochs of 10: the third epoch starts at 20 / 25 of the run."""
     recipe = PLAIN.model_copy(update={"schedule_by": "epoch", "steps": 25})
-    expected = [0.8 * (1 + math.cos(math.pi * begun / 25)) for begun in (0, 10, 20)]
+    expected = [0.8 * (1 + math.cos(math.pi * start / 25)) for start in (0, 10, 20)]
     assert rates(recipe, 10) == pytest.approx([expected[step // 10] for step in range(25)])

@@ -1,4 +1,4 @@
-"""Pictures of networks: parts that sum to the whole, a table that fits, figures that open, clear errors."""
+"""Pictures of networks: parts sum to the total, tables fit, figures can be opened, errors are clear."""
 
 import io
 import json
@@ -39,9 +39,9 @@ def run(monkeypatch, *arguments: str) -> int:
 @pytest.mark.parametrize("name", [*names(), *SCALED])
 def test_parts_sum_to_the_network(name: str) -> None:
     net = network(name)
-    found = by_part(net)
-    assert Cost(*(sum(getattr(part, field) for part in found) for field in Cost._fields)) == cost(net)
-    assert [part.name for part in found[1:-1]] == [f"stage {i + 1}" for i in range(len(net.stages))]
+    parts = by_part(net)
+    assert Cost(*(sum(getattr(part, field) for part in parts) for field in Cost._fields)) == cost(net)
+    assert [part.name for part in parts[1:-1]] == [f"stage {i + 1}" for i in range(len(net.stages))]
 
 
 @pytest.mark.parametrize("name", [*names(), *SCALED])
@@ -62,7 +62,7 @@ def test_parts_look_as_the_network_says(name: str) -> None:
 
 
 def test_parts_of_efficientnet_b0() -> None:
-    """Figures from the paper's Table 1, and head and stem counted by hand."""
+    """Values from the paper's Table 1; head and stem counted by hand."""
     stem, *stages, head = by_part(network("efficientnet_b0"))
     assert [part.depth for part in stages] == [1, 2, 2, 3, 3, 4, 1]
     assert [part.width for part in stages] == [16, 24, 40, 80, 112, 192, 320]
@@ -76,16 +76,16 @@ def test_parts_of_efficientnet_b0() -> None:
 @pytest.mark.parametrize("name", [*names(), *SCALED])
 @pytest.mark.parametrize("plain", [False, True])
 def test_text_fits_a_terminal(name: str, plain: bool) -> None:
-    found = picture.text([network(name)], plain=plain)
-    assert max(map(len, found.splitlines())) <= 100
-    assert found.isascii() or not plain
+    text = picture.text([network(name)], plain=plain)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.isascii() or not plain
 
 
 @pytest.mark.parametrize("second", ["efficientnet_b7", "resnetrs420", "regnetx_320", "resnet101x4@320"])
 def test_two_networks_fit_beside_each_other(second: str) -> None:
-    found = picture.text([network("resnext50_32x4d"), network(second)])
-    assert max(map(len, found.splitlines())) <= 100
-    heads = [line for line in found.splitlines() if line.startswith("part")]
+    text = picture.text([network("resnext50_32x4d"), network(second)])
+    assert max(map(len, text.splitlines())) <= 100
+    heads = [line for line in text.splitlines() if line.startswith("part")]
     assert len(heads) == 2 and heads[0] == heads[1]  # the same columns
 
 
@@ -95,13 +95,13 @@ def test_a_long_name_and_odd_stems_fit() -> None:
     odd = replace(
         base, name="n" * 150, stem=stem, stages=tuple(replace(s, width=20 * s.width) for s in base.stages)
     )
-    found = picture.text([odd, odd])
-    assert max(map(len, found.splitlines())) <= 100
-    assert "2 conv, maxpool" in found
+    text = picture.text([odd, odd])
+    assert max(map(len, text.splitlines())) <= 100
+    assert "2 conv, maxpool" in text
 
 
 def test_text_says_where_the_cost_is() -> None:
-    """ResNet-RS-152 at 256: shares worked out from the layers' own list."""
+    """ResNet-RS-152 at 256: shares computed from the list of layers."""
     net = network("resnetrs152@256")
     inside = [layer for layer in layers(net) if layer.name.startswith("stages.2.")]
     weights = sum(
@@ -167,7 +167,7 @@ def test_no_text_hides_another(shown, tmp_path: Path, monkeypatch) -> None:
     def record(self, renderer):
         draw(self, renderer)
         if self.get_text().strip():
-            seen[self] = self.get_window_extent(renderer)  # the last time counts, when the layout is settled
+            seen[self] = self.get_window_extent(renderer)  # the last call counts, when the layout is final
 
     monkeypatch.setattr(Text, "draw", record)
     picture.draw([network(name) for name in shown], tmp_path / "net.png")
@@ -212,7 +212,7 @@ def test_an_output_that_knows_only_ascii(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["resnet26", "-o", "net.pdf"], "net.pdf: a picture's name ends in .svg or .png"),
         (["resnet26", "-o", "net"], "net: a picture's name ends in .svg or .png"),
@@ -223,10 +223,10 @@ def test_an_output_that_knows_only_ascii(monkeypatch) -> None:
         (["resnet27"], "no network is named 'resnet27'; did you mean"),
     ],
 )
-def test_mistakes_are_one_line(arguments, said: str, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_mistakes_are_one_line(arguments, message: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, *arguments) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"error: {said}")
+    assert printed.err.startswith(f"error: {message}")
     assert printed.err.count("\n") == 1 and not printed.out
     assert not list(tmp_path.iterdir())

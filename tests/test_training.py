@@ -1,4 +1,4 @@
-"""The loop, its run folder, and what must survive (numbers: the reliability specification's lines)."""
+"""The loop, its run folder, and interruptions (numbers: lines of the reliability specification)."""
 
 import json
 import os
@@ -75,14 +75,14 @@ def test_a_run_learns_and_leaves_everything(tmp_path) -> None:
     assert kinds.count("eval") == 6 and kinds.count("train") == 6 * 11
     assert run.model == rescale.network(NET).with_classes(10)
     assert isinstance(run.recipe.lr, float) and "# " in (run.path / "recipe.yaml").read_text()
-    found = evaluate_folder(run.path).figures
-    assert found["top1"] == pytest.approx(result["figures"]["top1"]) and found["loss"] == pytest.approx(
+    figures = evaluate_folder(run.path).figures
+    assert figures["top1"] == pytest.approx(result["figures"]["top1"]) and figures["loss"] == pytest.approx(
         result["figures"]["loss"], rel=1e-5
     )
 
 
 def test_predictions_of_single_images_give_the_figures(tmp_path) -> None:
-    """Of the weights that are reported: the averaged ones, and with keep_best those of the best epoch."""
+    """Those of the reported weights: the averaged ones, with keep_best those of the best epoch."""
     for name, changes in {"last": {}, "best": {"keep_best": True, "minival": 0.1}}.items():
         run = begin(tmp_path / name, epochs=3, batch=128, lr=0.1, **changes)
         columns = read_predictions(run.path / "predictions.parquet")
@@ -96,11 +96,11 @@ def test_predictions_of_single_images_give_the_figures(tmp_path) -> None:
         assert target.tolist() == source.strata.tolist()
 
 
-# line 1, 2, 3, 22: any place, twice in an epoch, with accumulation; the epoch after is whole
+# line 1, 2, 3, 22: at any position, twice in an epoch, with accumulation; the next epoch is complete
 @pytest.mark.parametrize(
     "changes", [{}, {"accumulate": 2, "mixup": 0.2, "clip_grad": 1.0}, {"ema": 0.0, "optimizer": "rmsprop"}]
 )
-def test_stopped_anywhere_it_ends_the_same(tmp_path, monkeypatch, changes: dict) -> None:
+def test_a_run_stopped_anywhere_ends_the_same(tmp_path, monkeypatch, changes: dict) -> None:
     changes |= {"dropout": 0.3, "stochastic_depth": 0.2}
     whole = begin(tmp_path / "whole", **changes)
     stops = [2, 3, 5, 7]  # inside an epoch, twice; at its end; after it
@@ -183,11 +183,11 @@ def test_sigkill_at_random_steps_and_resume(tmp_path) -> None:
 
 def latest(folder: Path) -> int:
     """Step of the newest finished checkpoint."""
-    found = sorted((folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
-    return int(found[-1].name.removeprefix("step-")) if found else 0
+    checkpoints = sorted((folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
+    return int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
 
 
-# lines 5, 6, 8: asked to stop with workers, it saves, says how to go on, and ends with 1
+# lines 5, 6, 8: told to stop with workers, it saves, says how to resume, and exits with 1
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_group_saves_and_stops(tmp_path, number: int) -> None:
     out = tmp_path / "run"
@@ -237,8 +237,8 @@ def test_stop_during_evaluation_keeps_the_raw_weights(tmp_path, monkeypatch) -> 
     assert_same_end(whole, resumed)
 
 
-# line 12: the newest whole checkpoint; broken ones are passed over and named
-def test_broken_checkpoints_are_passed_over(tmp_path, monkeypatch, capsys) -> None:
+# line 12: the newest complete checkpoint; damaged ones are skipped and named
+def test_damaged_checkpoints_are_skipped(tmp_path, monkeypatch, capsys) -> None:
     whole = begin(tmp_path / "whole")
     cut_at(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
@@ -266,7 +266,7 @@ def cut_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(TrainingLoop, "save_if_due", stop_here)
 
 
-# lines 10, 11: a full disk is one line; the checkpoint before stays, nothing half-written does
+# lines 10, 11: a full disk gives one line; the previous checkpoint stays, and no partial one is left
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
     cut_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
@@ -305,13 +305,13 @@ def test_nan_stops_before_the_update(tmp_path, monkeypatch) -> None:
     seen = {}
 
     def losses(self, model, batch, seed, processes):
-        found = original(self, model, batch, seed, processes)
+        result = original(self, model, batch, seed, processes)
         seen["calls"] = seen.get("calls", 0) + 1
         if seen["calls"] == 4:
             seen["before"] = [p.detach().clone() for p in model.parameters()]
             seen["model"] = model
-            found = found._replace(loss=found.loss * float("nan"))
-        return found
+            result = result._replace(loss=result.loss * float("nan"))
+        return result
 
     monkeypatch.setattr(Classification, "losses", losses)
     with pytest.raises(JobError, match=r"step 3: the loss is nan; stopped before the update"):
@@ -343,8 +343,8 @@ def test_two_writers(tmp_path, monkeypatch) -> None:
     assert resume(tmp_path / "run", quiet=True).result
 
 
-def test_what_was_forked_does_not_hold_the_lock(tmp_path) -> None:
-    """Loading processes outlive a killed run by some seconds, in which it may be gone on with."""
+def test_forked_processes_do_not_hold_the_lock(tmp_path) -> None:
+    """Loading processes outlive a killed run by a few seconds, in which it may be resumed."""
     (begin, end), (heard, lives) = os.pipe(), os.pipe()
     with locked(tmp_path):
         child = os.fork()
@@ -353,7 +353,7 @@ def test_what_was_forked_does_not_hold_the_lock(tmp_path) -> None:
             os.read(begin, 1)
             os._exit(0)
         os.read(heard, 1)
-    with locked(tmp_path):  # the child still lives
+    with locked(tmp_path):  # the child is still alive
         pass
     os.write(end, b"1")
     os.waitpid(child, 0)
@@ -418,7 +418,7 @@ def test_weights_reported_are_the_averaged_ones(tmp_path) -> None:
     assert any(not torch.equal(raw[name], reported[name]) for name in raw)
 
 
-def test_a_full_gpu_gets_one_line_that_helps(tmp_path, monkeypatch) -> None:
+def test_a_full_gpu_gives_one_line_with_advice(tmp_path, monkeypatch) -> None:
     def full(self, *_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -427,7 +427,7 @@ def test_a_full_gpu_gets_one_line_that_helps(tmp_path, monkeypatch) -> None:
         begin(tmp_path / "run", accumulate=2)
 
 
-def test_a_gpus_run_is_not_gone_on_with_where_there_is_none(tmp_path, monkeypatch) -> None:
+def test_a_gpu_run_is_not_resumed_without_a_gpu(tmp_path, monkeypatch) -> None:
     run = begin(tmp_path / "run", epochs=1)
     (run.path / "result.json").unlink()
     facts = run.facts
@@ -439,7 +439,7 @@ def test_a_gpus_run_is_not_gone_on_with_where_there_is_none(tmp_path, monkeypatc
 
 
 def test_accumulation_is_one_large_batch(tmp_path) -> None:
-    """Frozen batch norm aside, two halves give the gradient of the whole; so the losses are close."""
+    """Apart from batch norm, two halves give the gradient of the whole batch, so the losses are close."""
     rows = {}
     for parts in (1, 2):
         run = begin(tmp_path / f"{parts}", accumulate=parts, epochs=1, augment="none", lr=0.0)
@@ -463,7 +463,7 @@ def test_lower_precisions_train(tmp_path, precision: str) -> None:
 def test_an_external_model_trains_by_the_same_recipe(tmp_path) -> None:
     from rescale.models import model_named
 
-    made = train(
+    run = train(
         model_named("timm:resnet10t@32"),
         recipe("resnet-rs", **(SMALL | {"epochs": 1})),
         "digits",
@@ -471,9 +471,9 @@ def test_an_external_model_trains_by_the_same_recipe(tmp_path) -> None:
         settings=Settings(threads=1),
         quiet=True,
     )
-    assert made.result["model"] == "timm:resnet10t@32" and made.result["params"] > 10**6
-    assert any("epochs 1 <= 100" in line for line in made.result["not_applied"])
-    assert evaluate_folder(made.path).figures["top1"] == pytest.approx(made.result["figures"]["top1"])
+    assert run.result["model"] == "timm:resnet10t@32" and run.result["params"] > 10**6
+    assert any("epochs 1 <= 100" in line for line in run.result["not_applied"])
+    assert evaluate_folder(run.path).figures["top1"] == pytest.approx(run.result["figures"]["top1"])
 
 
 def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
