@@ -32,9 +32,7 @@ def test_spread_as_tensorflows(image: dict) -> None:
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([0.01, 0.08, 0.3]), st.integers(0, 10**6))
 @settings(max_examples=200, deadline=None)
-def test_boxes_lie_inside_with_the_requested_area_and_ratio(
-    w: int, h: int, least: float, seed: int
-) -> None:
+def test_boxes_lie_inside_with_the_requested_area_and_ratio(w: int, h: int, least: float, seed: int) -> None:
     box = random_box(w, h, np.random.default_rng(seed), area=(least, 0.9), ratio=(0.5, 2))
     if box is None:
         return

@@ -33,7 +33,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {node.module} if node.module != "rescale" else {f"rescale.{a.name}" for a in node.names}
+            of_package = {f"rescale.{alias.name}" for alias in node.names}
+            modules |= of_package if node.module == "rescale" else {node.module}
     return {name for name in modules if name.startswith("rescale.")}
 
 

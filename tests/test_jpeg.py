@@ -51,17 +51,17 @@ def test_pixels_are_pillows(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_upper_rows_are_the_same_when_nothing_else_is_decoded(kind: str) -> None:
-    expected, decoded = by_pillow(KINDS[kind]), []
+    expected, decoded_rows = by_pillow(KINDS[kind]), []
     for rows in range(1, HEIGHT + 1):
-        decoded.append(len(jpeg.decode(KINDS[kind], rows)))
-        decoded = rgb(KINDS[kind], "it").pixels(rows)
-        assert decoded.shape == (rows, WIDTH, 3) and np.array_equal(decoded, expected[:rows]), rows
-    assert (decoded[0] < 10) == (kind in SEQUENTIAL)
-    assert decoded[-1] == HEIGHT
+        decoded_rows.append(len(jpeg.decode(KINDS[kind], rows)))
+        pixels = rgb(KINDS[kind], "it").pixels(rows)
+        assert pixels.shape == (rows, WIDTH, 3) and np.array_equal(pixels, expected[:rows]), rows
+    assert (decoded_rows[0] < 10) == (kind in SEQUENTIAL)
+    assert decoded_rows[-1] == HEIGHT
 
 
 def test_without_its_next_row_chroma_would_differ() -> None:
-    """Shows that the test above can fail: a height cut at the very row that is asked for."""
+    """Shows that the test above can fail: a height cut exactly at the requested row."""
     encoded = bytearray(KINDS["4:2:0"])
     places = dict(jpeg._segments(bytes(encoded)))
     encoded[places[0xC0] + 5 : places[0xC0] + 7] = (20).to_bytes(2)
