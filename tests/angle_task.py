@@ -100,7 +100,7 @@ class Angle:
         angles = batch.tensors["angles"].to(self.device)
         degrees = self.degrees(model, batch)
         loss = nn.functional.mse_loss(degrees / self.largest, angles / self.largest)
-        return Losses(loss, {"error": ((degrees - angles).abs().sum(), batch.count)})
+        return Losses(loss, {"error": ((degrees - angles).abs().sum().detach(), batch.count)})
 
     def evaluators(self, names: Sequence[str] = ()) -> list[Evaluator]:
         return [AngleError(self)]

@@ -13,6 +13,9 @@ from rescale.errors import UserError
 from rescale.lookup import network
 from rescale.models import Rates, build, make, model_named
 from rescale.models.head import classifier_of, features_of, freeze_backbone, train_mode
+from rescale.recipes import recipe
+from rescale.tasks.classification import Classification
+from rescale.training.evaluate import evaluate
 from test_models import randomise
 
 
@@ -117,6 +120,15 @@ def test_nothing_frozen_is_all_in_training_mode(name: str) -> None:
     assert all(part.training for part in module.modules())
 
 
+def test_evaluation_leaves_frozen_parts_in_evaluation_mode() -> None:
+    module = MODELS["resnet"][0]()
+    freeze_backbone(module)
+    train_mode(module)
+    before = [part.training for part in module.modules()]
+    evaluate(module, Classification(recipe("resnet-rs")), [], evaluators=[])
+    assert [part.training for part in module.modules()] == before and len(set(before)) == 2
+
+
 def test_a_python_model(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "probe_models.py").write_text(
         "from test_head import Small\nfrom torch import nn\n"
@@ -135,7 +147,7 @@ def test_a_python_model(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_classifiers_are_refused() -> None:
-    with pytest.raises(UserError, match="has no linear classifier, but Identity"):
+    with pytest.raises(UserError, match="its classifier is Identity"):
         classifier_of(timm.create_model("resnet10t", num_classes=0))
 
     class PerPixel(nn.Module):
@@ -146,5 +158,5 @@ def test_other_classifiers_are_refused() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.last(images.permute(0, 2, 3, 1))
 
-    with pytest.raises(UserError, match="not given one vector for each image"):
+    with pytest.raises(UserError, match="not one vector per image"):
         features_of(PerPixel(), images())

@@ -70,7 +70,7 @@ def test_a_finished_run_of_format_1_is_a_model_folder() -> None:
 
 def test_a_run_that_has_not_finished(tmp_path: Path) -> None:
     shutil.copytree(FORMAT_1 / "unfinished", tmp_path / "run")
-    with pytest.raises(UserError, match=r"has not finished; go on with: rescale train --resume"):
+    with pytest.raises(UserError, match=r"has not finished; continue it with: rescale train --resume"):
         ModelFolder.open(tmp_path / "run")
     resume(tmp_path / "run")
     assert ModelFolder.open(tmp_path / "run").preprocess
@@ -88,7 +88,7 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
 
     refused("folder: no such folder")
     path.mkdir()
-    refused("holds no network.yaml or external.json")
+    refused("has no network.yaml or external.json")
     folder = write(path, model, state, PREPROCESS)
     (path / "preprocess.json").unlink()
     assert ModelFolder.open(path).preprocess is None
@@ -103,11 +103,11 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
     save_file({**state, "extra": torch.ones(2)}, weights)
     refused("not weights of resnet26x0.25@32: 1 of .* extra: unknown here", folder.load)
     weights.unlink()
-    refused("holds no model.safetensors")
+    refused("has no model.safetensors")
     (path / "network.yaml").unlink()
     for text in ("{", "[]", '{"name": 1}', '{"name": "a", "resolution": 2, "depth": 3}'):
         (path / "external.json").write_text(text)
-        refused("external.json: holds no model's name, resolution, classes", lambda: folder.model)
+        refused("external.json: must hold name, resolution and classes", lambda: folder.model)
 
 
 def test_a_run_without_its_normalisation_is_refused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_run_without_its_normalisation_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(JobError, match="cannot be made"):
+    with pytest.raises(JobError, match="cannot be created"):
         write(tmp_path / "file" / "in", MODELS["ours"], {}, PREPROCESS)
 
 

@@ -268,7 +268,7 @@ def test_external_models(tmp_path, monkeypatch) -> None:
     assert len(missed) == 3  # dropout, stochastic depth, batch-norm momentum
     for text, words in {
         "timm:resnetsr50": "did you mean 'resnetrs50'",
-        "timm:resnet18@x": "no resolution",
+        "timm:resnet18@x": "not a resolution",
         "python:mine": "python:package.module:function",
         "python:mine:nothing": "nothing",
         "python:mine:wrong": "not an nn.Module",

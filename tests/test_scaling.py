@@ -297,6 +297,8 @@ def test_resnet_rs_rules() -> None:
         ({"strategy": {"dept": 1}, "macs": 4e9}, "did you mean 'depth'"),
         ({"strategy": {"depth": 0}, "macs": 4e9}, "all are 0"),
         ({"strategy": "rs-depth", "params": 1e9}, "give macs"),
+        ({"strategy": "rs-depth", "alpha": 0.5, "macs": 4e9}, "alpha belongs"),
+        ({"strategy": "rs-width", "alpha": 0.5, "factor": 2}, "alpha belongs"),
     ],
 )  # fmt: skip
 def test_invalid_scaling_gives_one_line(arguments, words: str) -> None:

@@ -102,6 +102,12 @@ def test_quantities() -> None:
         (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs"], "--epochs"),
         (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs", "--epochs", "90"], "compare both"),
         (["scale", "efficientnet_b0", "--macs", "4G", "--strategy", "rs-depth"], "four stages"),
+        (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs-depth", "--alpha", ".5"], "alpha belongs"),
+        (
+            ["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs-depth", "--exponents", "depth=1"],
+            "leave out --strategy rs-depth",
+        ),
+        (["scale", "resnetrs50", "--macs", "4G", "--epochs", "10"], "belongs to the strategy rs"),
         (
             ["scale", "efficientnet_b0", "--factor", "0.000001", "--strategy", "r"],
             "resolution 4 is too small",

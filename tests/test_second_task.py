@@ -15,6 +15,8 @@ from rescale.cli import main
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.recipes import recipe, with_changes
+from rescale.studies.check import check
+from rescale.studies.plan import Item, Plan
 from rescale.tasks import task_of
 from rescale.training import Run, Settings, evaluate_folder, resume, train
 from rescale.training.loop import TrainingLoop
@@ -94,6 +96,16 @@ def test_its_options_are_checked(tmp_path: Path) -> None:
         task_of(with_changes(recipe("resnet-rs"), ["task.largest=3"]))
     with pytest.raises(UserError, match="no task is named 'clasification'; did you mean 'classification'"):
         task_of(with_changes(recipe("resnet-rs"), ["task.name=clasification"]))
+
+
+def test_a_study_of_two_tasks_is_refused_before_it_starts() -> None:
+    angles, classes = ("epochs=2", "batch=64", TASK), ("epochs=2", "batch=64")
+    items = tuple(
+        Item(NET, "resnet-rs", "digits", changes=changes, label=NET) for changes in (angles, classes)
+    )
+    check(Plan("angles", items[:1]))
+    with pytest.raises(UserError, match=r"mean error .* top-1 .* make a study for each figure"):
+        check(Plan("both", tuple(items)))
 
 
 def test_samples_are_drawn(tmp_path: Path, monkeypatch) -> None:

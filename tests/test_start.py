@@ -72,7 +72,7 @@ def test_from_a_finished_run_and_not_from_another() -> None:
     fresh = make(run.model)[0]
     assert not fill(fresh, run.model, weights, [str(digit) for digit in range(10)])
     assert torch.equal(outputs(fresh), outputs(run.load()))
-    refused("has not finished; go on with: rescale train --resume", str(FORMAT_1 / "unfinished"), run.model)
+    refused("has not finished; continue it with: rescale train", str(FORMAT_1 / "unfinished"), run.model)
 
 
 THEIRS = {
@@ -136,7 +136,7 @@ def test_sources_that_are_refused(tmp_path: Path) -> None:
         External("timm:resnet26", 32),
     )
     (folder / "model.safetensors").unlink()
-    refused("holds no model.safetensors", str(folder), NET)
+    refused("has no model.safetensors", str(folder), NET)
 
 
 @given(
@@ -340,11 +340,11 @@ def test_without_a_cached_file_one_line_says_how_to_bring_it(home: Path, monkeyp
 
 
 def test_other_pretrained_weights_that_are_refused(home: Path, monkeypatch) -> None:
-    refused("timm has no pretrained weights of resnet200", "pretrained", model_named("resnet200"))
-    refused("timm has no pretrained weights of resnet10t.other; it has: resnet10t.c3", "pretrained",
+    refused("timm has no pretrained weights for resnet200", "pretrained", model_named("resnet200"))
+    refused("timm has no pretrained weights for resnet10t.other; it has: resnet10t.c3", "pretrained",
             External("timm:resnet10t.other", 64))  # fmt: skip
     refused("timm has no network of this structure", "pretrained", NET)
-    refused("timm has no pretrained weights of a network of this", "pretrained", network("resnet2-3-2-2"))
+    refused("timm has no pretrained weights for a network of this", "pretrained", network("resnet2-3-2-2"))
     refused("exist of timm's networks; give a file", "pretrained", External("python:a:b", 64))
     url = timm.get_pretrained_cfg("legacy_seresnet18").url
     words = f"not on the hub; download {url} and give --weights FILE, or put it at {home}/torch"

@@ -291,11 +291,11 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
 
 def test_a_read_only_folder(tmp_path) -> None:
     if os.geteuid() == 0:
-        with pytest.raises(JobError, match="cannot be made"):
+        with pytest.raises(JobError, match="cannot be created"):
             begin(Path("/proc/run"))
         return
     tmp_path.chmod(0o500)
-    with pytest.raises(JobError, match="cannot be made"):
+    with pytest.raises(JobError, match="cannot be created"):
         begin(tmp_path / "run")
 
 

@@ -117,7 +117,7 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
         (["import", tmp_path / "odd", "-o", tmp_path / "o"], "names no architecture"),
         (
             ["export-weights", tmp_path / "empty", "-o", tmp_path / "o"],
-            "holds no network.yaml or external.json",
+            "has no network.yaml or external.json",
         ),
     ]
     for words, message in cases:

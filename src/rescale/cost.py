@@ -1,4 +1,4 @@
-"""What a network costs, by arithmetic alone: multiply-adds, parameters and activations of one image."""
+"""The cost of a network, by arithmetic alone: multiply-adds, parameters and activations per image."""
 
 import math
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
 
 class PartCost(NamedTuple):
-    """One part of a network (stem, a stage, head), what it looks like and what it costs of one image.
+    """A part of a network (stem, a stage, head): its description and its cost per image.
 
     depth: blocks of a stage; convolutions and linear layers of stem and head. width: channels that leave
     it, the head's are the classes. inner_width, group_width: channels of the middle convolution and of one
@@ -73,7 +73,7 @@ def cost(network: Network) -> Cost:
 
 
 def by_part(network: Network) -> list[PartCost]:
-    """Where the cost lies: stem, `stage 1` and on, head, in the order of the data; they sum to `cost`."""
+    """The cost of each part: stem, `stage 1` and so on, head; they sum to `cost`."""
     shapes = geometry(network)
     parts = [_end("stem", shapes.stem)]
     for i, stage in enumerate(network.stages):
@@ -105,7 +105,7 @@ def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
 
 
 def _total(groups: Iterable[tuple[int, Iterable[Layer]]]) -> Cost:
-    """Prices of groups of layers, each so many times."""
+    """The total cost of groups of layers, each repeated a number of times."""
     macs = params = activations = 0
     for times, group in groups:
         for layer in group:
@@ -117,7 +117,7 @@ def _total(groups: Iterable[tuple[int, Iterable[Layer]]]) -> Cost:
 
 
 def printed_flops(network: Network) -> int:
-    """FLOPs as the ResNet-RS papers print them: 2 x multiply-adds and one operation an element of batch norm.
+    """FLOPs as the ResNet-RS papers print them: 2 x multiply-adds, plus one per element of batch norm.
 
     Twice the multiply-adds round to ten of the Pareto table's eleven rows; ResNet-RS-152 at 192 pixels
     (17.494, printed 18) needs this small term too, and with it all eleven round correctly.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rescale.errors import UserError, nearest
 
 OPTIONS = ("channels_last", "contiguous", "compile", "graphs", "checkpointing")
-_EARLIER = {"recompute": "checkpointing"}  # what runs of format 1 call it
+_EARLIER = {"recompute": "checkpointing"}  # the name in runs of format 1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The one list of layers and shapes, which cost, build, pictures and predictions all read."""
+"""The list of layers and shapes of a network, shared by cost, build, pictures and predictions."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -20,11 +20,11 @@ class Grid(NamedTuple):
 
     @property
     def points(self) -> int:
-        """How many places it has."""
+        """Number of positions."""
         return self.frames * self.height * self.width
 
     def padded(self, kernel: "Grid", stride: "Grid") -> "Grid":
-        """The map with what TensorFlow's `same` adds to it; see `same_padding`."""
+        """The map including TensorFlow's `same` padding; see `same_padding`."""
         sides = zip(self, kernel, stride, strict=True)
         return Grid(*(side + same_padding(side, *taps) for side, *taps in sides))
 
@@ -35,29 +35,32 @@ POOLS = ("maxpool", "avgpool")
 
 @cache
 def square(side: int) -> Grid:
-    """One frame of equal sides."""
+    """One square frame."""
     return Grid(1, side, side)
 
 
 @cache
 def strided(size: Grid, stride: Grid) -> Grid:
-    """The map behind a layer of this stride, whose odd kernel is padded by its half or as TensorFlow's
-    `same`, and behind a pool that rounds up. Networks have few maps, and share them."""
+    """The map after a layer with this stride.
+
+    Holds for odd kernels that are padded by half their size or as TensorFlow's `same`, and for pools that
+    round up. Cached, because networks have few different maps.
+    """
     return Grid(*map(strided_side, size, stride))
 
 
 def strided_side(side: int, stride: int) -> int:
-    """The same of one side."""
+    """The same for one side."""
     return (side - 1) // stride + 1
 
 
 def same_padding(side: int, kernel: int, stride: int) -> int:
-    """What TensorFlow's `same` adds to a side, both ends together."""
+    """The padding that TensorFlow's `same` adds to a side, both ends together."""
     return max((strided_side(side, stride) - 1) * stride + kernel - side, 0)
 
 
 class Layer(NamedTuple):
-    """One layer: its path in the part that holds it, its widths, and the maps that it reads and writes."""
+    """A layer: its path in its part of the network, its widths, and its input and output maps."""
 
     name: str
     kind: Kind
@@ -70,26 +73,26 @@ class Layer(NamedTuple):
     groups: int = 1
     bias: bool = False
     norm: bool = False  # followed by batch norm
-    active: bool = False  # and then by the activation
+    active: bool = False  # followed by the activation
 
     @property
     def inputs(self) -> int:
-        """Elements of an image's input."""
+        """Input elements per image."""
         return self.width_in * self.map_in.points
 
     @property
     def padded_inputs(self) -> int:
-        """The same with TensorFlow's padding."""
+        """Input elements per image including TensorFlow's padding."""
         return self.width_in * self.map_in.padded(self.kernel, self.stride).points
 
     @property
     def outputs(self) -> int:
-        """Elements of an image's output."""
+        """Output elements per image."""
         return self.width_out * self.map_out.points
 
     @property
     def group_width(self) -> int:
-        """Input channels of a group."""
+        """Input channels per group."""
         return self.width_in // self.groups
 
     @property
@@ -114,27 +117,27 @@ class Layer(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """Learnable numbers without bias and batch norm."""
+        """Number of weights, without bias and batch norm."""
         return self.width_out * self.fan_in
 
     @property
     def params(self) -> int:
-        """Learnable numbers: weights, biases, and two a channel of batch norm."""
+        """Number of parameters: weights, biases, and two per channel of batch norm."""
         return self.counts()[1]
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image, one more for each output that gets a bias."""
+        """Multiply-adds per image; a bias adds one per output."""
         return self.counts()[0]
 
     def counts(self) -> tuple[int, int, int]:
-        """macs, params and outputs at once: a search asks for them of 100,000 networks."""
+        """macs, params and outputs in one call, because a search computes them for 100,000 networks."""
         outputs, terms = self.outputs, self.fan_in + self.bias
         return outputs * terms, self.width_out * (terms + 2 * self.norm), outputs
 
 
 class Block(NamedTuple):
-    """`repeat` blocks of one shape in a row, the first of them number `first` of its stage.
+    """`repeat` consecutive blocks of equal shape; the first is number `first` of its stage.
 
     layers, by role; a role that a block lacks is absent: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1),
     se.reduce, se.expand, shortcut.pool, shortcut.project. skip: what is added at the end, the input
@@ -158,7 +161,7 @@ class Block(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """A network's layers in the order of the data, grouped as they are built. init: how the weights begin."""
+    """A network's layers by part, in the order of the forward pass. init: initialisation of the weights."""
 
     stem: tuple[Layer, ...]
     blocks: tuple[Block, ...]
@@ -167,7 +170,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(network: Network) -> Geometry:
-    """Decide every layer's shape."""
+    """Compute the shape of every layer."""
     init, stem = initialisation(network), tuple(_stem(network))
     width, size = stem[-1].width_out, stem[-1].map_out
     blocks: list[Block] = []
@@ -178,7 +181,7 @@ def geometry(network: Network) -> Geometry:
 
 
 def layers(network: Network) -> list[Layer]:
-    """Every layer of the network by its path in the built module, in the order of the data.
+    """Every layer of the network by its path in the built module, in the order of the forward pass.
 
     A shortcut comes after the branch it bypasses.
     """
@@ -193,8 +196,11 @@ def layers(network: Network) -> list[Layer]:
 
 
 def initialisation(network: Network) -> Init:
-    """How the network's weights begin: as it says, and where it leaves that open, ResNets as ResNet-RS and
-    others as Fast and Accurate Model Scaling."""
+    """The initialisation of the network's weights.
+
+    If the network does not specify it, ResNets use that of ResNet-RS, others that of Fast and Accurate Model
+    Scaling.
+    """
     if network.init != "auto":
         return network.init
     return "resnet-rs" if is_resnet(network) else "fast-scaling"
@@ -216,8 +222,8 @@ def _stem(network: Network) -> Iterator[Layer]:
 
 
 def _stage(number: int, stage: Stage, width: int, size: Grid, init: Init) -> Iterator[Block]:
-    """The blocks of a stage that is given `width` channels on a map of this size."""
-    # all blocks behind the first are given what the first gives, so they are alike
+    """The blocks of a stage whose input has `width` channels on a map of this size."""
+    # all blocks after the first have its output as their input, so they are equal
     alike = stage.stride == 1 and width == stage.width
     active, se_inner, to_zero = stage.block == "bottleneck", stage.se_at == "inner", init == "resnet-rs"
     layers, skip = _block(stage, width, size, stage.stride)
@@ -229,7 +235,7 @@ def _stage(number: int, stage: Stage, width: int, size: Grid, init: Init) -> Ite
 
 
 def _block(stage: Stage, width: int, size: Grid, stride: int) -> tuple[dict[str, Layer], Skip]:
-    """The layers of a block by role, and what is added at its end."""
+    """The layers of a block by role, and the kind of its shortcut."""
     inner, step = stage.inner(width), square(stride)
     out = size if stride == 1 else strided(size, step)
     first, second, middle = (step, POINT, out) if stage.stride_at == "conv1" else (POINT, step, size)
@@ -275,7 +281,7 @@ def _conv(
 
 
 def _squeeze(width: int, squeezed: int) -> dict[str, Layer]:
-    """Two 1x1 convolutions with biases on a map of one pixel."""
+    """Squeeze-and-excitation: two 1x1 convolutions with biases on a map of one pixel."""
     return {
         "se.reduce": Layer("se.reduce", "conv", width, squeezed, bias=True),
         "se.expand": Layer("se.expand", "conv", squeezed, width, bias=True),

@@ -10,16 +10,16 @@ from rescale.families import FAMILIES
 from rescale.network import Network, checked, from_file, from_mapping
 from rescale.scaling import named
 
-OTHERS = ("timm:", "python:")  # what the names of models begin with that are not ours
+OTHERS = ("timm:", "python:")  # prefixes of external models' names
 
 
 def names() -> list[str]:
-    """Every name that stands for a network by itself."""
+    """All complete names of networks."""
     return [name for some in by_family().values() for name in some]
 
 
 def by_family() -> dict[str, list[str]]:
-    """The same by family; networks that were scaled come last."""
+    """The names by family; scaled networks come last."""
     return {**{name: family.names() for name, family in FAMILIES.items()}, "scaled": list(named.TABLE_8)}
 
 

@@ -7,13 +7,13 @@ from rescale.geometry import POINT, Block, Layer, geometry
 from rescale.network import Network
 
 FULL = 4  # bytes of a float32
-INDEX = 8  # bytes of a max-pool's remembered position
+INDEX = 8  # bytes of a position that a max-pool stores
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class StepMemory(NamedTuple):
-    """Bytes that a training step holds, and the most at one time.
+    """Memory of a training step in bytes, and its peak.
 
     weights: parameters and batch norm's statistics, with their copies in half precision. gradients,
     optimizer (momentum, and for RMSProp the mean square), average: one more of each. activations: what
@@ -30,7 +30,7 @@ class StepMemory(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What one layer leaves for the backward pass. maps: elements an image, in the step's precision.
+    """Tensors that a layer stores for the backward pass. maps: elements per image, in the step's precision.
 
     indices: elements an image of 8 bytes. fixed: float32 numbers whatever the batch (batch norm's mean and
     deviation). flight: elements an image of its gradients in flight. params: of this layer.
@@ -55,7 +55,9 @@ def step_memory(
     width = FULL if precision == "fp32" else 2
     walked = list(saved_layers(network))
     params = sum(saved.params for saved in walked)
-    norms = sum(saved.fixed for saved in walked)  # as many parameters, running statistics, batch statistics
+    norms = sum(
+        saved.fixed for saved in walked
+    )  # equal numbers of parameters, running statistics and batch statistics
     state = (params + norms) * FULL
     weights = state + ((params - norms) * width if width < FULL else 0)
     moments = params * FULL * (2 if optimizer == "rmsprop" else 1)
@@ -74,7 +76,7 @@ def step_memory(
 
 
 def saved_layers(network: Network) -> Iterator[Saved]:
-    """What each layer leaves for the backward pass, in the order of the data.
+    """The tensors that each layer stores for the backward pass, in the order of the forward pass.
 
     A convolution keeps its input and batch norm its own (the convolution's output). ReLU works in place and
     keeps its output, which is the next layer's input; SiLU keeps its input besides. Additions keep nothing;
@@ -94,7 +96,7 @@ def saved_layers(network: Network) -> Iterator[Saved]:
                 yield Saved(sum(_padding(layer, silu) for layer in block.layers.values()))
     *convs, linear = shapes.head
     yield from (_conv(layer, silu) for layer in convs)
-    # the last map is only averaged, which keeps nothing; but ReLU keeps it
+    # the mean of the last map stores nothing, but ReLU stores the map
     last = convs[0] if convs else shapes.blocks[-1].layers["conv3"]
     relu = not silu and (bool(convs) or shapes.blocks[-1].active)
     yield Saved(linear.inputs - (0 if relu else last.outputs), params=linear.params)
@@ -112,12 +114,12 @@ def _block(block: Block, silu: bool) -> Iterator[Saved]:
             yield Saved(layer.outputs, flight=2 * layer.outputs)
         elif role == "shortcut.project":
             yield _conv(layer, silu)
-    # the block's output, which the next layer and the activation keep; SiLU keeps the sum besides
+    # the block's output is stored by the next layer and the activation; SiLU also stores the sum
     yield Saved(last.outputs * (2 if block.active and silu else 1), flight=2 * last.outputs)
 
 
 def _conv(layer: Layer, silu: bool) -> Saved:
-    """The convolution's output, kept by batch norm, and what the activation keeps."""
+    """The convolution's output, stored by batch norm, and the tensor that the activation stores."""
     outputs = layer.outputs
     times = 1 + (layer.active and (2 if silu else 1))
     fixed = 2 * layer.width_out if layer.norm else 0
@@ -125,8 +127,11 @@ def _conv(layer: Layer, silu: bool) -> Saved:
 
 
 def _squeeze(parts: dict[str, Layer], silu: bool) -> Saved:
-    """Mean, squeezed, weight; and behind the middle convolution the product, which the next convolution
-    keeps. Behind the last one nothing more: the normed map is made again."""
+    """Mean, squeezed vector and weight.
+
+    After the middle convolution also the product, which the next convolution stores. After the last one
+    nothing more: the normalised map is computed again.
+    """
     reduce, expand = parts["se.reduce"], parts["se.expand"]
     roles = list(parts)
     before = parts[roles[roles.index("se.reduce") - 1]]
@@ -136,8 +141,10 @@ def _squeeze(parts: dict[str, Layer], silu: bool) -> Saved:
 
 
 def _padding(layer: Layer, silu: bool) -> int:
-    """Elements that the padded copy of a strided convolution's or pool's input adds (TensorFlow's `same` is
-    padded beforehand): all of it where ReLU keeps the input too, else what it exceeds the input by."""
+    """Elements added by the padded copy of the input of a strided convolution or pool (TensorFlow's `same`).
+
+    The whole copy if ReLU stores the input as well, otherwise only the padding.
+    """
     if layer.kind not in ("conv", "maxpool") or layer.stride == POINT:
         return 0
     return layer.padded_inputs - (layer.inputs if silu else 0)

@@ -1,4 +1,4 @@
-"""A network as a value: what it is, without torch and without a module; YAML in and out."""
+"""The description of a network as a value, without torch; conversion to and from YAML."""
 
 import hashlib
 import json
@@ -22,17 +22,17 @@ Shortcut = Literal["conv", "pool"]
 StrideAt = Literal["conv1", "conv2"]
 Init = Literal["auto", "resnet-rs", "fast-scaling", "efficientnet"]
 
-_STRICT = {"extra": "forbid"}  # what pydantic reads when a file is checked; nothing is imported for it
+_STRICT = {"extra": "forbid"}  # read by pydantic when a file is checked; needs no import
 _NO_STRUCTURE = ("name", "scale_ends", "init")
 
 LATER = {"later": True}
-"""Metadata of a field that the first version did not have. Files and identities leave the field out while it
-has its default, so that a new one changes no stored identity."""
+"""Metadata of a field that the first version did not have. Files and identities omit the field if it has its
+default, so that a new field changes no stored identity."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """The images a network takes: square, `resolution` pixels a side."""
+    """The input images: square, `resolution` pixels per side."""
 
     __pydantic_config__: ClassVar = _STRICT
 
@@ -96,14 +96,16 @@ class Stage:
     stride_at: StrideAt = "conv2"
 
     def inner(self, width_in: int) -> int:
-        """Width of the middle convolution in a block that is given `width_in` channels."""
+        """Width of the middle convolution in a block with `width_in` input channels."""
         return int((width_in if self.inner_of == "input" else self.width) * self.bottleneck)
 
 
 @dataclass(frozen=True)
 class Head:
-    """A 1x1 convolution of `width` channels if that is not 0, global average pooling, dropout (a rate of
-    the recipe's), one linear layer."""
+    """A 1x1 convolution if `width` (its channels) is not 0, global average pooling, dropout, a linear layer.
+
+    The dropout rate is part of the recipe.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
 
@@ -148,7 +150,7 @@ class Network:
 
     @property
     def resolution(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         return self.input.resolution
 
     def at(self, resolution: int) -> "Network":
@@ -162,7 +164,7 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """Hash of the structure; the name, how it would be scaled and how it begins are left out."""
+        """Hash of the structure, without the name, the rules of scaling and the initialisation."""
         structure = {key: value for key, value in as_mapping(self).items() if key not in _NO_STRUCTURE}
         return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -180,7 +182,7 @@ def is_resnet(network: Network) -> bool:
 
 
 def as_mapping(value: Any) -> Any:
-    """A network, or a part of it, in mappings, lists and scalars; `LATER` says what is left out."""
+    """A network or a part of it as mappings, lists and scalars; `LATER` says what is omitted."""
     if is_dataclass(value):
         contents = ((item, getattr(value, item.name)) for item in fields(value))
         return {
@@ -192,12 +194,12 @@ def as_mapping(value: Any) -> Any:
 
 
 def to_yaml(network: Network) -> str:
-    """The network as YAML text that `from_mapping(yaml.safe_load(text))` reads back equal."""
+    """The network as YAML text, which `from_mapping(yaml.safe_load(text))` converts back."""
     return yaml.safe_dump(as_mapping(network), sort_keys=False, default_flow_style=None, width=110)
 
 
 def from_file(path: Path) -> Network:
-    """Read a network file. Errors name the file, the place and the nearest right key."""
+    """Read a network file. Errors name the file, the position and the closest valid key."""
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -212,7 +214,7 @@ def from_file(path: Path) -> Network:
 
 
 def from_mapping(mapping: dict[str, Any], where: str = "network") -> Network:
-    """Make a network of a mapping (a YAML file's), reporting every wrong key, type and range at once."""
+    """Create a network from a mapping. Reports all wrong keys, types and ranges at once."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -223,21 +225,21 @@ def from_mapping(mapping: dict[str, Any], where: str = "network") -> Network:
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    """The keys that exist at a place in a network file."""
+    """The valid keys at a position in a network file."""
     parts = {"input": Input, "stem": Stem, "convs": Conv, "stages": Stage, "head": Head}
     names = [step for step in place if isinstance(step, str)]
     return [item.name for item in fields(parts[names[-1]] if names else Network)]
 
 
 def checked(network: Network, where: str) -> Network:
-    """The network, if it can be built; else UserError with a line for each thing that is wrong."""
+    """The network if it can be built. Otherwise raises UserError with one line per mistake."""
     if wrong := problems(network):
         raise UserError(*(f"{where}: {line}" for line in wrong))
     return network
 
 
 def problems(network: Network) -> list[str]:
-    """What is wrong with the values of a network, one line each; empty when it can be built."""
+    """The mistakes in the values of a network, one line each; empty if it can be built."""
     wrong = []
     if not network.stages:
         wrong.append("a network has at least one stage")
@@ -270,7 +272,7 @@ def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
         return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
     wrong = []
-    # the first block may be given another width than the others, which get the stage's own
+    # the first block may have another input width than the others
     for inner in {stage.inner(width_in), stage.inner(stage.width)}:
         if inner < 1:
             wrong.append(f": width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
@@ -282,7 +284,7 @@ def _stage_problems(stage: Stage, width_in: int) -> list[str]:
 
 
 def stride(network: Network) -> int:
-    """Pixels of the input for one of the last feature map, along a side: the product of all strides."""
+    """The product of all strides: input pixels per pixel of the last feature map, along a side."""
     total = 2 if network.stem.pool == "max" else 1
     strides = [conv.stride for conv in network.stem.convs] + [stage.stride for stage in network.stages]
     return total * math.prod(strides)

@@ -1,4 +1,4 @@
-"""What must be done to an image before a model sees it, and what the model's outputs mean."""
+"""How images are prepared for a model, and what its outputs mean."""
 
 import json
 import math
@@ -17,7 +17,7 @@ INTERPOLATIONS = ("bicubic", "bilinear", "tf1-bicubic")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What must be done to an input, and what an output means.
+    """How an image is prepared for a model, and what each output means.
 
     Args:
         mean: of each channel, for pixels from 0 to 1; it is subtracted.
@@ -45,7 +45,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, values: Any, where: str = "preprocess") -> "Preprocess":
-        """The value of a JSON object.
+        """Create it from a JSON object.
 
         Args:
             values: the object, as `json.loads` returns it.
@@ -82,12 +82,12 @@ class Preprocess:
         return cls.from_json(values, where=str(path))
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all. Raises JobError where that fails."""
+        """Write it as JSON, atomically. Raises JobError if that fails."""
         write_json(path, asdict(self))
 
 
 def _mistakes(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values that are there, one line for each key."""
+    """The mistakes in the values, one line per key."""
     mistakes = []
     for key in ("mean", "std"):
         value = values.get(key, [0])

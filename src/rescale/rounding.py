@@ -1,4 +1,4 @@
-"""How scaled depths, widths, group widths and resolutions become whole numbers, and where they jump.
+"""Rounding of scaled depths, widths, group widths and resolutions, and where the rounded values jump.
 
 Half goes to even throughout. A rounding has two halves that must agree: the function, and the generator
 of the values at which it jumps, which `solve` walks; a test holds them together.
@@ -13,7 +13,7 @@ RESOLUTION_STEP = 4
 
 
 class Rounding(NamedTuple):
-    """Functions from a real value to a whole one, and from a range to the jumps of that function in it."""
+    """A rounding function, and a function from a range to the jumps of the rounding in it."""
 
     depth: Callable[[float], int]
     depth_jumps: Callable[[float, float], Iterator[float]]
@@ -44,12 +44,12 @@ def group_width_jumps(low: float, high: float) -> Iterator[float]:
     """Where `group_width` jumps between low and high."""
     yield from (jump for jump in (1.5, 2.5, 5.5) if low <= jump <= high)
     for k in range(max(1, math.floor(low / 8) - 1), math.ceil(high / 8) + 1):
-        # halfway between two multiples the even one is taken, after a first rounding to a whole number
+        # values halfway between two multiples go to the even one, after rounding to a whole number
         yield 8 * k + 4 + (0.5 if k % 2 == 0 else -0.5)
 
 
 def compatible(width: int, ratio: float, group: int) -> tuple[int, int]:
-    """Width and group width near these that fit each other: groups divide the inner width.
+    """The nearest compatible width and group width: groups must divide the inner width.
 
     ratio: inner / outer width. The width changes by a third at most (Fast and Accurate Model Scaling,
     3.5; RegNet's code).
@@ -82,7 +82,7 @@ NEAREST = Rounding(
     width=lambda value: to_multiple(value, WIDTH_STEP),
     width_jumps=lambda low, high: multiple_jumps(WIDTH_STEP, low, high),
 )
-"""Fast and Accurate Model Scaling: the nearest depth, the nearest multiple of 8."""
+"""Rounding of Fast and Accurate Model Scaling: to the nearest depth and the nearest multiple of 8."""
 
 COMPOUND = Rounding(
     depth=lambda value: max(1, math.ceil(value)),
@@ -90,4 +90,4 @@ COMPOUND = Rounding(
     width=_compound_width,
     width_jumps=_compound_width_jumps,
 )
-"""EfficientNet: depths up, widths to multiples of 8 that lose a tenth at most."""
+"""Rounding of EfficientNet: depths up, widths to multiples of 8 without losing more than a tenth."""

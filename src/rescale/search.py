@@ -15,7 +15,7 @@ from rescale.network import Network, problems, to_yaml
 from rescale.scaling import Measure
 
 CHUNK = 20_000
-HOPELESS = 100_000  # draws without a single network in the band
+HOPELESS = 100_000  # candidates without a single network in the band
 STAGES = 4
 BAND = 0.05  # the paper searches "a regime" and does not print its width: this project's
 
@@ -24,7 +24,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Space:
-    """What is drawn from. Each range is inclusive.
+    """The distributions of candidates. Ranges are inclusive.
 
     depth: uniform. w0, wa, wm, group: log-uniform in steps of 8, 0.1, 0.001 and 8; group 8 at least, so
     the 4 of the paper's smallest networks needs another range (group=(4, 4)). resolution: uniform in
@@ -55,7 +55,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search brought. drawn: candidates in all; valid: those that are RegNets of four stages.
+    """The result of a search. drawn: number of candidates; valid: those that are RegNets of four stages.
 
     seconds: predicted, of each network where the search had a latency as its budget, else empty.
     """
@@ -77,7 +77,7 @@ def search(
     most: int = 2_000_000,
     predict: Measure | None = None,
 ) -> Found:
-    """Draw until `samples` different networks lie within `band` of every measure of the budget.
+    """Sample until `samples` different networks are within `band` of each measure of the budget.
 
     budget: of macs, params, activations, any; absolute numbers of one image; of latency, in the seconds
     that `predict` gives a network. band: the share by which a measure may differ from its budget.
@@ -119,7 +119,7 @@ def search(
 
 
 def _measure(name: str, predict: Measure | None) -> Callable[[Network, Cost], float]:
-    """What a budget limits, of a network and its cost."""
+    """The value of a network that a budget limits."""
     if name == "latency":
         if predict is None:
             raise UserError("a search by latency needs what predicts it: predict=")
@@ -134,7 +134,7 @@ def _hinted(priced: Cost) -> bool:
 
 
 def candidates(space: Space, rng: np.random.Generator) -> Iterator[Network | None]:
-    """Candidates without end; None for numbers that make no RegNet of four stages."""
+    """An endless stream of candidates; None for parameters that do not give a RegNet of four stages."""
     while True:
         depth = rng.integers(int(space.depth[0]), int(space.depth[1]), CHUNK, endpoint=True)
         w0 = _log_uniform(rng, space.w0, 8)
@@ -162,7 +162,7 @@ def _log_uniform(rng: np.random.Generator, limits: Range, step: float) -> np.nda
 
 
 def _four_stages(depth: np.ndarray, w0: np.ndarray, wa: np.ndarray, wm: np.ndarray) -> np.ndarray:
-    """Which numbers give levels 0, 1, 2, 3 without a gap: a quick test for thousands of them."""
+    """Which parameters give the levels 0, 1, 2, 3 without a gap: a fast test of thousands at once."""
     block = np.arange(depth.max())[:, None]
     levels = np.rint(np.log((w0 + wa * block) / w0) / np.log(wm))
     levels[block >= np.broadcast_to(depth, levels.shape)] = -1

@@ -75,14 +75,7 @@ def scale(
     if len(wanted) + (factor is not None) + (latency is not None) != 1:
         raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
     runtime = device_for(latency, device)
-    if strategy == "rs":
-        if epochs is None:
-            raise UserError("the strategy rs needs --epochs: depth for long training, width for short")
-        strategy = scaling.rule_for(epochs)
-    chosen: str | Strategy = strategy
-    if strategy not in scaling.RS_RULES:
-        spec = scaling.exponents_of(exponents) if exponents else strategy
-        chosen = _warned(scaling.strategy_of(spec, alpha))
+    chosen = _strategy(strategy, alpha, exponents, epochs)
     solved, timed = None, None
     if latency is not None and runtime is not None:
         timed = _timed(base, chosen, duration(latency, "--latency"), runtime, mode, measure)
@@ -99,6 +92,25 @@ def scale(
     _print(base, scaled, factor, solved, timed, as_json)
     if out is not None and not as_json:
         print(f"written: {out}")
+
+
+def _strategy(name: str, alpha: float | None, exponents: str | None, epochs: int | None) -> "str | Strategy":
+    """The strategy that the options describe. UserError for an option that does not belong to it."""
+    from rescale import scaling
+    from rescale.errors import UserError
+
+    if name == "rs":
+        if epochs is None:
+            raise UserError("the strategy rs needs --epochs: depth for long training, width for short")
+        name = scaling.rule_for(epochs)
+    elif epochs is not None:
+        raise UserError(f"--epochs belongs to the strategy rs, not to {name!r}")
+    if scaling.is_rs_rule(name, alpha):
+        if exponents is not None:
+            raise UserError(f"--exponents replaces the strategy; leave out --strategy {name}")
+        return name
+    spec = scaling.exponents_of(exponents) if exponents else name
+    return _warned(scaling.strategy_of(spec, alpha))
 
 
 def described(network: "Network", factor: float | None = None) -> dict[str, Any]:

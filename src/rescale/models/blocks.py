@@ -18,7 +18,7 @@ from torchvision.ops import StochasticDepth
 from rescale.geometry import POINT, Block, Grid, Layer, same_padding
 from rescale.network import Network
 
-Sides = tuple[int, ...]  # of a kernel, a stride or a padding, as torch takes them: one a dimension
+Sides = tuple[int, ...]  # of a kernel, stride or padding, one per dimension, as torch expects them
 
 # by the number of dimensions that a network's maps have
 CONVS: dict[int, Callable[..., _ConvNd]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": partial(nn.ReLU, inpl
 
 @dataclass(frozen=True)
 class Rates:
-    """The values of a recipe that are built into a model; they are no part of the network.
+    """The values of a recipe that are built into a model; they are not part of the network.
 
     Args:
         dropout: rate for the pooled features, in [0, 1).
@@ -60,7 +60,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Style:
-    """What every layer of a network has in common. dimensions: of its maps, 2 for images, 3 for clips."""
+    """Settings that all layers of a network share. dimensions: of feature maps, 2 for images, 3 for clips."""
 
     dimensions: int = 2
     activation: Literal["relu", "silu"] = "relu"
@@ -70,7 +70,7 @@ class Style:
 
     @classmethod
     def of(cls, network: Network, rates: Rates) -> "Style":
-        """The network's, and the recipe's momentum."""
+        """The style of a network, with the recipe's batch-norm momentum."""
         return cls(2, network.activation, network.padding, network.norm_eps, rates.bn_momentum)
 
     def sides(self, grid: Grid) -> Sides:
@@ -78,12 +78,12 @@ class Style:
         return grid[-self.dimensions :]
 
     def act(self) -> nn.Module:
-        """A module of the activation."""
+        """A new module of the activation."""
         return ACTIVATIONS[self.activation]()
 
 
 class SamePad(nn.Module):
-    """Pad as TensorFlow's `same` does: where one pixel is left over, behind the image."""
+    """Pad like TensorFlow's `same`: an odd pixel is added at the end."""
 
     def __init__(self, kernel: Sides, stride: Sides, value: float = 0.0) -> None:
         super().__init__()
@@ -117,8 +117,10 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Reweigh channels by what the whole map holds (Hu et al. 2018): mean, reduce, activation, expand,
-    sigmoid."""
+    """Squeeze-and-excitation (Hu et al. 2018): scale each channel by a function of all channels' means.
+
+    Mean, reduce, activation, expand, sigmoid.
+    """
 
     def __init__(self, reduce: Layer, expand: Layer, style: Style) -> None:
         super().__init__()
@@ -126,27 +128,27 @@ class SqueezeExcite(nn.Module):
         self.act = style.act()
         self.expand = convolution(expand, style)
 
-    def forward(self, x: Tensor, again: Callable[[], Tensor] | None = None) -> Tensor:
-        """again: makes x anew for the backward pass, so that it need not be kept."""
+    def forward(self, x: Tensor, recompute: Callable[[], Tensor] | None = None) -> Tensor:
+        """recompute: computes x again in the backward pass, so that it need not be stored."""
         weight = self.act(self.reduce(x.mean(map_dimensions(x), keepdim=True)))
         weight = torch.sigmoid(self.expand(weight))
-        if again is None:
+        if recompute is None:
             return x * weight
-        kept = x.data_ptr()
+        address = x.data_ptr()
         with saved_tensors_hooks(
-            lambda tensor: again if tensor.data_ptr() == kept else tensor,
+            lambda tensor: recompute if tensor.data_ptr() == address else tensor,
             lambda packed: packed if isinstance(packed, Tensor) else packed(),
         ):
             return x * weight
 
 
 class Shortcut(nn.Module):
-    """The projection past a block that changes width or size, after average pooling in ResNet-D."""
+    """The projection shortcut of a block that changes width or size; in ResNet-D after average pooling."""
 
     def __init__(self, pool: Layer | None, conv: Layer, style: Style) -> None:
         super().__init__()
         self.pool: nn.Module = nn.Identity()
-        if pool:  # ceil_mode and count_include_pad: TensorFlow's SAME, whose mean leaves the padding out
+        if pool:  # like TensorFlow's SAME, whose mean excludes the padding
             average = AVERAGE_POOLS[style.dimensions]
             sides = style.sides(pool.kernel), style.sides(pool.stride)
             self.pool = average(*sides, ceil_mode=True, count_include_pad=False)
@@ -157,9 +159,9 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """1x1, kernel x kernel, 1x1, with squeeze-and-excitation in one of two places and what is skipped to.
+    """Three convolutions (1x1, kernel x kernel, 1x1), squeeze-and-excitation and a shortcut.
 
-    Builds both kinds of block: a bottleneck activates the sum at its end, an inverted one does not.
+    Both bottlenecks, which have an activation after the sum, and inverted bottlenecks, which do not.
     """
 
     def __init__(self, block: Block, drop_path: float, style: Style) -> None:
@@ -177,11 +179,11 @@ class ResidualBlock(nn.Module):
             if block.skip == "project"
             else None
         )
-        # nothing would be left of a block without a shortcut
+        # a block without a shortcut cannot be dropped
         dropped = drop_path if block.skip != "none" else 0.0
         self.drop_path = StochasticDepth(dropped, "row") if dropped else None
         self.act = style.act() if block.active else None
-        self.checkpointed = False  # keep the input alone for the backward pass, and run again there
+        self.checkpointed = False  # store only the input, and run again in the backward pass
 
     def forward(self, x: Tensor) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
@@ -189,8 +191,10 @@ class ResidualBlock(nn.Module):
         return self._run(x)
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """For the first run and for the one of the backward pass, which must not move the running
-        statistics a second time."""
+        """Contexts of the first run and of the second one in the backward pass.
+
+        The second run must not update the running statistics again.
+        """
         return nullcontext(), statistics_kept(self)
 
     def _run(self, x: Tensor) -> Tensor:
@@ -198,19 +202,19 @@ class ResidualBlock(nn.Module):
         branch = self.conv2(branch)
         if self.se is not None and self.se_inner:
             branch = self.se(branch)
-        branch = self.conv3(branch) if self.se is None or self.se_inner else self._weighed(branch)
+        branch = self.conv3(branch) if self.se is None or self.se_inner else self._conv3_and_se(branch)
         if self.drop_path is not None:
             branch = self.drop_path(branch)
         if self.skip != "none":
             branch = branch + (x if self.shortcut is None else self.shortcut(x))
         return branch if self.act is None else self.act(branch)
 
-    def _weighed(self, x: Tensor) -> Tensor:
-        """The last convolution, its norm, and squeeze-and-excitation behind them.
+    def _conv3_and_se(self, x: Tensor) -> Tensor:
+        """The last convolution, its norm, and squeeze-and-excitation after them.
 
-        The normed map, the block's widest, is kept by the product alone. Norming the convolution's output a
-        second time in the backward pass gives the same bits and spares a quarter of ResNet-RS's activations.
-        Norms of another class, which may take their statistics from elsewhere (other processes), keep it.
+        Only the product stores the normalised map, the widest of the block. Normalising the convolution's
+        output again in the backward pass gives the same bits and saves a quarter of ResNet-RS's activations.
+        It is not done for norms of other classes, whose statistics may come from other processes.
         """
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
@@ -219,14 +223,14 @@ class ResidualBlock(nn.Module):
             return self.se(norm(raw))
         bare = raw.detach()
 
-        def again() -> Tensor:
+        def recompute() -> Tensor:
             return F.batch_norm(bare, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
 
-        return self.se(norm(raw), again)
+        return self.se(norm(raw), recompute)
 
 
 class Stem(nn.Module):
-    """Convolutions with batch norm and activation, then a max-pool if there is one."""
+    """Convolutions with batch norm and activation, and an optional max-pool."""
 
     def __init__(self, layers: tuple[Layer, ...], style: Style) -> None:
         super().__init__()
@@ -240,8 +244,10 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """A convolution if there is one, global average pooling, dropout, one linear layer:
-    [N, C, ...] -> [N, classes]."""
+    """An optional convolution, global average pooling, dropout and a linear layer.
+
+    [N, C, ...] -> [N, classes]
+    """
 
     def __init__(self, layers: tuple[Layer, ...], dropout: float, style: Style) -> None:
         super().__init__()
@@ -257,7 +263,7 @@ class Head(nn.Module):
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Have every block keep its input alone for the backward pass."""
+    """Use activation checkpointing in every block: only its input is stored for the backward pass."""
     for module in model.modules():
         if isinstance(module, ResidualBlock):
             module.checkpointed = True
@@ -265,7 +271,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """While entered, batch norm in training normalises as ever and leaves its running statistics alone."""
+    """Within this context, batch norm in training mode does not update its running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -278,8 +284,7 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 def convolution(layer: Layer, style: Style, *, padded: bool = True) -> _ConvNd:
-    """The convolution of a layer. padded: by half the kernel on every side, so that a stride of 1 keeps the
-    map's size."""
+    """The convolution of a layer. padded: by half the kernel, so that a stride of 1 keeps the size."""
     kernel, conv = style.sides(layer.kernel), CONVS[style.dimensions]
     padding = half(kernel) if padded else 0
     widths = layer.width_in, layer.width_out
@@ -287,12 +292,12 @@ def convolution(layer: Layer, style: Style, *, padded: bool = True) -> _ConvNd:
 
 
 def half(kernel: Sides) -> Sides:
-    """What an odd kernel is padded by on every side."""
+    """The padding per side of an odd kernel that keeps the size."""
     return tuple(side // 2 for side in kernel)
 
 
 def map_dimensions(x: Tensor) -> Sides:
-    """All dimensions of a batch of maps but the first two, of images and channels."""
+    """The dimensions of a batch of maps after the first two (images and channels)."""
     return tuple(range(2, x.ndim))
 
 

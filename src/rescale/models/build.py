@@ -1,4 +1,4 @@
-"""build(network) -> nn.Module. Nothing is decided here: the shapes are geometry's, the rates the recipe's."""
+"""Build a module from a network: shapes come from geometry, rates from the recipe."""
 
 import math
 
@@ -12,7 +12,7 @@ from rescale.models.blocks import Head, Rates, ResidualBlock, Stem, Style
 from rescale.network import Init, Network
 
 _PIECE = 1 << 15  # numbers
-_TRUNCATED = 0.87962566103423978  # standard deviation of a normal cut off at two of its own
+_TRUNCATED = 0.87962566103423978  # standard deviation of a normal truncated at two of its own
 
 
 class Model(nn.Module):
@@ -33,7 +33,7 @@ class Model(nn.Module):
         self.head = Head(shapes.head, rates.dropout, style)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The output of each stage, the largest map first: what dense tasks stand on."""
+        """The output of each stage, the largest map first, for dense tasks."""
         x, outputs = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
@@ -64,7 +64,7 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
     if num_classes is not None:
         network = network.with_classes(num_classes)
     device = torch.get_default_device()
-    with torch.device("meta"):  # nothing is drawn twice: torch's own first weights would be thrown away
+    with torch.device("meta"):  # skips torch's own initialisation, which would be overwritten
         model = Model(network, rates or Rates())
     if device.type == "meta":
         return model
@@ -74,7 +74,7 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
 
 
 def initialise(model: Model) -> None:
-    """Draw the weights as the authors' code of the network does (`Network.init`); batch norm 1, biases 0.
+    """Initialise the weights as in the authors' code of the network (`Network.init`); batch norm 1, biases 0.
 
     resnet-rs (the ResNet-RS TPU code): convolutions normal of variance 1 / fan-in, cut off at two deviations;
     batch norm 0 at the end of each residual branch, so that a block begins as its shortcut. fast-scaling
@@ -89,7 +89,7 @@ def initialise(model: Model) -> None:
             module.reset_parameters()
         elif isinstance(module, _ConvNd | nn.Linear):
             layer = by_path[path.removesuffix(".conv") if path not in by_path else path]
-            _draw(module.weight, layer, shapes.init)
+            _initialise_weight(module.weight, layer, shapes.init)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for block in shapes.blocks:
@@ -97,8 +97,8 @@ def initialise(model: Model) -> None:
             nn.init.zeros_(model.get_submodule(f"{path}.conv3.norm").weight)  # type: ignore[arg-type]
 
 
-def _draw(weight: Tensor, layer: Layer, init: Init) -> None:
-    """Draw a layer's first weights."""
+def _initialise_weight(weight: Tensor, layer: Layer, init: Init) -> None:
+    """Initialise the weight of a layer."""
     if layer.kind == "linear":
         if init == "efficientnet":
             bound = 1 / math.sqrt(layer.width_out)
@@ -115,8 +115,10 @@ def _draw(weight: Tensor, layer: Layer, init: Init) -> None:
 
 @torch.no_grad()
 def _truncated_normal(weight: Tensor, std: float) -> None:
-    """Normal, cut off at two deviations by drawing again what lies beyond: torch's own takes five times as
-    long, by the inverse of the error function. In pieces that stay in the cache."""
+    """Normal, truncated at two standard deviations by redrawing; in pieces that fit in the cache.
+
+    torch's own function, which inverts the error function, takes five times as long.
+    """
     for piece in weight.view(-1).split(_PIECE):
         piece.normal_(0, std)
         beyond = (piece.abs() > 2 * std).nonzero().view(-1)

@@ -1,4 +1,4 @@
-"""Cost of a module by hooks, for models that are not ours, and to hold ours to account."""
+"""Cost of a module counted by hooks: for external models, and to check the arithmetic of `cost`."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ _COUNTED = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d)
 def count(model: nn.Module, resolution: int, channels: int = 3) -> Cost:
     """Cost of one image, counted on a forward pass as `cost` counts by arithmetic.
 
-    Sees convolutions, linear layers and spatial pools that are modules; products written as functions
-    (attention) are not seen.
+    Convolutions, linear layers and spatial pools are counted if they are modules. Products in functions, such
+    as attention, are not counted.
     """
     macs = activations = 0
 

@@ -1,4 +1,4 @@
-"""A built module made ready to be run in a mode: placed, compiled, recomputing, batch norm folded."""
+"""Prepare a module for an execution mode: placement, compilation, checkpointing, folded batch norm."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 def check_mode(model: Network | External, mode: ExecutionMode, device: str) -> None:
-    """UserError for graphs without a GPU, and for checkpointing in a model that is not ours."""
+    """Raise UserError for graphs without a GPU and for checkpointing of an external model."""
     if mode.graphs and not device.startswith("cuda"):
         raise UserError(f"execution mode {mode}: CUDA graphs need a GPU; use compile")
     if mode.checkpointing and isinstance(model, External):
@@ -28,14 +28,14 @@ def check_mode(model: Network | External, mode: ExecutionMode, device: str) -> N
 
 
 def place(module: nn.Module, mode: ExecutionMode, device: str) -> nn.Module:
-    """The module on the device, in the mode's layout, and recomputing where that is asked for."""
+    """The module on the device, in the mode's layout, with activation checkpointing if the mode has it."""
     if mode.checkpointing:
         checkpoint_blocks(module)
     return module.to(device).to(memory_format=LAYOUTS[mode.layout])
 
 
 def executed(module: nn.Module, mode: ExecutionMode) -> nn.Module:
-    """What is called in the module's place: itself, or a compiled form of it on the same weights."""
+    """What is called instead of the module: itself, or a compiled form with the same weights."""
     if not mode.compile:
         return module
     options: dict[str, Any] = {"triton.cudagraphs": mode.graphs}
@@ -44,10 +44,10 @@ def executed(module: nn.Module, mode: ExecutionMode) -> nn.Module:
 
 
 def frozen(module: nn.Module, mode: ExecutionMode, example: Tensor) -> nn.Module:
-    """As `executed`, of a module whose weights will not change, for inputs like the example under no_grad.
+    """Like `executed`, for a module whose weights will not change and inputs like the example under no_grad.
 
-    It is compiled here: the compiler asks while it traces, in the first call, whether it may take the weights
-    for constants and lay them out anew, and it asks a setting of the whole process.
+    The module is compiled here, because whether the compiler may treat weights as constants and change their
+    layout is a setting of the process that it reads in the first call.
     """
     call = executed(module, mode)
     if mode.compile:
@@ -59,9 +59,9 @@ def frozen(module: nn.Module, mode: ExecutionMode, example: Tensor) -> nn.Module
 def folded(module: nn.Module) -> nn.Module | None:
     """The module for inference, its batch norms folded into the convolutions before them.
 
-    module: in evaluation mode; used up where it is ours, so that the weights are not held twice. The outputs
-    are the same up to rounding. Of models that are not ours torch's tracer finds the pairs; None where it
-    cannot follow the model.
+    module: in evaluation mode. This project's modules are changed in place, so that the weights are not held
+    twice. The outputs are equal up to rounding. In external models torch's tracer finds the pairs; returns
+    None if it cannot trace the model.
     """
     if any(isinstance(m, ConvNorm) for m in module.modules()):
         for part in [m for m in module.modules() if isinstance(m, ConvNorm)]:
@@ -70,5 +70,5 @@ def folded(module: nn.Module) -> nn.Module | None:
         return module
     try:
         return fuse(module)  # copies by itself
-    except Exception:  # whatever a foreign model's code raises when it is given a tracer's proxies
+    except Exception:  # an external model's code may raise anything when it is called with a tracer's proxies
         return None

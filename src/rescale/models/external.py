@@ -1,4 +1,4 @@
-"""Models that are not ours: `timm:NAME` or `python:package.module:function`, under the same recipe."""
+"""External models: `timm:NAME` or `python:package.module:function`."""
 
 import importlib
 import sys
@@ -20,7 +20,7 @@ class External:
 
     Args:
         name: `timm:NAME` or `python:package.module:function`, optionally followed by `@resolution`.
-        resolution: pixels a side of the square images, at least 1.
+        resolution: pixels per side of the square images, at least 1.
         classes: number of outputs, at least 1.
     """
 
@@ -38,7 +38,7 @@ class External:
 
     @property
     def identity(self) -> str:
-        """What tells it from others: all that is known of it is its name."""
+        """The identity of the model, which consists of its name alone."""
         return f"{self.name.split('@')[0]}@{self.resolution}/{self.classes}"
 
 
@@ -49,13 +49,13 @@ def external(text: str) -> External:
     """
     name, _, size = text.partition("@")
     if size and not (size.isdigit() and int(size) > 0):
-        raise UserError(f"{text}: @{size} is no resolution; write a number of pixels, as in {name}@224")
+        raise UserError(f"{text}: @{size} is not a resolution; write a number of pixels, as in {name}@224")
     default = _timm_resolution(name) if name.startswith("timm:") else 224
     return External(text, int(size or default))
 
 
 def build_external(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
-    """Build it, and say which of the rates could not be applied, one line each."""
+    """Build the module; also returns the rates that could not be applied, one line each."""
     name = model.name.split("@")[0]
     if name.startswith("timm:"):
         module, missed = _build_timm(name.removeprefix("timm:"), model, rates)
@@ -70,7 +70,7 @@ def build_external(model: External, rates: Rates) -> tuple[nn.Module, list[str]]
 
 
 def external_cost(model: External) -> Cost:
-    """Counted by hooks on the built module, without memory for its weights."""
+    """The cost, counted by hooks on a module on the meta device, which needs no memory."""
     with torch.device("meta"):
         module, _ = build_external(model, Rates())
     return count(module, model.resolution)
@@ -84,7 +84,7 @@ def _timm_resolution(name: str) -> int:
         raise UserError(f"timm has no model {bare!r}; {nearest(bare, timm.list_models())}")
     try:
         config = timm.get_pretrained_cfg(bare)
-    except RuntimeError as error:  # a tag that it does not know
+    except RuntimeError as error:  # an unknown tag of weights
         known = timm.list_pretrained(f"{bare.partition('.')[0]}.*")
         raise UserError(f"timm:{bare}: {error} {nearest(bare, known)}") from None
     return int(config.input_size[-1]) if config else 224
@@ -116,7 +116,7 @@ def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, 
     if not (module_name and function):
         raise UserError(f"{model.name}: write python:package.module:function")
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # a module beside the user, as `python -m` finds it
+        sys.path.insert(0, here)  # find modules in the working directory, as `python -m` does
     try:
         make = getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""One folder for a model: what `import` writes, what a finished run holds, and what everything else reads."""
+"""The model folder: a model, its weights and its preprocessing, as `import` and finished runs store them."""
 
 import json
 from collections.abc import Mapping
@@ -33,43 +33,44 @@ _AVERAGED = "averaged"  # in the metadata of the weights
 class ModelFolder:
     """A folder with a model: `network.yaml` or `external.json`, `model.safetensors`, `preprocess.json`.
 
-    A finished run is one, too. Folders of format 1 have no `preprocess.json`.
+    A finished run is also a model folder. Runs of format 1 have no `preprocess.json`.
     """
 
     path: Path
 
     @classmethod
     def open(cls, path: Path) -> "ModelFolder":
-        """An existing one.
+        """Open an existing folder.
 
         Raises:
-            UserError: it is none, and what is missing; a run there has not finished.
+            UserError: the folder is not a model folder (the message says what is missing), or its run has not
+                finished.
         """
         if not path.is_dir():
             raise UserError(f"{path}: no such folder")
         if (path / _RUN).is_file() and not (path / "result.json").is_file():
-            raise UserError(f"{path}: has not finished; go on with: rescale train --resume {path}")
+            raise UserError(f"{path}: has not finished; continue it with: rescale train --resume {path}")
         if not is_model_folder(path):
-            raise UserError(f"{path}: no model folder: it holds no {NETWORK} or {EXTERNAL}")
+            raise UserError(f"{path}: not a model folder: it has no {NETWORK} or {EXTERNAL}")
         if not (path / WEIGHTS).is_file():
-            raise UserError(f"{path}: no model folder: it holds no {WEIGHTS}")
+            raise UserError(f"{path}: not a model folder: it has no {WEIGHTS}")
         return cls(path)
 
     @property
     def model(self) -> Network | External:
-        """What the weights belong to."""
+        """The model that the weights belong to."""
         if (self.path / NETWORK).is_file():
             return network(self.path / NETWORK)
         try:
             return External(**json.loads((self.path / EXTERNAL).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{self.path / EXTERNAL}: holds no model's name, resolution, classes: {error}"
+                f"{self.path / EXTERNAL}: must hold name, resolution and classes of a model: {error}"
             ) from None
 
     @property
     def preprocess(self) -> Preprocess | None:
-        """What must be done to an input; None where nothing in the folder says it."""
+        """How inputs are prepared; None if nothing in the folder says it."""
         if (self.path / PREPROCESS).is_file():
             return Preprocess.read(self.path / PREPROCESS)
         if (self.path / _RUN).is_file():
@@ -78,12 +79,12 @@ class ModelFolder:
 
     @property
     def sha256(self) -> str:
-        """Of model.safetensors."""
+        """The hash of model.safetensors."""
         return digest(self.path)
 
     @property
     def averaged(self) -> bool | None:
-        """Whether the weights are an average over steps; None where that is unknown."""
+        """Whether the weights are an average over training steps; None if unknown."""
         result = self.path / "result.json"
         if result.is_file():
             return json.loads(result.read_text()).get("averaged")
@@ -94,14 +95,14 @@ class ModelFolder:
             raise UserError(f"{self.path / WEIGHTS}: damaged or not safetensors: {error}") from None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights, by the names of the module's tensors. Raises UserError where they are damaged."""
+        """The weights, by the names in the module's state dict. Raises UserError if they are damaged."""
         return read_checkpoint(self.path / WEIGHTS).tensors
 
     def load(self) -> nn.Module:
         """The module with its weights, in evaluation mode.
 
         Raises:
-            UserError: the weights are damaged or another model's.
+            UserError: the weights are damaged or belong to another model.
         """
         model = self.model
         module, _ = make(model)
@@ -111,7 +112,7 @@ class ModelFolder:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a path is a folder that says what model is in it; its weights may still be missing."""
+    """Whether a path is a folder with a model's description; its weights may still be missing."""
     return any((path / name).is_file() for name in (NETWORK, EXTERNAL))
 
 
@@ -122,14 +123,14 @@ def write(
     preprocess: Preprocess,
     averaged: bool | None = None,
 ) -> ModelFolder:
-    """Write a model folder; each file is whole or absent, and the weights come last.
+    """Write a model folder. Each file is written atomically, the weights last.
 
     Args:
-        path: a new or empty folder; that it is one is for the caller to check.
-        model: what the weights belong to.
+        path: a new or empty folder, which the caller has checked.
+        model: the model that the weights belong to.
         state_dict: of the module that `make(model)` builds.
-        preprocess: what must be done to an input.
-        averaged: whether the weights are an average over steps, if that is known.
+        preprocess: how inputs are prepared.
+        averaged: whether the weights are an average over training steps; None if unknown.
 
     Raises:
         JobError: a file cannot be written.
@@ -137,7 +138,7 @@ def write(
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise JobError(f"{path}: cannot be made ({error.strerror})") from None
+        raise JobError(f"{path}: cannot be created ({error.strerror})") from None
     write_model(path, model)
     preprocess.write(path / PREPROCESS)
     metadata = {} if averaged is None else {_AVERAGED: str(averaged).lower()}
@@ -156,10 +157,10 @@ def write_model(path: Path, model: Network | External) -> None:
 
 
 def preprocess_of_format_1(run: Path, resolution: int) -> Preprocess:
-    """What a run of format 1 did to its images, of data.json and recipe.yaml: it wrote no preprocess.json.
+    """The preprocessing of a run of format 1, which has no preprocess.json, from data.json and recipe.yaml.
 
     Raises:
-        UserError: one of the two files lacks it.
+        UserError: one of the two files is missing or incomplete.
     """
     try:
         data: dict[str, Any] = json.loads((run / "data.json").read_text())

@@ -1,4 +1,4 @@
-"""The classifier of a model and what stands before it: linear probes, features."""
+"""The classifier of a model and the features before it: linear probes, frozen backbones."""
 
 from typing import Any
 
@@ -10,17 +10,19 @@ from rescale.models.build import Model
 
 
 def classifier_of(module: nn.Module) -> nn.Linear:
-    """The linear layer that makes the outputs: of a network of ours its head's, of timm's models what
-    `get_classifier` returns, of others the last linear layer.
+    """The linear layer that computes the outputs.
+
+    For this project's networks it is the head's, for timm's models what `get_classifier` returns, for other
+    models the last linear layer.
 
     Raises:
-        UserError: there is none, or the classifier is something else than one linear layer.
+        UserError: the classifier is not a single linear layer.
     """
     return _named_classifier(module)[1]
 
 
 def classifier_name(module: nn.Module) -> str | None:
-    """The classifier's path in the module; None where the model has no single linear classifier."""
+    """The classifier's path in the module; None if the model has no single linear classifier."""
     try:
         return _named_classifier(module)[0]
     except UserError:
@@ -28,7 +30,7 @@ def classifier_name(module: nn.Module) -> str | None:
 
 
 def freeze_backbone(module: nn.Module) -> None:
-    """Let the optimizer change nothing but the classifier. `train_mode` keeps the rest as it is, too.
+    """Freeze all parameters except the classifier's. `train_mode` also freezes the backbone's buffers.
 
     Raises:
         UserError: the model has no single linear classifier.
@@ -39,10 +41,11 @@ def freeze_backbone(module: nn.Module) -> None:
 
 
 def train_mode(module: nn.Module) -> nn.Module:
-    """Put a module into training mode and what is frozen in it into evaluation mode.
+    """Put a module into training mode, and its frozen submodules into evaluation mode.
 
-    Frozen is what has parameters and none that is trained: its dropout, stochastic depth and batch norm do
-    nothing random, and its buffers stay. Beside frozen parts, so is what has buffers without parameters.
+    A submodule is frozen if it has parameters and none of them is trained: its dropout, stochastic depth and
+    batch norm are then deterministic and its buffers do not change. In a model with frozen parameters,
+    submodules with buffers and without parameters are frozen too.
     """
     module.train()
     parameters = list(module.parameters())
@@ -57,12 +60,12 @@ def train_mode(module: nn.Module) -> nn.Module:
 
 
 def features_of(module: nn.Module, inputs: Tensor) -> Tensor:
-    """What the classifier is given for these inputs: [N, channels, R, R] -> [N, features].
+    """The inputs of the classifier: images [N, channels, R, R] -> features [N, features].
 
     The module runs in the mode and with the gradients that the caller has set.
 
     Raises:
-        UserError: the model has no single linear classifier, or its input is not one vector an image.
+        UserError: the model has no single linear classifier, or its input is not one vector per image.
     """
     seen: list[Tensor] = []
 
@@ -75,12 +78,12 @@ def features_of(module: nn.Module, inputs: Tensor) -> Tensor:
     finally:
         handle.remove()
     if len(seen) != 1 or seen[0].ndim != 2:
-        raise UserError(f"{type(module).__name__}: its classifier is not given one vector for each image")
+        raise UserError(f"{type(module).__name__}: the input of its classifier is not one vector per image")
     return seen[0]
 
 
 class ChosenOutputs(nn.Module):
-    """A model whose outputs are some of another's, in another order."""
+    """A model with a selection of another model's outputs, in a given order."""
 
     def __init__(self, module: nn.Module, order: list[int]) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ def _named_classifier(module: nn.Module) -> tuple[str, nn.Linear]:
         classifier = next((part for part in reversed(names) if isinstance(part, nn.Linear)), None)
     if not isinstance(classifier, nn.Linear) or classifier not in names:
         raise UserError(
-            f"{type(module).__name__}: has no linear classifier, but {type(classifier).__name__}; "
-            "only a model that ends in one linear layer has a head that can be exchanged or trained alone"
+            f"{type(module).__name__}: its classifier is {type(classifier).__name__}, not a linear layer; "
+            "only a model that ends in one linear layer has a head that can be replaced or trained alone"
         )
     return names[classifier], classifier

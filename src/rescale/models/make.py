@@ -1,4 +1,4 @@
-"""Either kind of model: a network of ours or one that is not."""
+"""Functions for both kinds of models: this project's networks and external models."""
 
 from torch import nn
 
@@ -16,12 +16,12 @@ def model_named(text: str) -> Network | External:
 
 
 def make(model: Network | External, rates: Rates | None = None) -> tuple[nn.Module, list[str]]:
-    """Build either kind; the second value says, one line each, which rates could not be applied."""
+    """Build a model of either kind; also returns the rates that could not be applied, one line each."""
     if isinstance(model, External):
         return build_external(model, rates or Rates())
     return build(model, rates=rates), []
 
 
 def cost_of(model: Network | External) -> Cost:
-    """Cost of either kind: by arithmetic for a network, by hooks for an external model."""
+    """The cost of a model: by arithmetic for a network, by hooks for an external model."""
     return external_cost(model) if isinstance(model, External) else cost(model)

@@ -30,13 +30,13 @@ class StartingWeights:
     """Weights that a model starts from.
 
     Args:
-        source: what the user gave, with what it stands for.
+        source: the argument of the user, and what it was resolved to.
         sha256: of the file of weights.
-        averaged: whether they are an average over steps; None where that is unknown.
-        tensors: by the names of the module's tensors.
-        classes: outputs of their classifier; None where the model has no single linear classifier.
-        preprocess: what their inputs were given; None where the source does not say.
-        notes: what a reader should know, one line each.
+        averaged: whether they are an average over training steps; None if unknown.
+        tensors: by the names in the module's state dict.
+        classes: number of outputs of their classifier; None if the model has no single linear classifier.
+        preprocess: how their inputs were prepared; None if the source does not say.
+        notes: assumptions and choices, one line each.
     """
 
     source: str
@@ -49,17 +49,17 @@ class StartingWeights:
 
 
 def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
-    """Read the weights that a model is to start from. Nothing of the model is built with memory.
+    """Read the weights that a model is to start from. The model is built on the meta device only.
 
     Args:
         text: a model folder, a finished run, a file or folder of weights as `import` reads them, or
             `pretrained`: timm's own weights of the same network.
-        model: what is to be filled; input size and classes may be others than the weights'.
+        model: the model to fill; its input size and classes may differ from those of the weights.
         key: which state dict of a training script's checkpoint to take.
 
     Raises:
         UserError: there is no such file, the run has not finished, the folder holds another network, or
-            timm's weights are not at hand; one line says what to do.
+            timm's weights are not available; one line says what to do.
     """
     path = Path(text)
     is_folder = is_model_folder(path)
@@ -73,7 +73,7 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
         raise UserError(f"{text}: no such file; write {PRETRAINED} for timm's default weights")
     module = _on_meta(model)
     weights = read_weights(path, module, key)
-    preprocess, notes = _beside(path, model)
+    preprocess, notes = _config_in(path, model)
     return StartingWeights(
         text,
         digest(path),
@@ -88,21 +88,21 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
 def fill(
     module: nn.Module, model: Network | External, weights: StartingWeights, classes: Sequence[str] = ()
 ) -> list[str]:
-    """Put starting weights into a module; where something does not fit it is left untouched.
+    """Load starting weights into a module. If anything but the head does not fit, the module is unchanged.
 
-    The classifier's rows are matched to the classes by name where the weights name their outputs. Without
-    names they are taken in order if the counts agree. Else the classifier stays as it was drawn.
+    The rows of the classifier are matched to the classes by name if the weights name their outputs. Without
+    names they are used in order if the counts agree. Otherwise the classifier keeps its initial weights.
 
     Args:
-        module: what `make(model)` built.
-        model: what it is, for errors.
-        classes: the data's, in the order of the module's outputs; empty to compare the counts alone.
+        module: built by `make(model)`.
+        model: its description, for error messages.
+        classes: of the data, in the order of the module's outputs; if empty, only the counts are compared.
 
     Returns:
-        What happened to the head, and what was assumed, one line each.
+        What was done to the head and what was assumed, one line each.
 
     Raises:
-        UserError: any other tensor does not fit; with the tensors' names.
+        UserError: any other tensor does not fit; the message names the tensors.
     """
     name = classifier_name(module)
     head = [] if name is None else [n for n in (f"{name}.weight", f"{name}.bias") if n in module.state_dict()]
@@ -131,8 +131,8 @@ def class_order(labels: Sequence[str], classes: Sequence[str]) -> list[int] | No
         classes: the data's classes, some of the labels in any order.
 
     Returns:
-        For each class the number of its output; None where a class is not among the labels, or its name
-        stands for several of them.
+        The index of the output for each class; None if a class is missing among the labels or its name occurs
+        more than once.
     """
     if tuple(labels) == tuple(classes):
         return list(range(len(labels)))
@@ -143,7 +143,7 @@ def class_order(labels: Sequence[str], classes: Sequence[str]) -> list[int] | No
 
 
 def differences(first: Network, second: Network) -> list[str]:
-    """What tells the structure of two networks apart, one line each; input size and classes may differ."""
+    """The structural differences of two networks, one line each, except input size and classes."""
     theirs, ours = (dict(_flat(asdict(net))) for net in (first, second))
     if len(first.stages) != len(second.stages):
         return [f"{len(first.stages)} stages, not {len(second.stages)}"]
@@ -155,9 +155,9 @@ def differences(first: Network, second: Network) -> list[str]:
 def _rows(
     labels: tuple[str, ...], classes: tuple[str, ...], theirs: int, ours: int
 ) -> tuple[list[int] | None, list[str]]:
-    """Which rows of the weights' classifier make the module's, in order; None for a new one; and notes."""
+    """The rows of the weights' classifier that fill the module's, in order (None: a new one), and notes."""
     if labels and len(labels) != theirs:
-        raise UserError(f"the weights have {theirs} outputs and names for {len(labels)}; mend labels")
+        raise UserError(f"the weights have {theirs} outputs and {len(labels)} names; correct the labels")
     new = f"the head is newly initialised for {ours} classes"
     if labels and classes:
         order = class_order(labels, classes)
@@ -173,16 +173,16 @@ def _rows(
     assumed = (
         f"the weights name no classes: their {theirs} outputs are taken in the order of the data's classes"
     )
-    return list(range(theirs)), [f"{assumed} ({_few(classes)})"] if classes else []
+    return list(range(theirs)), [f"{assumed} ({_first_five(classes)})"] if classes else []
 
 
 def _unique(labels: Sequence[str]) -> dict[str, int]:
-    """Name -> output, of the names that only one output has."""
+    """Index of the output by name, for names that occur once."""
     counts = Counter(labels)
     return {name: number for number, name in enumerate(labels) if counts[name] == 1}
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_five(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
@@ -197,17 +197,17 @@ def _from_folder(folder: ModelFolder, model: Network | External) -> StartingWeig
 
 def _pretrained(model: Network | External) -> StartingWeights:
     if isinstance(model, Network):
-        timms = architecture(model)
-        if timms.arguments:
-            raise UserError(f"{model.name}: timm has no pretrained weights of a network of this structure")
-        weights = pretrained(timms.name)
-        names = tensor_names(model, timms.layout)
+        timm_model = architecture(model)
+        if timm_model.arguments:
+            raise UserError(f"{model.name}: timm has no pretrained weights for a network of this structure")
+        weights = pretrained(timm_model.name)
+        names = tensor_names(model, timm_model.layout)
         tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
     elif model.name.startswith("timm:"):
         weights = pretrained(_bare(model).removeprefix("timm:"))
         tensors = weights.tensors
     else:
-        raise UserError(f"{model.name}: {PRETRAINED} weights exist of timm's networks; give a file")
+        raise UserError(f"{model.name}: only timm's networks have {PRETRAINED} weights; give a file")
     return StartingWeights(
         f"{PRETRAINED}: {weights.name}",
         digest(weights.file),
@@ -220,7 +220,7 @@ def _pretrained(model: Network | External) -> StartingWeights:
 
 
 def _check_same(path: Path, stored: Network | External, model: Network | External) -> None:
-    """Refuse weights of another structure."""
+    """Raise UserError if the weights belong to a network of another structure."""
     if isinstance(stored, Network) and isinstance(model, Network):
         if lines := differences(stored, model):
             more = f"; {len(lines) - 3} more" if len(lines) > 3 else ""
@@ -234,25 +234,25 @@ def _bare(model: External) -> str:
 
 
 def _structure(model: External) -> str:
-    """The name without what does not change the module: input size, and timm's tag of weights."""
+    """The name without the parts that do not change the module: input size and timm's weights tag."""
     bare = _bare(model)
     return bare.split(".")[0] if bare.startswith("timm:") else bare
 
 
 def _on_meta(model: Network | External) -> nn.Module:
-    """The module without memory: the names and shapes of its tensors."""
+    """The module on the meta device: names and shapes of its tensors, without memory."""
     with torch.device("meta"):
         return make(model)[0]
 
 
 def _outputs(module: nn.Module, tensors: dict[str, Tensor]) -> int | None:
-    """Outputs of the classifier in the tensors."""
+    """Number of outputs of the classifier whose weight is among the tensors."""
     weight = tensors.get(f"{classifier_name(module)}.weight")
     return None if weight is None or weight.ndim != 2 else weight.shape[0]
 
 
-def _beside(path: Path, model: Network | External) -> tuple[Preprocess | None, list[str]]:
-    """What timm's config.json beside the weights says of their inputs."""
+def _config_in(path: Path, model: Network | External) -> tuple[Preprocess | None, list[str]]:
+    """The preprocessing from timm's config.json in the folder of the weights, and notes."""
     if not (path / CONFIG).is_file():
         return None, []
     config = TimmConfig.read(path / CONFIG)
@@ -260,7 +260,7 @@ def _beside(path: Path, model: Network | External) -> tuple[Preprocess | None, l
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value inside, by its path: stages[1].depth."""
+    """Each plain value of a nested structure with its path, such as stages[1].depth."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else key)

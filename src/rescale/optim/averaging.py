@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class Average:
     """Averages every floating-point parameter and buffer of a model; others (counters) are copied.
 
-    After t updates the decay is min(decay, (1 + t) / (10 + t)) with the ramp, so that a short run's
-    average leaves its beginning behind (the authors' code; first update t = 1, decay 2/11).
-    Make it once the model has its device and memory format: it keeps the tensors it will read.
+    After t updates the decay is min(decay, (1 + t) / (10 + t)) with the ramp, so that the
+    average of a short run forgets the initial weights (the authors' code; first update t = 1, decay 2/11).
+    Create it after the model has its device and memory format: it keeps references to the model's tensors.
     """
 
     def __init__(self, model: nn.Module, decay: float, ramp: bool = True) -> None:
@@ -31,14 +31,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, t: int) -> None:
-        """Take the model's present state in, after optimizer step t (from 1)."""
+        """Update the average with the model's state after optimizer step t (from 1)."""
         torch._foreach_lerp_(self._averaged, self._live, 1 - self.decay_at(t))
         if self._copied[0]:
             torch._foreach_copy_(*self._copied)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """While entered, the model has the averaged weights; afterwards its own again."""
+        """Within this context the model has the averaged weights."""
         self._swap(model)
         try:
             yield
@@ -50,18 +50,18 @@ class Average:
         return dict(self._average)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the averaged tensors from a state dict of the same names."""
+        """Load the averaged tensors from a state dict with the same names."""
         for name, tensor in self._average.items():
             tensor.copy_(state[name])
 
     @torch.no_grad()
     def _swap(self, model: nn.Module) -> None:
         for name, tensor in _tensors(model).items():
-            kept = tensor.detach().clone()
+            own = tensor.detach().clone()
             tensor.copy_(self._average[name])
-            self._average[name].copy_(kept)
+            self._average[name].copy_(own)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name; state_dict() would leave some out, and costs more to make."""
+    """Parameters and buffers by name; state_dict() omits some and is slower."""
     return dict(model.named_parameters()) | dict(model.named_buffers())

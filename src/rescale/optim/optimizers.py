@@ -1,4 +1,4 @@
-"""Optimizers, with weight decay on what a recipe decays."""
+"""Optimizers, and which parameters have weight decay."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +12,7 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer of a resolved recipe; the training step sets its rate."""
+    """The optimizer of a resolved recipe; the training step sets its learning rate."""
     groups = decay_groups(model, recipe.weight_decay, recipe.weight_decay_on)
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, float(recipe.lr), recipe.rmsprop_decay, recipe.momentum, recipe.rmsprop_eps)
@@ -30,24 +30,24 @@ def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[st
     """
     norm = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
 
-    def spared(name: str, parameter: Tensor) -> bool:
+    def is_exempt(name: str, parameter: Tensor) -> bool:
         if on == "all":
             return False
         return id(parameter) in norm or (on == "weights" and name.endswith("bias"))
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
-        {"params": [p for n, p in named if not spared(n, p)], "weight_decay": weight_decay},
-        {"params": [p for n, p in named if spared(n, p)], "weight_decay": 0.0},
+        {"params": [p for n, p in named if not is_exempt(n, p)], "weight_decay": weight_decay},
+        {"params": [p for n, p in named if is_exempt(n, p)], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """RMSProp as TensorFlow has it, which EfficientNet was trained with.
+    """RMSProp as in TensorFlow, with which EfficientNet was trained.
 
-    It differs from torch's in three places: eps stands inside the root, the mean square starts at one,
-    and the rate is inside the momentum buffer. At eps 1e-3 the steps differ by orders of magnitude.
+    It differs from torch's in three ways: eps is inside the root, the mean square starts at one, and the
+    momentum buffer includes the learning rate. At eps 1e-3 the steps differ by orders of magnitude.
     """
 
     def __init__(

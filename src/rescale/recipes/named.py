@@ -1,4 +1,4 @@
-"""The recipes that have a name. Each says what to expect, whose number that is, and what it costs."""
+"""The named recipes. Each states the expected accuracy, its source, and the cost of training."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from rescale.recipes.rules import OWN
 
 
 class Named(NamedTuple):
-    """A recipe, one line about it, and where its values come from, by field (rules say so themselves).
+    """A recipe, a line about it, and the sources of its values by field (rules have their own).
 
     norm_eps: what batch norm adds to the variance in the networks that the recipe was published with, where
     that is not what other networks have.
@@ -188,7 +188,7 @@ NAMED = {
 
 
 def origins(recipe: Recipe) -> dict[str, str]:
-    """Field -> where its value comes from, as far as the recipe still has what the one of its name has."""
+    """The source of each field whose value is still that of the named recipe."""
     if recipe.name not in NAMED:
         return {}
     named = NAMED[recipe.name]
@@ -202,6 +202,5 @@ def origins(recipe: Recipe) -> dict[str, str]:
 
 
 def norm_eps(recipe: Recipe) -> float | None:
-    """What batch norm adds to the variance in the networks that the recipe of this name was published with;
-    None where that is what every network has."""
+    """The batch-norm eps of the networks that the recipe was published with; None if it is the usual one."""
     return NAMED[recipe.name].norm_eps if recipe.name in NAMED else None

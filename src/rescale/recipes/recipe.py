@@ -1,4 +1,4 @@
-"""A training recipe as a value. Rates may be rules until `resolve` turns them into numbers for one model."""
+"""A training recipe as a value. Fields may be rules until `resolve` replaces them by values for one model."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -106,7 +106,7 @@ class Recipe(BaseModel):
     freeze: Annotated[Literal["none", "backbone"], ADDED_LATER] = "none"
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Length of the run in optimizer steps, of which an epoch has `steps_per_epoch`."""
+        """Length of the run in optimizer steps; an epoch has `steps_per_epoch`."""
         return self.epochs * steps_per_epoch if self.steps is None else self.steps
 
     def length_in_epochs(self, images: int | None) -> float | None:
@@ -119,7 +119,7 @@ class Recipe(BaseModel):
         return None if images is None else self.steps / max(1, images // self.batch)
 
     def additions_at_default(self) -> set[str]:
-        """The fields marked ADDED_LATER that have their default."""
+        """The fields marked ADDED_LATER with their default value."""
         return {
             name
             for name, field in type(self).model_fields.items()
@@ -127,8 +127,10 @@ class Recipe(BaseModel):
         }
 
     def identity_text(self) -> str:
-        """The recipe's part of a run's identity: JSON of all fields but the name, the precision and additions
-        at their default."""
+        """The recipe's part of a run's identity: JSON of its fields.
+
+        Without the name, the precision, and later fields with their default value.
+        """
         return self.model_dump_json(exclude={"name", "precision"} | self.additions_at_default())
 
     @model_validator(mode="after")
@@ -147,7 +149,7 @@ class Recipe(BaseModel):
         return self
 
 
-MEANING = {  # one line a field, for tables and for YAML files
+MEANING = {  # one line per field, for tables and YAML files
     "epochs": "passes over the training images, unless steps is given",
     "batch": "images an optimizer step",
     "accumulate": "micro-batches a step",

@@ -12,11 +12,11 @@ from rescale.recipes.named import norm_eps, origins
 from rescale.recipes.recipe import Recipe
 from rescale.recipes.rules import REGULARIZED_FROM, RULES, SHORT, Facts, Rule, Value
 
-if TYPE_CHECKING:  # it brings torch, which listing recipes does not need
+if TYPE_CHECKING:  # imports torch, which listing recipes does not need
     from rescale.models import External
 
 ABOUT_THE_NETWORK = ("dropout", "stochastic_depth", "randaugment_magnitude")
-METHODS = {  # what the length of a run switches off, by field
+METHODS = {  # methods that the length of a run switches off, by field
     "dropout": "dropout",
     "stochastic_depth": "stochastic depth",
     "label_smoothing": "label smoothing",
@@ -27,7 +27,7 @@ STRONGER_BELOW = 10.0  # RandAugment's magnitude
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe without rules. sources: field -> the table, rule or code its value comes from.
+    """A recipe without rules. sources: the table, rule or code that each field's value comes from.
 
     notes: one line for each thing a reader of the results should know, such as a rule that could not
     look at what it needs, or what the length of the run switched off.
@@ -40,7 +40,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class _Applied:
-    """A rule that was applied: its name in the recipe, the function, and the value that it gave."""
+    """An applied rule: its name in the recipe, the function, and the resulting value."""
 
     name: str
     rule: Rule
@@ -91,7 +91,7 @@ def resolve(
 
 
 def held_out(recipe: Recipe, model: "Network | External") -> float:
-    """Share of the training images that the recipe holds out for a model: what data is opened with.
+    """Share of the training images that the recipe holds out for a model; needed to open the data.
 
     It needs nothing that is known only from the data, so that it comes before `resolve`.
     """
@@ -100,7 +100,7 @@ def held_out(recipe: Recipe, model: "Network | External") -> float:
 
 
 def facts_of(model: "Network | External", epochs: float | None = None, native_bf16: bool = False) -> Facts:
-    """What rules may look at. Depth and width are those of ResNets, not known of any other model."""
+    """The facts that rules depend on. Depth and width are known only for ResNets."""
     depth, width = (layers_and_width(model) if isinstance(model, Network) else None) or (None, None)
     return Facts(model.resolution, depth, width, epochs, native_bf16)
 
@@ -108,7 +108,7 @@ def facts_of(model: "Network | External", epochs: float | None = None, native_bf
 def _without_rules(
     recipe: Recipe, facts: Facts, fields: Collection[str] = tuple(Recipe.model_fields)
 ) -> tuple[Recipe, dict[str, _Applied]]:
-    """The recipe with the rules of some fields applied in their order, and those rules by field."""
+    """The recipe with the rules of some fields applied in order, and the applied rules by field."""
     applied: dict[str, _Applied] = {}
     for (field, name), rule in RULES.items():
         if field in fields and getattr(recipe, field) == name:
@@ -120,7 +120,7 @@ def _without_rules(
 def _unknown_network(
     model: "Network | External", facts: Facts, applied: Mapping[str, _Applied], augment: str
 ) -> Iterator[str]:
-    """A line for each rule that needs a depth or width where the model has none, of what is in use."""
+    """A line for each rule in use that needs the depth or width of a model that has none."""
     if facts.depth is not None:
         return
     for field, rule in applied.items():
@@ -131,7 +131,7 @@ def _unknown_network(
 
 
 def _unknown_length(recipe: Recipe, facts: Facts, applied: Mapping[str, _Applied]) -> Iterator[str]:
-    """A line that names the fields that a short run has otherwise, where the length is not known."""
+    """A line with the fields that a short run would change, if the length is unknown."""
     if facts.epochs is not None:
         return
     short = replace(facts, epochs=1.0)
@@ -144,7 +144,7 @@ def _unknown_length(recipe: Recipe, facts: Facts, applied: Mapping[str, _Applied
 
 
 def _switched_off(recipe: Recipe, facts: Facts, applied: Mapping[str, _Applied]) -> Iterator[str]:
-    """A line that names what a longer run would have."""
+    """A line with the values that a longer run would have."""
     off = {field: applied[field].value.instead_of for field in METHODS if field in applied}
     off = {field: value for field, value in off.items() if value}
     if not off or facts.epochs is None:
@@ -163,7 +163,7 @@ def _switched_off(recipe: Recipe, facts: Facts, applied: Mapping[str, _Applied])
 
 
 def _surprises(resolved: Recipe, model: "Network | External") -> Iterator[str]:
-    """A line for each value that does something else than a reader may expect."""
+    """A line for each value whose effect a reader may not expect."""
     if resolved.schedule_by == "epoch" and float(resolved.warmup_epochs) >= 1 and resolved.warmup_from == 0:
         yield "schedule_by=epoch with warmup_from=0: the first epoch runs at rate 0"
     if resolved.augment == "randaugment" and float(resolved.randaugment_magnitude) < STRONGER_BELOW:

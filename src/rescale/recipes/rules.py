@@ -1,4 +1,4 @@
-"""Rules that turn a field's rule into a value for one model and length, each with where it comes from.
+"""Rules: functions from a model and a length of training to the value of a field, each with its source.
 
 Table 8, Table 12 and the scaling study (Appendix E) are those of ResNet-RS, arXiv v1. `OWN` marks a
 rule of this project's, where the papers give none, wherever it is printed.
@@ -14,19 +14,19 @@ from rescale.recipes.recipe import Recipe
 OWN = "own rule: "
 WIDTH_DROPOUT = ((0.25, 0.0), (0.5, 0.1), (1.0, 0.25), (1.5, 0.6), (2.0, 0.75))  # ResNet-RS, Table 12
 STUDY_WIDTHS, STUDY_SIZES = (0.25, 0.5, 1.0, 1.5, 2.0), (128, 160, 224, 320, 448)
-TABLE_8 = {  # depth in layers (272 and 419 are its 270 and 420) and resolution of each of its rows
+TABLE_8 = {  # depth in layers (272 and 419 are its 270 and 420) and resolution of each row
     (50, 160), (101, 160), (101, 192), (152, 192), (152, 224), (152, 256),
     (200, 256), (272, 256), (350, 256), (350, 320), (419, 320),
 }  # fmt: skip
 MINIVAL = 0.02  # 20 of ImageNet's 1024 shards
 SHORT, REGULARIZED_FROM, LONG = 100, 200, 350  # epochs: Appendix E, own, Table 8 and Appendix E
-LEAST_BATCH = 128  # own: the linear rule's learning rate falls no further below it
+LEAST_BATCH = 128  # own: below it the linear rule keeps the learning rate constant
 WARMUP, FULL_WARMUP_FROM, WARMUP_SHARE = 5.0, 90, 0.05  # epochs, epochs of the run, own
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules look at.
+    """The facts that rules depend on.
 
     resolution: in pixels. depth (in layers) and width (a multiplier) are None for all but ResNets. epochs:
     length of the run, None where it is not known. native_bf16: the device multiplies bfloat16 in hardware.
@@ -40,7 +40,7 @@ class Facts:
 
 
 class Value(NamedTuple):
-    """A value and where it comes from. instead_of: what a longer run has, where this one is too short."""
+    """A value and its source. instead_of: the value of a longer run if this one is too short."""
 
     value: Any
     source: str
@@ -51,7 +51,7 @@ Rule = Callable[[Recipe, Facts], Value]
 
 
 def off_in_short_runs(rule: Rule) -> Rule:
-    """The rule for runs of 350 epochs; nothing up to 100 epochs, as in the authors' runs of 10 and 100.
+    """The rule for runs of 350 epochs; off up to 100 epochs, as in the authors' runs of 10 and 100.
 
     Between the two the papers say nothing: on from 200 epochs. A run of unknown length counts as long.
     """
@@ -77,7 +77,7 @@ def scaled_lr(recipe: Recipe, _: Facts) -> Value:
 
 
 def scaled_lr_from_128(recipe: Recipe, facts: Facts) -> Value:
-    """The linear rule, for SGD with the rate of batch 128 at any smaller batch."""
+    """The linear rule; with SGD, batches below 128 have the learning rate of 128."""
     if recipe.optimizer != "sgd" or recipe.batch >= LEAST_BATCH:
         return scaled_lr(recipe, facts)
     source = OWN + f"{recipe.lr_per_256:g} x {LEAST_BATCH} / 256 below batch {LEAST_BATCH}"
@@ -92,14 +92,14 @@ def short_run_warmup(recipe: Recipe, facts: Facts) -> Value:
 
 
 def warmup_share(_: Recipe, facts: Facts) -> Value:
-    """5 % of the run; five epochs where its length is not known."""
+    """5 % of the run; five epochs if its length is unknown."""
     if facts.epochs is None:
         return Value(WARMUP, OWN + "5 % of a run of 100 epochs")
     return Value(WARMUP_SHARE * facts.epochs, OWN + "5 % of the run")
 
 
 def bn_momentum(recipe: Recipe, _: Facts) -> Value:
-    """1 under an average, otherwise 0.1: the authors' 0 and 0.9, which count the share of the old.
+    """1 with weight averaging, otherwise 0.1: the authors' 0 and 0.9, which are the share of the old value.
 
     Their code refuses any other under an average.
     """
@@ -109,12 +109,12 @@ def bn_momentum(recipe: Recipe, _: Facts) -> Value:
 
 
 def randaugment(_: Recipe, __: Facts) -> Value:
-    """RandAugment, whatever the network."""
+    """RandAugment for every network."""
     return Value("randaugment", "Appendix C")
 
 
 def label_smoothing(_: Recipe, __: Facts) -> Value:
-    """0.1, whatever the network: Table 8 and the scaling study."""
+    """0.1 for every network: Table 8 and the scaling study."""
     return Value(0.1, "Table 8, Appendix E")
 
 
@@ -163,7 +163,7 @@ def magnitude(_: Recipe, facts: Facts) -> Value:
 
 
 def keep_best_table_8(recipe: Recipe, facts: Facts) -> Value:
-    """Early stopping, for the two largest networks only (Appendix B); never with nothing held out."""
+    """Early stopping, for the two largest networks only (Appendix B); never without held-out images."""
     if recipe.minival == 0:
         return Value(False, "nothing is held out to choose on")
     largest = _in_table_8(facts) and facts.resolution == 320
@@ -171,20 +171,20 @@ def keep_best_table_8(recipe: Recipe, facts: Facts) -> Value:
 
 
 def minival_when_kept(recipe: Recipe, _: Facts) -> Value:
-    """2 % where the best epoch is chosen on it, else nothing is held out."""
+    """2 % if the best epoch is selected on held-out images, otherwise none."""
     if recipe.keep_best:
         return Value(MINIVAL, "20 of ImageNet's 1024 shards")
     return Value(0.0, "not needed without keep_best")
 
 
 def precision(_: Recipe, facts: Facts) -> Value:
-    """bfloat16, as the authors, where the device has it in hardware."""
+    """bfloat16, as the authors use, if the device supports it in hardware."""
     if facts.native_bf16:
         return Value("bf16", "authors' code; in hardware here")
     return Value("fp32", OWN + "no bf16 in hardware here")
 
 
-# In the order they are applied: later ones may read what earlier ones set.
+# In order of application: later rules may depend on values that earlier ones set.
 RULES: dict[tuple[str, str], Rule] = {
     ("precision", "auto"): precision,
     ("lr", "scaled"): scaled_lr,

@@ -15,11 +15,11 @@ from rescale.recipes.recipe import MEANING, Recipe
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number; PyYAML's own rules take it for text."""
+    """Reads YAML in which 1e-4 is a number; by PyYAML's own rules it is text."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what _Loader reads back: a text that looks like such a number is quoted."""
+    """Writes YAML for _Loader: text that looks like such a number is quoted."""
 
 
 for _yaml in (_Loader, _Dumper):
@@ -56,7 +56,7 @@ def recipe(name: str | Path, **changes: Any) -> Recipe:
 
 
 def with_changes(base: Recipe, pairs: Sequence[str]) -> Recipe:
-    """Apply `key=value` texts. Every mistake is reported at once, with the nearest right key.
+    """Apply `key=value` texts. All mistakes are reported at once, with the closest valid key.
 
     `task.OPTION=value` sets one option of the task and keeps the others.
     """
@@ -82,7 +82,7 @@ def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> 
 
 
 def from_file(path: Path) -> Recipe:
-    """Read a recipe's YAML file. `base: NAME` begins from a named recipe; other keys replace its fields."""
+    """Read a recipe's YAML file. `base: NAME` starts from a named recipe; other keys replace its fields."""
     try:
         entries = yaml.load(path.read_text(), _Loader)
     except yaml.YAMLError as error:
@@ -100,7 +100,7 @@ def from_file(path: Path) -> Recipe:
 
 
 def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
-    """The recipe as YAML text, where known with the source of each value as a comment.
+    """The recipe as YAML text, with the known sources of its values as comments.
 
     Fields that later versions added are left out while they have their default.
     """
@@ -114,7 +114,7 @@ def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
 
 
 def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Fields whose values differ, the name left out: field -> (a's, b's)."""
+    """The fields with different values, except the name: field -> (value in a, value in b)."""
     first, second = a.model_dump(), b.model_dump()
     return {key: (first[key], second[key]) for key in first if key != "name" and first[key] != second[key]}
 
@@ -134,7 +134,7 @@ def _make(start: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> R
 
 
 def _lines(error: ValidationError, where: str) -> list[str]:
-    """One line a field, in the order given; pydantic reports a field of several types once for each."""
+    """One line per field, in the given order; pydantic reports a field of several types once per type."""
     mistakes = error.errors()
     lines: dict[Any, str] = {}
     for mistake, line in zip(mistakes, validation_lines(error, where, lambda _: MEANING), strict=True):
@@ -147,7 +147,7 @@ def _lines(error: ValidationError, where: str) -> list[str]:
 
 
 def _parse(text: str) -> Any:
-    """A value as YAML reads it; what is no YAML is text."""
+    """A value as YAML reads it; invalid YAML is text."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError:

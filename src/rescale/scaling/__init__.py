@@ -3,12 +3,11 @@
 from rescale.scaling.factor import scaled
 from rescale.scaling.growth import analytic, analytic_groups, measured
 from rescale.scaling.resnet_rs import rule_for, solve_rs
-from rescale.scaling.scale import RS_RULES, Runtime, meet, predicted, scale, scale_to
+from rescale.scaling.scale import Runtime, is_rs_rule, meet, predicted, scale, scale_to
 from rescale.scaling.solve import Measure, Solved, solve
 from rescale.scaling.strategy import STRATEGIES, Strategy, exponents_of, fast, strategy_of
 
 __all__ = [
-    "RS_RULES",
     "STRATEGIES",
     "Measure",
     "Runtime",
@@ -18,6 +17,7 @@ __all__ = [
     "analytic_groups",
     "exponents_of",
     "fast",
+    "is_rs_rule",
     "measured",
     "meet",
     "predicted",

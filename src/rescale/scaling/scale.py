@@ -1,7 +1,7 @@
 """Scale a network by a factor, or to a budget."""
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 from rescale.cost import Cost, cost
 from rescale.errors import UserError
@@ -78,11 +78,20 @@ def scale(
     if latency is not None and runtime is not None:
         return meet(network, strategy, predicted(runtime, mode), latency, "s", alpha).network
     if factor is not None:
-        if strategy in RS_RULES:
+        if is_rs_rule(strategy, alpha):
             return scale_to(network, strategy, "macs", cost(network).macs * factor).network
         return scaled(network, strategy_of(strategy, alpha), factor)
     ((name, value),) = wanted.items()
     return scale_to(network, strategy, name, value, alpha).network
+
+
+def is_rs_rule(strategy: object, alpha: float | None = None) -> TypeGuard[str]:
+    """Whether a strategy is one of ResNet-RS's two rules. UserError if it comes with an alpha."""
+    if not isinstance(strategy, str) or strategy not in RS_RULES:
+        return False
+    if alpha is not None:
+        raise UserError(f"alpha belongs to the strategy fast, not to {strategy!r}")
+    return True
 
 
 def scale_to(
@@ -101,7 +110,7 @@ def scale_to(
     def measure(candidate: Network) -> float:
         return cost(candidate)[at]
 
-    if isinstance(strategy, str) and strategy in RS_RULES and measured_by == "macs":
+    if is_rs_rule(strategy, alpha) and measured_by == "macs":
         _above_0(target, measured_by)
         return _reached(network, solve_rs(network, strategy, measure, target, flops=2 * target), measured_by)
     return meet(network, strategy, measure, target, measured_by, alpha)
@@ -120,7 +129,7 @@ def meet(
     Raises UserError, naming the closest network, if no factor reaches the budget.
     """
     _above_0(target, unit)
-    if isinstance(strategy, str) and strategy in RS_RULES:
+    if is_rs_rule(strategy, alpha):
         raise UserError(f"{strategy} takes its resolution from multiply-adds; give macs")
     return _reached(network, solve(network, strategy_of(strategy, alpha), measure, target), unit)
 

@@ -60,9 +60,14 @@ def aggregate(results: Mapping[Item, Mapping[str, Any]], timings: Mapping[str, T
 
 def headline_figure(results: Mapping[Item, Mapping[str, Any]]) -> Figure | None:
     """The headline figure of all results, None without any. Raises UserError if they differ."""
+    return common_figure({item: Figure(**result["headline"]) for item, result in results.items()})
+
+
+def common_figure(figures: Mapping[Item, Figure]) -> Figure | None:
+    """The one figure by which all runs are judged, None without runs. Raises UserError if they differ."""
     first_with: dict[Figure, Item] = {}
-    for item, result in results.items():
-        first_with.setdefault(Figure(**result["headline"]), item)
+    for item, figure in figures.items():
+        first_with.setdefault(figure, item)
     if len(first_with) > 1:
         (a, run_a), (b, run_b) = list(first_with.items())[:2]
         raise UserError(

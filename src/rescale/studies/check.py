@@ -5,8 +5,10 @@ from typing import TypeVar
 
 from rescale.data import open_data
 from rescale.errors import UserError
+from rescale.figure import Figure
 from rescale.models import model_named
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
+from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
 from rescale.tasks import task_of
 from rescale.training import check_batch
@@ -16,20 +18,27 @@ Value = TypeVar("Value")
 
 
 def check(plan: Plan) -> None:
-    """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError."""
+    """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError.
+
+    All runs must be judged by the same headline figure.
+    """
     models = _look_up(model_named, (item.model for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
 
-    def check_run(item: Item) -> None:
+    def headline(item: Item) -> Figure:
         recipe, model = recipes[item.recipe, item.changes], models[item.model]
         images = round(len(data[item.data].train) * (1 - held_out(recipe, model)))
         resolved = resolve(recipe, model, images).recipe
-        task_of(resolved, data[item.data]).check(data[item.data])
+        task = task_of(resolved, data[item.data])
+        task.check(data[item.data])
         check_batch(resolved, images)
+        return task.headline
 
-    _raise_mistakes(_look_up(check_run, (item for item in plan.items if item.seed == plan.items[0].seed)))
+    figures = _look_up(headline, (item for item in plan.items if item.seed == plan.items[0].seed))
+    _raise_mistakes(figures)
+    common_figure(figures)
 
 
 class _Lookup(dict[Key, Value]):

@@ -36,7 +36,7 @@ def evaluate(
     """Evaluate a model without changing it.
 
     Args:
-        model: on the task's device; its mode is restored.
+        model: on the task's device; the mode of each of its modules is restored.
         task: provides the evaluators if `evaluators` is None.
         stream: this process's batches of the data set.
         precision: of matrix products: fp32, bf16 or fp16.
@@ -45,7 +45,7 @@ def evaluate(
         train: opens a stream of the training data, for evaluators that need it.
     """
     chosen = list(evaluators) if evaluators is not None else task.evaluators()
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # frozen parts stay in evaluation mode
     model.eval()
     try:
         with torch.inference_mode(), autocast(task.device, precision):
@@ -55,7 +55,8 @@ def evaluate(
                 for evaluator in chosen:
                     evaluator.update(model, batch)
     finally:
-        model.train(was_training)
+        for module, is_training in modes:
+            module.training = is_training
     figures: dict[str, float] = {}
     predictions: dict[str, np.ndarray] = {}
     for evaluator in chosen:

@@ -82,7 +82,7 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise JobError(f"{path}: cannot be made ({error.strerror})") from None
+            raise JobError(f"{path}: cannot be created ({error.strerror})") from None
         run = cls(path)
         write_model(path, model)
         preprocess.write(path / PREPROCESS)

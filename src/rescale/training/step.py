@@ -37,14 +37,15 @@ class StepResult(NamedTuple):
 
 
 class Stepper:
-    """Holds what an optimizer step needs and does one at a time; `assemble` makes it.
+    """Takes optimizer steps; `assemble` creates it.
 
-    The state that a checkpoint keeps is the model's, the optimizer's, the average's and the scaler's;
-    all randomness of a step (dropout, stochastic depth, mixup) is drawn from (seed, step, micro-batch,
-    process). executed: what is called for the model's outputs: the model, or a compiled or parallel form of
-    the same weights. After a step the model is the same in all processes, batch norm's statistics too.
-    keep_gradients: their memory stays between the steps; CUDA graphs, which reuse the memory of what they
-    return, need it where several micro-batches add up.
+    A checkpoint stores the state of the model, the optimizer, the average and the scaler. All randomness of a
+    step (dropout, stochastic depth, mixup) is derived from (seed, step, micro-batch, process). After a step
+    the model is the same in all processes, including batch norm's statistics.
+
+    executed: called for the model's outputs: the model, or a compiled or parallel form with the same weights.
+    keep_gradients: keep their memory between steps. CUDA graphs, which reuse the memory of their outputs,
+    need it to accumulate several micro-batches.
     """
 
     def __init__(
@@ -108,26 +109,26 @@ class Stepper:
         return StepResult(loss, sums, images, lr, norm)
 
     def _rehearse(self, batch: Batch) -> None:
-        """Take a batch through both passes and forget it.
+        """Run both passes on a batch and discard the result.
 
-        DistributedDataParallel lays the gradients out anew after the first backward pass it sees, and where
-        they lie decides in which order three processes and more add them up. So a resumed run would add its
-        first step's up in another order than the run that was not stopped.
+        DistributedDataParallel rearranges the gradients after its first backward pass, and with three or more
+        processes their arrangement decides the order of summation. Without this, a resumed run would sum the
+        gradients of its first step in another order than an uninterrupted run.
         """
-        kept = [buffer.clone() for buffer in self.model.buffers()]
+        values = [buffer.clone() for buffer in self.model.buffers()]
         with autocast(self.device, self.recipe.precision):
             loss = self.task.losses(self.executed, batch, 0, self.processes).loss
         loss.backward()
         self.optimizer.zero_grad(set_to_none=not self.keep_gradients)
         with torch.no_grad():
-            for buffer, value in zip(self.model.buffers(), kept, strict=True):
+            for buffer, value in zip(self.model.buffers(), values, strict=True):
                 buffer.copy_(value)
         self.rehearsed = True
 
     def _totals(
         self, loss: float, images: int, sums: dict[str, tuple[float, float]]
     ) -> tuple[float, int, dict[str, tuple[float, float]]]:
-        """The step's figures over all processes, whose shares are equal."""
+        """The step's figures over all processes, which have equal shares."""
         flat = [number for pair in sums.values() for number in pair]
         loss, all_images, *totals = self.processes.sums(loss, images, *flat)
         pairs = zip(totals[::2], totals[1::2], strict=True)
@@ -139,7 +140,7 @@ class Stepper:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         total = torch.nn.utils.get_total_norm(gradients)
         norm = float(total)
-        # under fp16 an overflow of the scaled gradients is expected: the scaler skips the step and shrinks
+        # under fp16 scaled gradients may overflow: the scaler then skips the step and lowers the scale
         if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
             raise JobError(
@@ -155,7 +156,7 @@ class Stepper:
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager:
-    """Run matrix products in bfloat16 or float16; fp32 changes nothing."""
+    """A context in which matrix products run in bfloat16 or float16; no change for fp32."""
     if precision not in DTYPES:
         return nullcontext()
     return torch.autocast(device.split(":", maxsplit=1)[0], DTYPES[precision])

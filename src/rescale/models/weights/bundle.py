@@ -15,17 +15,17 @@ import numpy as np
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER = 48
-SNAPPY = 1  # a block that is not compressed has 0
+SNAPPY = 1  # compression type; 0 is an uncompressed block
 DTYPES: dict[int, Any] = {1: "<f4", 2: "<f8", 19: "<f2"}  # tensorflow/core/framework/types.proto
 CASTAGNOLI = 0x82F63B78
 
 
 class Damaged(Exception):
-    """Bytes that are not what the format says."""
+    """The bytes do not follow the format."""
 
 
 class Entry(NamedTuple):
-    """Where a tensor lies: which of the data files, from which byte on, how many bytes, their checksum."""
+    """The location of a tensor: data file (shard), offset and size in bytes, and checksum."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Bundle:
-    """A checkpoint's tensors by name. Raises Damaged, and OSError where a file is missing."""
+    """A checkpoint's tensors by name. Raises Damaged, or OSError if a file is missing."""
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
@@ -49,7 +49,7 @@ class Bundle:
         self.entries = {name.decode(): _entry(value) for name, value in table.items()}
 
     def read(self, names: Collection[str]) -> dict[str, np.ndarray]:
-        """The values of these tensors."""
+        """The values of the tensors."""
         return {name: self._tensor(name, self.entries[name]) for name in names}
 
     def _tensor(self, name: str, entry: Entry) -> np.ndarray:
@@ -106,25 +106,25 @@ def _bytes(value: int | bytes) -> bytes:
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a sorted table: its footer leads to a block of blocks."""
+    """Keys and values of a sorted table; its footer points to an index of blocks."""
     footer = data[-FOOTER:]
     if len(footer) < FOOTER or not footer.endswith(MAGIC):
         raise Damaged("cut off, or no table of a checkpoint")
-    _, at = _handle(footer, 0)  # of a block that TensorFlow leaves empty
+    _, at = _handle(footer, 0)  # of the metadata block, which TensorFlow leaves empty
     index, _ = _handle(footer, at)
     for _, block in _block(data, index):
         yield from _block(data, _handle(block, 0)[0])
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and where the next number starts."""
+    """Offset and size of a block, and the position after them."""
     offset, at = _varint(data, at)
     size, at = _varint(data, at)
     return (offset, size), at
 
 
 def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block. A key is written as what differs from the one before."""
+    """Keys and values of a block. Keys are stored as differences from the previous key."""
     offset, size = handle
     block, kind, checksum = (
         _cut(data, offset, size), _cut(data, offset + size, 1), _cut(data, offset + size + 1, 4)
@@ -147,7 +147,7 @@ def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, lowest first, and where the next one starts."""
+    """A number stored in groups of seven bits, lowest first, and the position after it."""
     value = shift = 0
     while True:
         byte = _cut(data, at, 1)[0]
@@ -164,7 +164,7 @@ def _cut(data: bytes, at: int, size: int) -> bytes:
 
 
 def masked(checksum: int) -> int:
-    """How LevelDB stores a checksum."""
+    """A checksum masked as in LevelDB."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -178,7 +178,7 @@ def crc32c(data: bytes) -> int:
     width = isqrt(len(data)) + 1
     rows = -(-len(data) // width)
     padded = np.zeros(rows * width, np.uint8)
-    padded[-len(data) :] = np.frombuffer(data, np.uint8)  # zeros before it change nothing
+    padded[-len(data) :] = np.frombuffer(data, np.uint8)  # leading zeros do not change the checksum
     register = np.zeros(rows + 1024, np.uint32)
     register[rows:] = (
         np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
@@ -197,7 +197,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _crc_table() -> np.ndarray:
-    """What each byte leaves in the register."""
+    """The register after each possible byte."""
     table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(CASTAGNOLI), np.uint32(0))
@@ -205,4 +205,4 @@ def _crc_table() -> np.ndarray:
 
 
 _TABLE = _crc_table()
-_ALL_ONES = bytes.fromhex("54641f64")  # fills an empty register with ones, where the checksum starts
+_ALL_ONES = bytes.fromhex("54641f64")  # sets an empty register to all ones, the initial value of the checksum

@@ -1,4 +1,4 @@
-"""Weights for others, in timm's folder layout: `timm.create_model("local-dir:...", pretrained=True)`."""
+"""Export weights in timm's folder layout: `timm.create_model("local-dir:...", pretrained=True)`."""
 
 import json
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from rescale.models.weights.layouts import resnet as timm_resnet
 from rescale.network import Input, Network
 from rescale.preprocess import Preprocess
 
-RESNETS = (  # of ours, those that timm has under the same name
+RESNETS = (  # networks that timm has under the same name
     *("resnet26", "resnet50", "resnet101", "resnet152", "resnet200"),
     *("resnet26d", "resnet50d", "resnet101d", "resnet152d", "resnet200d"),
     *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
@@ -36,7 +36,7 @@ TOLERANCE = 1e-4  # relative, between our outputs and timm's, in float32
 
 @dataclass(frozen=True)
 class Architecture:
-    """How timm makes a network: a name, its arguments, and the layout of its tensors."""
+    """How timm creates a network: name, arguments, and the layout of its tensors."""
 
     name: str
     arguments: dict[str, Any]
@@ -44,7 +44,7 @@ class Architecture:
 
 
 def architecture(net: Network) -> Architecture:
-    """The timm architecture of this very structure. Raises UserError where timm has none."""
+    """The timm architecture with exactly this structure. Raises UserError if timm has none."""
     for name, layout in _timm_names():
         if _same_body(network(name), net):
             return Architecture(name, {}, layout)
@@ -62,7 +62,7 @@ def architecture(net: Network) -> Architecture:
 def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[str]:
     """Write config.json and model.safetensors in timm's layout.
 
-    Where timm is installed the folder is loaded with it and its outputs are compared with ours.
+    If timm is installed, it loads the folder, and its outputs are compared with ours.
 
     Args:
         model: with its weights.
@@ -108,7 +108,7 @@ def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[s
 
 
 def _checked(model: Model, folder: Path) -> str:
-    """Load the folder with timm and compare outputs. Raises JobError where they differ."""
+    """Load the folder with timm and compare outputs. Raises JobError if they differ."""
     try:
         import timm
     except ImportError:
@@ -131,7 +131,7 @@ def _gap(ours: Tensor, other: Tensor) -> float:
 
 
 def _timm_names() -> list[tuple[str, Layout]]:
-    """Networks of ours that timm has under the same name."""
+    """Networks that timm has under the same name."""
     regnets = [*DESIGN_SPACES, *TORCHVISION]
     efficient = [f"{kind}_{row}" for kind in ("efficientnet", "tf_efficientnet") for row in ROWS]
     return [
@@ -142,7 +142,7 @@ def _timm_names() -> list[tuple[str, Layout]]:
 
 
 def _same_body(one: Network, other: Network) -> bool:
-    """Whether two networks differ in nothing but input size and classes."""
+    """Whether two networks are equal except for input size and classes."""
     size = Input(other.resolution, one.input.channels)
     return (
         replace(one, input=size, head=replace(one.head, classes=other.head.classes)).identity

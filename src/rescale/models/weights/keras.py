@@ -1,4 +1,4 @@
-"""Weights that Keras wrote of its ResNet-RS and EfficientNets: `.h5`, `.weights.h5` and `.keras` files.
+"""Keras weights of its ResNet-RS and EfficientNets: `.h5`, `.weights.h5` and `.keras` files.
 
 Two forms. The older `.h5`, of a whole model or of its weights, holds `layer/variable:0` under the layers'
 own names. `.weights.h5` (also inside a `.keras` archive) holds `layers/conv2d_7/vars/0`: layers by class and
@@ -27,7 +27,7 @@ from rescale.network import Network
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 
-VARIABLES = {  # in the order of `.weights.h5`'s numbers
+VARIABLES = {  # in the order of the numbers in `.weights.h5` files
     "conv2d": ("kernel", "bias"),
     "depthwise_conv2d": ("depthwise_kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -35,7 +35,7 @@ VARIABLES = {  # in the order of `.weights.h5`'s numbers
 }
 _NUMBERED = re.compile(rf"[^/]+/(?P<layer>(?P<kind>{'|'.join(VARIABLES)})(?:_\d+)?)/vars/(?P<number>\d)")
 
-RESNET_RS = {  # a block's role -> convolution, batch norm
+RESNET_RS = {  # role in a block -> convolution, batch norm
     "conv1": ("conv_1", "batch_norm_1"),
     "conv2": ("conv_2", "batch_norm_2"),
     "conv3": ("conv_3", "batch_norm_3"),
@@ -53,11 +53,11 @@ EFFICIENTNET = {
 
 
 def read_keras(path: Path, network: Network) -> dict[str, Tensor]:
-    """The file's tensors in our names; a layer that the network has not keeps its name."""
+    """The file's tensors by our names; layers that the network does not have keep their names."""
     named = by_name(network)
     try:
         with _opened(path) as file:
-            root = file.get("model_weights", file)  # an optimizer's lie beside a whole model's
+            root = file.get("model_weights", file)  # the file of a whole model also holds its optimizer's
             stored = dict(_variables(root, named))
             within = ", ".join(list(file)[:4])
             tensors = in_our_names(stored, named | counted(network, places(network)))
@@ -69,17 +69,17 @@ def read_keras(path: Path, network: Network) -> dict[str, Tensor]:
 
 
 def by_name(network: Network) -> dict[str, str]:
-    """Their layer's name -> the path of ours, for ResNet-RS and EfficientNet."""
-    found: dict[str, str] = {}
+    """The paths of our layers by the names of Keras' layers, for ResNet-RS and EfficientNet."""
+    ours_by_theirs: dict[str, str] = {}
     for place in places(network):
         for names in (_resnet_rs(place), _efficientnet(place)):
             if names is not None:
-                found |= ours_of(place, *names)
-    return found
+                ours_by_theirs |= ours_of(place, *names)
+    return ours_by_theirs
 
 
 def _resnet_rs(place: Place) -> tuple[str, str] | None:
-    """Names in the published files."""
+    """The names in the published files."""
     if place.part == "stem":
         return f"stem_conv_{place.number + 1}", f"stem_batch_norm_{place.number + 1}"
     if place.part == "head":
@@ -90,7 +90,7 @@ def _resnet_rs(place: Place) -> tuple[str, str] | None:
 
 
 def _efficientnet(place: Place) -> tuple[str, str] | None:
-    """Names of blocks count stages from 1 and have a letter for the block; there are no projections."""
+    """The names of EfficientNet: stages count from 1, blocks are letters; there are no projections."""
     if place.part == "stem":
         return "stem_conv", "stem_bn"
     if place.part == "head":
@@ -103,7 +103,7 @@ def _efficientnet(place: Place) -> tuple[str, str] | None:
 
 
 def _published(layer: str) -> str:
-    """A layer's name as the published ResNet-RS files have it; Keras itself gives others.
+    """A layer's name as in the published ResNet-RS files; Keras itself generates other names.
 
     stem_1_stem_conv_1 (the number counts the models of a process), BlockGroup2__block_0__conv_1,
     BlockGroup2__block_0_batch_norm_1, BlockGroup2__block_0__se_se_reduce.
@@ -114,7 +114,7 @@ def _published(layer: str) -> str:
 
 
 def _variables(root: Any, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """`layer/leaf` and values of every variable of a layer, in either form."""
+    """Name (`layer/leaf`) and values of each variable, in either file format."""
     for path, item in _datasets(root):
         if numbered := _NUMBERED.fullmatch(path):
             layer = _published(str(item.parent.attrs.get("name", "")))
@@ -127,7 +127,7 @@ def _variables(root: Any, named: dict[str, str]) -> Iterator[tuple[str, np.ndarr
 
 
 def _datasets(root: Any) -> Iterator[tuple[str, Any]]:
-    """Every array in an HDF5 group, by its path."""
+    """Each array in an HDF5 group, by its path."""
     paths: list[str] = []
     root.visit(paths.append)
     for path in paths:
@@ -138,7 +138,7 @@ def _datasets(root: Any) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The HDF5 file; of a `.keras` archive, the one in it."""
+    """The HDF5 file, or the one inside a `.keras` archive."""
     try:
         import h5py
     except ImportError:

@@ -1,7 +1,7 @@
-"""How others name the tensors of a network: a layout turns each of our layers into their names.
+"""Layouts: how other libraries name the tensors of a network.
 
-A layout is a function from a layer's place to their (convolution, batch norm), or None where they have
-no such layer. `tensor_names` makes the pairs of tensor names of it.
+A layout is a function from a layer's place to the library's names (convolution, batch norm), or None if the
+library has no such layer. `tensor_names` derives the pairs of tensor names.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +14,11 @@ NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class Place(NamedTuple):
-    """Where a layer with weights stands in a network.
+    """The position of a layer with weights in a network.
 
     ours: its path in our module. part: stem, block or head. role: conv (stem, head), linear (head), or the
-    block's role of geometry. number: of the stem's convolutions. expands: the block has a conv1.
+    layer's key in a block of geometry. number: index among the stem's convolutions. expands: the block has a
+    conv1. squeezes: the block has squeeze-and-excitation.
     """
 
     ours: str
@@ -36,7 +37,7 @@ Layout = Callable[[Network, Place], Names]
 
 
 def places(network: Network) -> Iterator[Place]:
-    """Every layer that has weights, in the order of the data; a shortcut after the branch it bypasses."""
+    """Each layer with weights, in the order of the forward pass; a shortcut follows its branch."""
     shapes = geometry(network)
     convs = [layer for layer in shapes.stem if layer.kind == "conv"]
     for i, layer in enumerate(convs):
@@ -52,18 +53,18 @@ def places(network: Network) -> Iterator[Place]:
 
 
 def tensor_names(network: Network, layout: Layout) -> dict[str, str]:
-    """Their name -> our name of every tensor that the layout has."""
-    found = {}
+    """Our tensor names by the names of the layout."""
+    ours_by_theirs = {}
     for place in places(network):
         if (names := layout(network, place)) is None:
             continue
         conv, norm = names
         if place.normed:
-            found[f"{conv}.weight"] = f"{place.ours}.conv.weight"
-            found |= {f"{norm}.{leaf}": f"{place.ours}.norm.{leaf}" for leaf in NORM}
+            ours_by_theirs[f"{conv}.weight"] = f"{place.ours}.conv.weight"
+            ours_by_theirs |= {f"{norm}.{leaf}": f"{place.ours}.norm.{leaf}" for leaf in NORM}
         else:
-            found |= {f"{conv}.{leaf}": f"{place.ours}.{leaf}" for leaf in ("weight", "bias")}
-    return found
+            ours_by_theirs |= {f"{conv}.{leaf}": f"{place.ours}.{leaf}" for leaf in ("weight", "bias")}
+    return ours_by_theirs
 
 
 def ours(_: Network, place: Place) -> Names:
@@ -75,7 +76,7 @@ def resnet(network: Network, place: Place) -> Names:
     """timm's and torchvision's ResNet and ResNeXt, timm's ResNet-D and ResNet-RS."""
     if place.part == "stem":
         convs = len(network.stem.convs)
-        if place.number == 3 or (convs == 2 and place.number == 1):  # in the pool's place
+        if place.number == 3 or (convs == 2 and place.number == 1):  # replaces the pool
             return "maxpool.0", "maxpool.1"
         if convs <= 2:
             return "conv1", "bn1"
@@ -84,7 +85,7 @@ def resnet(network: Network, place: Place) -> Names:
         return ("fc", "") if place.role == "linear" else None
     block = f"layer{place.stage + 1}.{place.block}"
     if place.role == "shortcut.project":
-        # behind an average pool (or the identity that stands for it) the convolution is the second
+        # after an average pool, or the identity that replaces it, the convolution is the second module
         at = 1 if network.stages[place.stage].shortcut == "pool" else 0
         return f"{block}.downsample.{at}", f"{block}.downsample.{at + 1}"
     squeeze = {"se.reduce": "se.fc1", "se.expand": "se.fc2"}
@@ -167,8 +168,8 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def renamed(network: Network, given: set[str]) -> tuple[str, dict[str, str]]:
-    """The layout that most of the given tensors' names belong to, and its their name -> our name."""
+def renamed(network: Network, names: set[str]) -> tuple[str, dict[str, str]]:
+    """The layout that most of the tensor names belong to, and our names by its names."""
     tables = {name: tensor_names(network, layout) for name, layout in LAYOUTS.items()}
-    best = max(tables, key=lambda name: len(given & tables[name].keys()))
+    best = max(tables, key=lambda layout: len(names & tables[layout].keys()))
     return best, tables[best]

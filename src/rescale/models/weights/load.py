@@ -1,4 +1,4 @@
-"""Fill a model with tensors in our names, timm's or torchvision's, or of files by Keras or TensorFlow."""
+"""Load weights with this project's, timm's or torchvision's names, or from Keras or TensorFlow files."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -20,14 +20,14 @@ _HEAD = ("head.linear.weight", "head.linear.bias")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading did.
+    """The result of loading weights.
 
     Args:
-        loaded: number of tensors that were filled.
-        kept: tensors of the model that the file did not fill, batch norm's counters of steps apart.
-        unused: the file's extras.
-        notes: what a reader should know, one line each.
-        averaged: whether the weights are an average over steps; None where the file does not say.
+        loaded: number of tensors that were loaded.
+        kept: tensors of the model that the file did not provide, except batch norm's step counters.
+        unused: tensors of the file that were not used.
+        notes: assumptions and choices, one line each.
+        averaged: whether the weights are an average over training steps; None if the file does not say.
     """
 
     loaded: int
@@ -38,20 +38,20 @@ class Loaded:
 
 
 def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: str = "") -> Loaded:
-    """Fill a model with the weights of a file or a state dict.
+    """Load the weights of a file or a state dict into a model.
 
-    Known are tensors in this project's names, timm's and torchvision's, the Keras files of ResNet-RS and
-    EfficientNet, and TensorFlow-1 checkpoints of ResNet-RS. A head with another number of classes is left as
-    it was drawn, and the result says so. If anything else does not fit, the model is left untouched.
+    Supported are tensors with this project's, timm's and torchvision's names, the Keras files of ResNet-RS
+    and EfficientNet, and TensorFlow-1 checkpoints of ResNet-RS. A head with another number of classes keeps
+    its initial weights, and the result says so. If anything else does not fit, the model is unchanged.
 
     Args:
-        model: what `build` returned; it is changed in place.
-        source: path of a file, or of a folder that holds one; or a state dict.
-        key: which state dict of a training script's checkpoint to take. If empty, the averaged weights are
-            preferred where there are some, and a note says so.
+        model: from `build`; it is changed in place.
+        source: path of a file or of a folder with one; or a state dict.
+        key: which state dict of a training script's checkpoint to use. If empty, averaged weights are
+            preferred to raw ones, and a note says so.
 
     Returns:
-        How many tensors were filled, which were kept or not used, and notes.
+        How many tensors were loaded, which were kept or not used, and notes.
 
     Raises:
         UserError: the file is missing, damaged or of an unknown format; it has no state dict under `key`;
@@ -68,7 +68,7 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
     notes = list(weights.notes)
     if head:
         theirs, ours = tensors[head[0]].shape[0], own[head[0]].shape[0]
-        notes.append(f"the head of {theirs} classes was left out; it stays as drawn for {ours}")
+        notes.append(f"the head of {theirs} classes was not loaded; it is newly initialised for {ours}")
     kept = (name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
     return Loaded(len(fits), tuple(kept), weights.outside, tuple(notes), weights.averaged)
 
@@ -131,15 +131,14 @@ def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
 def fitting(
     module: nn.Module, tensors: Mapping[str, Tensor], name: str, may_lack: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """The tensors, if they are the module's: names and shapes agree.
+    """The tensors, if their names and shapes are those of the module.
 
     Args:
-        name: the model's, for the error.
-        may_lack: tensors of the module that need not be there; batch norm's counters of steps need not
-            either.
+        name: of the model, for the error message.
+        may_lack: tensors of the module that may be missing, as batch norm's step counters may.
 
     Raises:
-        UserError: with the names of the tensors that differ.
+        UserError: tensors differ; the message names them.
     """
     own = module.state_dict()
     wrong = [

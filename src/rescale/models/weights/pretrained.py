@@ -1,4 +1,4 @@
-"""timm's pretrained weights: from Hugging Face's cache, else from its hub, loaded by timm's own code."""
+"""timm's pretrained weights, from Hugging Face's cache or hub, loaded by timm's own code."""
 
 import urllib.error
 import urllib.request
@@ -18,7 +18,7 @@ REACHED_IN = 5.0  # seconds
 
 
 class Pretrained(NamedTuple):
-    """timm's weights of one of its models. name: with timm's tag; tensors: by timm's names."""
+    """timm's weights of a model. name: with timm's tag. tensors: by timm's names."""
 
     name: str
     file: Path
@@ -44,17 +44,17 @@ def pretrained(name: str) -> Pretrained:
     bare, _, _ = name.partition(".")
     try:
         config = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # a tag that timm does not know
+    except RuntimeError:  # an unknown tag
         config = None
     if config is None or not config.has_weights:
         tagged = ", ".join(timm.list_pretrained(f"{bare}.*")[:5])
         raise UserError(
-            f"timm has no pretrained weights of {name}" + (f"; it has: {tagged}" if tagged else "")
+            f"timm has no pretrained weights for {name}" + (f"; it has: {tagged}" if tagged else "")
         )
     full = f"{config.architecture or bare}.{config.tag}" if config.tag else name
     file = _from_hub(full, config.hf_hub_id) if config.hf_hub_id else _from_torch_cache(full, config.url)
     try:
-        # making the module draws its first weights, which must not move the caller's random numbers
+        # initialising the module must not advance the caller's random number generator
         with torch.random.fork_rng(devices=[]):
             module = timm.create_model(
                 name,
@@ -65,7 +65,7 @@ def pretrained(name: str) -> Pretrained:
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{file}: timm cannot load it as {full}; remove it and bring it again: {reason}"
+            f"{file}: timm cannot load it as {full}; remove it and download it again: {reason}"
         ) from None
     settings = config.to_dict()
     settings["label_names"] = config.label_names or _imagenet_labels(settings)
@@ -77,7 +77,7 @@ def pretrained(name: str) -> Pretrained:
 
 
 def _imagenet_labels(settings: dict[str, Any]) -> list[str]:
-    """The synsets of weights whose tag says that their outputs are ImageNet-1k's; else nothing."""
+    """ImageNet-1k's synsets if the tag of the weights says that these are the outputs; otherwise empty."""
     from timm.data import ImageNetInfo
 
     of_imagenet = str(settings.get("tag", "")).endswith("in1k") and settings.get("num_classes") == 1000
@@ -85,7 +85,7 @@ def _imagenet_labels(settings: dict[str, Any]) -> list[str]:
 
 
 def _from_hub(name: str, repository: str) -> Path:
-    """The file of weights in a repository of the hub: the cached one, else it is downloaded."""
+    """The file of weights of a repository on the hub, from the cache or downloaded."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -104,7 +104,7 @@ def _from_hub(name: str, repository: str) -> Path:
         try:
             return Path(hf_hub_download(repository, filename))
         except EntryNotFoundError:
-            continue  # the repository has the other one
+            continue  # the repository may have the other file
         except OSError as error:
             raise UserError(
                 f"{name}: cannot be downloaded ({' '.join(str(error).split())[:150]}); {remedy}"
@@ -122,7 +122,7 @@ def _cached(repository: str) -> Iterator[Path]:
 
 
 def _from_torch_cache(name: str, url: str) -> Path:
-    """Few of timm's weights are not on the hub; those are taken where torch keeps what it downloads."""
+    """A few of timm's weights are not on the hub; these are read from torch's cache of downloads."""
     filename = url.rpartition("/")[2]
     path = Path(torch.hub.get_dir()) / "checkpoints" / filename
     if not path.is_file():
@@ -133,7 +133,7 @@ def _from_torch_cache(name: str, url: str) -> Path:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the hub answers soon; its own client tries for most of a minute."""
+    """Whether the hub answers soon; its own client retries for almost a minute."""
     try:
         with urllib.request.urlopen(endpoint, timeout=REACHED_IN):
             return True

@@ -1,4 +1,4 @@
-"""Tensors from files: safetensors, or pickles whose content cannot run code."""
+"""Read tensors from files: safetensors, or pickles, without running code that they contain."""
 
 import argparse
 import pathlib
@@ -17,18 +17,18 @@ from torch import Tensor
 from rescale.errors import UserError
 from rescale.models.weights.state_dicts import Checkpoint, chosen
 
-IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # a model folder's, timm's
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # of model folders and of timm
 
 
 def weights_file(path: Path) -> Path:
-    """The file itself; of a folder, the file of weights in it. Raises UserError where there is none."""
+    """The path itself, or the file of weights in a folder. Raises UserError if there is none."""
     if path.is_dir():
         inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
         if not inside:
-            raise UserError(f"{path}: no such file of weights; the folder holds no {' or '.join(IN_FOLDERS)}")
+            raise UserError(f"{path}: the folder has no file of weights, no {' or '.join(IN_FOLDERS)}")
         return inside[0]
     if not path.is_file():
-        raise UserError(f"{path}: no such file of weights")
+        raise UserError(f"{path}: no such file")
     return path
 
 
@@ -36,15 +36,15 @@ def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
     """Read the state dict of a file, or of the file of weights in a folder.
 
     Args:
-        path: safetensors, or what `torch.save` wrote: a state dict, or a training script's checkpoint with
-            one or several inside. Pickles are read with `weights_only`; beside tensors and plain values only
-            argparse.Namespace, paths and NumPy's scalars are let in, which run no code.
-        key: the state dict to take where there are several, such as `state_dict_ema`. Without it the averaged
-            weights are taken where they lie beside raw ones, and a note says so.
+        path: safetensors, or a file of `torch.save`: a state dict, or a training script's checkpoint with one
+            or several. Pickles are read with `weights_only`; besides tensors and plain values only
+            argparse.Namespace, paths and NumPy scalars are allowed, which run no code.
+        key: which of several state dicts to use, such as `state_dict_ema`. Without it averaged weights are
+            preferred to raw ones, and a note says so.
 
     Raises:
-        UserError: the file is missing, damaged, asks for other classes, or holds no state dict; values that
-            are not finite.
+        UserError: the file is missing or damaged, needs classes that are not allowed, or holds no state dict;
+            a value is not finite.
     """
     path = weights_file(path)
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
@@ -71,23 +71,23 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_allowed()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (
         *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError),
-        *(AttributeError, LookupError),  # of bytes that are no pickle
+        *(AttributeError, LookupError),  # raised for bytes that are not a pickle
     ) as error:
         if refused := _refused(path, error):
             raise UserError(
-                f"{path}: its pickle asks for {', '.join(refused)}, which could run code and is not let in; "
+                f"{path}: its pickle needs {', '.join(refused)}, which could run code and is not allowed; "
                 "save the state dict alone: torch.save(model.state_dict(), FILE)"
             ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged, or not a file of torch.save: {reason}") from None
 
 
-def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What training scripts save beside tensors, by the names that pickles have for it."""
+def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Classes and functions that training scripts save besides tensors, with their names in pickles."""
     scalar = np.float64(0).__reduce__()[0]
     assert callable(scalar)
     kinds = {type(np.dtype(kind)) for kind in ("?", *np.typecodes["AllInteger"], *np.typecodes["AllFloat"])}
@@ -103,12 +103,12 @@ def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 
 def _refused(path: Path, error: Exception) -> list[str]:
-    """The classes and functions of a pickle that were not let in, by name."""
+    """The names of a pickle's classes and functions that are not allowed."""
     if not isinstance(error, pickle.UnpicklingError):
         return []
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_allowed()):
             names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, OSError):  # the format before zip archives
+    except (ValueError, RuntimeError, OSError):  # the file format before zip archives
         names = []
     return sorted(names) or re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))

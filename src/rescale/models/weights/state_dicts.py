@@ -1,9 +1,9 @@
-"""Which state dict of a checkpoint is the model's, and how its names were wrapped.
+"""Find the model's state dict in a checkpoint, and remove the prefixes of wrappers from its names.
 
-Training scripts save a dictionary with the weights under one key or another, often with averaged ones beside
+Training scripts save a dictionary with the weights under one key or another, often with averaged ones as well
 (timm: `state_dict`, `state_dict_ema`; torchvision's reference scripts: `model`, `model_ema`; Lightning:
-`state_dict`, with `model.` before each name). Wrappers such as DistributedDataParallel and torch.compile put
-prefixes before the names.
+`state_dict`, with `model.` before each name). Wrappers such as DistributedDataParallel and torch.compile
+add prefixes to the names.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -20,8 +20,8 @@ AVERAGED = (
     *("model_ema", "ema_model", "ema", "averaged_model", "swa_model", "average"),
 )
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "_forward_module.")
-COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel: no weight
-DEPTH = 3  # dictionaries inside one another that are looked through
+COUNTER = "n_averaged"  # a counter of torch.optim.swa_utils.AveragedModel, not a weight
+DEPTH = 3  # levels of nested dictionaries that are searched
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Checkpoint:
 
     Args:
         tensors: by name.
-        averaged: whether they are an average over steps; None where the file does not say.
-        notes: what was chosen and left out, one line each.
-        outside: names of tensors that were left out, since they lie outside the model.
+        averaged: whether they are an average over training steps; None if the file does not say.
+        notes: what was chosen and what was ignored, one line each.
+        outside: names of ignored tensors, which are not part of the model.
     """
 
     tensors: dict[str, Tensor]
@@ -42,9 +42,9 @@ class Checkpoint:
 
 
 def chosen(content: Any, key: str, where: str) -> Checkpoint:
-    """The state dict of a file's content that `key` names; without a key the averaged one, else the raw one.
+    """The state dict under `key` in a file's content; without a key the averaged one, otherwise the raw one.
 
-    Raises UserError, which begins with `where`, if there is none, or several of which none is known.
+    Raises UserError, which begins with `where`, if there is none, or if there are several under unknown keys.
     """
     candidates = dict(_state_dicts(content))
     if not candidates:
@@ -64,17 +64,15 @@ def chosen(content: Any, key: str, where: str) -> Checkpoint:
     if not raw and len(others) > 1:
         raise UserError(f"{where}: holds several state dicts ({', '.join(others)}); choose by --weights-key")
     notes = _note("weights", raw) if len(raw) > 1 else ()
-    unread = (
-        f"the averaged weights under {name!r} are in a form that is not read" for name in _unread(content)
-    )
+    unread = (f"the averaged weights under {name!r} are in an unsupported form" for name in _unread(content))
     return Checkpoint(candidates[(raw or others)[0]], None, (*notes, *unread))
 
 
 def unwrapped(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """Take the prefixes of wrappers off, as many as make the most names known.
+    """Remove prefixes of wrappers until as many names as possible are known.
 
     Returns:
-        A name as it is -> without prefixes; and the names that do not lie inside the wrapper.
+        Names without prefixes by full name, and the names that are not inside the wrapper.
     """
     best = bare = {name: name for name in names}
     while True:
@@ -88,10 +86,10 @@ def unwrapped(names: Collection[str], known: Collection[str]) -> tuple[dict[str,
 
 
 def _state_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every state dict in the content, by the keys that lead to it, with a dot between them."""
+    """Each state dict in the content, with the keys that lead to it joined by dots."""
     if not isinstance(content, Mapping) or len(path) > DEPTH:
         return
-    if not all(isinstance(name, str) for name in content):  # an optimizer's state, by number
+    if not all(isinstance(name, str) for name in content):  # the state of an optimizer, keyed by numbers
         return
     if not _is_state_dict(content):
         for name, value in content.items():
@@ -109,7 +107,7 @@ def _state_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 def _is_state_dict(content: Mapping[str, Any]) -> bool:
-    """Names to tensors; numbers and whatever modules keep as extra state may lie among them."""
+    """Whether it maps names to tensors; numbers and the extra state of modules may be among them."""
     plain = all(
         isinstance(value, Tensor | int | float | None) or name.endswith("_extra_state")
         for name, value in content.items()
@@ -122,7 +120,7 @@ def _is_averaged(name: str) -> bool:
 
 
 def _rank(name: str) -> int:
-    """Place among the usual keys of raw weights; behind all of them for others. "" is the file itself."""
+    """Rank among the usual keys of raw weights, which precede all others. "" is the file itself."""
     if not name:
         return 0
     return min((RAW.index(part) for part in name.split(".") if part in RAW), default=len(RAW))
@@ -135,7 +133,7 @@ def _note(kind: str, names: list[str]) -> tuple[str, ...]:
 
 
 def _unread(content: Any) -> list[str]:
-    """Keys of averaged weights that hold something else than a state dict, such as a list of tensors."""
+    """Keys of averaged weights whose value is not a state dict, such as a list of tensors."""
     if not isinstance(content, Mapping):
         return []
     return [name for name in AVERAGED if isinstance(content.get(name), Mapping | list) and content[name]]

@@ -1,4 +1,4 @@
-"""What weights of Keras and TensorFlow 1 have in common: layers by class and number, variables, axes."""
+"""Common to the weights of Keras and TensorFlow 1: numbered layers, names of variables, order of axes."""
 
 import re
 from collections import Counter
@@ -12,9 +12,9 @@ from rescale.geometry import layers
 from rescale.models.weights.layouts import Place
 from rescale.network import Network
 
-LEAVES = {  # their name of a layer's variable -> torch's
+LEAVES = {  # TensorFlow's name of a layer's variable -> torch's
     "kernel": "weight",
-    "depthwise_kernel": "weight",  # tf_keras' name; Keras 3 calls it kernel too
+    "depthwise_kernel": "weight",  # in tf_keras; Keras 3 calls it kernel
     "bias": "bias",
     "gamma": "weight",
     "beta": "bias",
@@ -24,14 +24,14 @@ LEAVES = {  # their name of a layer's variable -> torch's
 
 
 def ours_of(place: Place, conv: str, norm: str) -> dict[str, str]:
-    """Their layer -> the path of ours, for the one or two layers of a place."""
+    """The paths of our layers by the names of theirs, for the one or two layers of a place."""
     if not place.normed:
         return {conv: place.ours}
     return {conv: f"{place.ours}.conv", norm: f"{place.ours}.norm"}
 
 
 def counted(network: Network, places: Iterable[Place]) -> dict[str, str]:
-    """Their layer -> ours, where layers are named by class and number: conv2d, conv2d_1, ..., dense.
+    """The paths of our layers by the names of theirs, numbered by class: conv2d, conv2d_1, ..., dense.
 
     places: in the order in which they count. Each class counts for itself, from 0, which is not written;
     depthwise convolutions are a class of their own in Keras.
@@ -43,22 +43,22 @@ def counted(network: Network, places: Iterable[Place]) -> dict[str, str]:
         counts[kind] += 1
         return kind if counts[kind] == 1 else f"{kind}_{counts[kind] - 1}"
 
-    found: dict[str, str] = {}
+    ours_by_theirs: dict[str, str] = {}
     for place in places:
         kind = "depthwise_conv2d" if place.ours in depthwise else "conv2d"
         conv = numbered("dense" if place.role == "linear" else kind)
-        found |= ours_of(place, conv, numbered("batch_normalization") if place.normed else "")
-    return found
+        ours_by_theirs |= ours_of(place, conv, numbered("batch_normalization") if place.normed else "")
+    return ours_by_theirs
 
 
 def in_our_names(stored: dict[str, np.ndarray], ours: dict[str, str]) -> dict[str, Tensor]:
-    """Rename and turn variables, `layer/leaf` -> values; what `ours` does not know keeps its name."""
-    found = {}
+    """Rename variables (`layer/leaf` -> values) and transpose them; layers not in `ours` keep their names."""
+    tensors = {}
     for name, values in stored.items():
         layer, _, leaf = name.rpartition("/")
         ours_name = f"{ours[layer]}.{LEAVES[leaf]}" if layer in ours else name
-        found[ours_name] = in_torchs_axes(values, depthwise=bool(re.search("depthwise|dwconv", name)))
-    return found
+        tensors[ours_name] = in_torchs_axes(values, depthwise=bool(re.search("depthwise|dwconv", name)))
+    return tensors
 
 
 def in_torchs_axes(values: np.ndarray, depthwise: bool = False) -> Tensor:

@@ -23,9 +23,9 @@ _FILE = re.compile(r"(?P<prefix>.+)\.(index|meta|data-\d{5}-of-\d{5})")
 
 
 def prefix_of(path: Path) -> Path | None:
-    """What the names of a checkpoint's files begin with; None where the path is no checkpoint.
+    """The common prefix of a checkpoint's files; None if the path is not a checkpoint.
 
-    path: that beginning itself (`model.ckpt`), one of the files, or a folder with one checkpoint in it.
+    path: the prefix itself (`model.ckpt`), one of the files, or a folder with one checkpoint in it.
     """
     if found := _FILE.fullmatch(path.name):
         return path.with_name(found["prefix"])
@@ -39,13 +39,13 @@ def prefix_of(path: Path) -> Path | None:
 
 
 def files_of(prefix: Path) -> list[Path]:
-    """The index and the data files of a checkpoint, by name."""
+    """The index file and the data files of a checkpoint, sorted by name."""
     files = prefix.parent.glob(f"{escape(prefix.name)}.*")
     return sorted(file for file in files if _FILE.fullmatch(file.name) and file.suffix != ".meta")
 
 
 def read_tf1(prefix: Path, network: Network) -> dict[str, Tensor]:
-    """The checkpoint's tensors in our names, averaged where there is an average; the optimizer's are left."""
+    """The checkpoint's tensors by our names, averaged if it has averages; without the optimizer's state."""
     try:
         bundle = Bundle(prefix)
         wanted = variables(set(bundle.entries))
@@ -61,14 +61,14 @@ def read_tf1(prefix: Path, network: Network) -> dict[str, Tensor]:
 
 
 def variables(names: set[str]) -> dict[str, str]:
-    """A layer's variable, `conv2d/kernel`, -> the name to read it under."""
+    """The names of the checkpoint's tensors by variable of a layer, such as `conv2d/kernel`."""
     plain = {name.removesuffix(AVERAGE) for name in names}
     own = {name for name in plain if re.fullmatch(r"\w+", name.rpartition("/")[0]) and _leaf(name) in LEAVES}
     return {name: name + AVERAGE if name + AVERAGE in names else name for name in sorted(own)}
 
 
 def in_order_of_making(network: Network) -> list[Place]:
-    """A block's projection comes first in it."""
+    """The places in the order of creation: in a block, the projection comes first."""
     parts = ("stem", "block", "head")
     return sorted(
         places(network),

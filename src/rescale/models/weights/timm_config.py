@@ -1,4 +1,4 @@
-"""What timm says about weights beside them: `config.json` of a folder in its layout, `pretrained_cfg`."""
+"""timm's description of weights: `config.json` of a folder in its layout, `pretrained_cfg`."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from rescale.errors import UserError
 from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 CONFIG = "config.json"
-_USUAL = {"in_chans": (3,), "global_pool": ("avg", "token")}  # convolutional networks', transformers'
+_USUAL = {"in_chans": (3,), "global_pool": ("avg", "token")}  # of convolutional networks and transformers
 
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """Of a folder in timm's layout.
+    """The config.json of a folder in timm's layout.
 
     Args:
         path: the file.
@@ -27,7 +27,7 @@ class TimmConfig:
 
     @classmethod
     def read(cls, path: Path) -> "TimmConfig":
-        """Read a config.json; UserError where it is no JSON object."""
+        """Read a config.json. Raises UserError if it is not a JSON object."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -40,14 +40,14 @@ class TimmConfig:
 
     @property
     def pretrained(self) -> dict[str, Any]:
-        """What belongs to the weights; files of timm before 0.9 have it at the top."""
+        """The part about the weights; before timm 0.9 it was at the top level."""
         inner = self.values.get("pretrained_cfg", self.values)
         above = {key: self.values[key] for key in ("num_classes", "label_names") if key in self.values}
         return {**(inner if isinstance(inner, dict) else {}), **above}
 
     @property
     def architecture(self) -> str:
-        """timm's name of the network, without a tag. UserError where the file names none."""
+        """timm's name of the network, without a tag. Raises UserError if the file has none."""
         name = self.values.get("architecture")
         if not isinstance(name, str) or not name:
             raise UserError(f"{self.path}: names no architecture; give --model NAME")
@@ -58,7 +58,7 @@ class TimmConfig:
         return name
 
     def _arguments(self) -> dict[str, Any]:
-        """What the network was made with, the number of classes apart."""
+        """The arguments of the network, except the number of classes."""
         arguments = self.values.get("model_args")
         return (
             {k: v for k, v in arguments.items() if k != "num_classes"} if isinstance(arguments, dict) else {}
@@ -66,7 +66,7 @@ class TimmConfig:
 
     @property
     def classes(self) -> int:
-        """Outputs of the head."""
+        """Number of outputs of the head."""
         classes = self.pretrained.get("num_classes", 1000)
         if not isinstance(classes, int) or classes < 1:
             raise UserError(f"{self.path}: num_classes: expected a whole number above 0; found {classes!r}")
@@ -74,13 +74,13 @@ class TimmConfig:
 
     @property
     def resolution(self) -> int | None:
-        """Pixels a side; None where the file does not say."""
+        """Pixels per side; None if the file does not say."""
         size = self.pretrained.get("input_size")
         return size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
 
 
 def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) -> tuple[Preprocess, list[str]]:
-    """What timm's configuration of weights says must be done to an input.
+    """The preprocessing from timm's configuration of weights.
 
     Args:
         pretrained: mean, std, crop_pct, interpolation, label_names; what is missing has timm's default,
@@ -93,7 +93,7 @@ def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) ->
     """
     assumed = [key for key in ("mean", "std") if not pretrained.get(key)]
     names = pretrained.get("label_names") or ()
-    if isinstance(names, Mapping):  # number of the output -> name
+    if isinstance(names, Mapping):  # index of the output -> name
         numbered = {int(number): name for number, name in names.items() if str(number).isdigit()}
         if sorted(numbered) != list(range(len(names))):
             raise UserError(f"{where}: label_names: expected a name for each output from 0 on")
