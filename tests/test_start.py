@@ -219,7 +219,7 @@ def test_a_misfit_leaves_the_module_as_it_was() -> None:
     ):
         with pytest.raises(UserError, match=f"not weights of resnet26x0.25@32: .*{message}"):
             fill(module, NET, replace(weights, tensors=tensors), ("x", "y", "z"))
-    with pytest.raises(UserError, match="3 outputs and names for 2"):
+    with pytest.raises(UserError, match="3 outputs and 2 names"):
         fill(module, NET, weights_of(module, ("a", "b"), 3), ("x", "y", "z"))
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
@@ -345,7 +345,7 @@ def test_other_pretrained_weights_that_are_refused(home: Path, monkeypatch) -> N
             External("timm:resnet10t.other", 64))  # fmt: skip
     refused("timm has no network of this structure", "pretrained", NET)
     refused("timm has no pretrained weights for a network of this", "pretrained", network("resnet2-3-2-2"))
-    refused("exist of timm's networks; give a file", "pretrained", External("python:a:b", 64))
+    refused("only timm's networks have pretrained weights", "pretrained", External("python:a:b", 64))
     url = timm.get_pretrained_cfg("legacy_seresnet18").url
     words = f"not on the hub; download {url} and give --weights FILE, or put it at {home}/torch"
     refused(words, "pretrained",

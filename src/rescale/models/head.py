@@ -67,19 +67,19 @@ def features_of(module: nn.Module, inputs: Tensor) -> Tensor:
     Raises:
         UserError: the model has no single linear classifier, or its input is not one vector per image.
     """
-    seen: list[Tensor] = []
+    recorded: list[Tensor] = []
 
-    def keep(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        seen.append(arguments[0])
+    def record(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        recorded.append(arguments[0])
 
-    handle = classifier_of(module).register_forward_pre_hook(keep)
+    handle = classifier_of(module).register_forward_pre_hook(record)
     try:
         module(inputs)
     finally:
         handle.remove()
-    if len(seen) != 1 or seen[0].ndim != 2:
+    if len(recorded) != 1 or recorded[0].ndim != 2:
         raise UserError(f"{type(module).__name__}: the input of its classifier is not one vector per image")
-    return seen[0]
+    return recorded[0]
 
 
 class ChosenOutputs(nn.Module):
@@ -106,8 +106,14 @@ def _named_classifier(module: nn.Module) -> tuple[str, nn.Linear]:
     else:
         classifier = next((part for part in reversed(names) if isinstance(part, nn.Linear)), None)
     if not isinstance(classifier, nn.Linear) or classifier not in names:
+        kind = type(classifier).__name__
+        problem = (
+            "has no linear classifier"
+            if classifier is None
+            else f"its classifier is {kind}, not a linear layer"
+        )
         raise UserError(
-            f"{type(module).__name__}: its classifier is {type(classifier).__name__}, not a linear layer; "
+            f"{type(module).__name__}: {problem}; "
             "only a model that ends in one linear layer has a head that can be replaced or trained alone"
         )
     return names[classifier], classifier
