@@ -23,7 +23,7 @@ POSITIVE = st.floats(1e-6, 10)
     interpolation=st.sampled_from(INTERPOLATIONS),
     labels=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
 )
-def test_what_is_written_is_read_equal(tmp_path, values, resolution, crop, interpolation, labels) -> None:
+def test_a_written_file_is_read_back_equal(tmp_path, values, resolution, crop, interpolation, labels) -> None:
     mean, std = zip(*values, strict=True)
     first = Preprocess(mean, std, resolution, crop, interpolation, tuple(labels))
     first.write(tmp_path / "preprocess.json")
@@ -43,7 +43,7 @@ def test_defaults() -> None:
         ({"mean": "abc"}, "mean: expected a list of numbers"),
         ({"mean": [True, 1, 1]}, "mean: expected a list of numbers"),
         ({"mean": [float("nan"), 1, 1]}, "mean: expected a list of numbers"),
-        ({"std": [1, 1]}, "std: 2 values for the 3 of mean"),
+        ({"std": [1, 1]}, "std: 2 values, but mean has 3"),
         ({"std": [1, 0, 1]}, "std: expected values above 0"),
         ({"resolution": 224.0}, "resolution: expected a whole number"),
         ({"resolution": 0}, "resolution: expected a whole number"),

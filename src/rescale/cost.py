@@ -15,9 +15,9 @@ class Cost(NamedTuple):
     functions, additions and global pooling add nothing.
 
     Args:
-        macs: multiply-adds of convolutions and linear layers, and one more for each output that gets a bias.
-            FLOPs, as the ResNet-RS papers print them, are 2 x macs.
-        params: learnable numbers, including two per channel of batch norm.
+        macs: multiply-adds of convolutions and linear layers, plus one for each output with a bias. FLOPs, as
+            the ResNet-RS papers print them, are 2 x macs.
+        params: trainable parameters, including two per channel of batch norm.
         activations: elements of the outputs of convolutions, linear layers and spatial pools.
 
     Source:
@@ -32,10 +32,10 @@ class Cost(NamedTuple):
 class PartCost(NamedTuple):
     """A part of a network (stem, a stage, head): its description and its cost per image.
 
-    depth: blocks of a stage; convolutions and linear layers of stem and head. width: channels that leave
-    it, the head's are the classes. inner_width, group_width: channels of the middle convolution and of one
-    of its groups in the last block; None for stem and head. stride: of the whole part, a pool included.
-    size_out: height of the map that leaves it, in pixels; as wide, since images are square.
+    depth: blocks of a stage; convolutions and linear layers of stem and head. width: output channels; classes
+    for the head. inner_width, group_width: channels of the middle convolution, and of one of its groups, in
+    the last block; None for stem and head. stride: of the whole part, including a pool. size_out: height and
+    width of the square output map in pixels.
     """
 
     name: str
@@ -83,15 +83,16 @@ def by_part(network: Network) -> list[PartCost]:
 
 
 def _end(name: str, group: tuple[Layer, ...]) -> PartCost:
-    last, weighted = group[-1], sum(layer.kind in ("conv", "linear") for layer in group)
+    """The cost of the stem or the head."""
+    last, depth = group[-1], sum(layer.kind in ("conv", "linear") for layer in group)
     stride = math.prod(layer.stride.height for layer in group)
-    price = _total([(1, group)])
-    return PartCost(name, weighted, last.width_out, None, None, stride, last.map_out.height, *price)
+    total = _total([(1, group)])
+    return PartCost(name, depth, last.width_out, None, None, stride, last.map_out.height, *total)
 
 
 def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
     inner, last = (blocks[-1].layers[role] for role in ("conv2", "conv3"))
-    price = _total((block.repeat, block.layers.values()) for block in blocks)
+    total = _total((block.repeat, block.layers.values()) for block in blocks)
     return PartCost(
         name,
         sum(block.repeat for block in blocks),
@@ -100,7 +101,7 @@ def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
         inner.group_width,
         stride,
         last.map_out.height,
-        *price,
+        *total,
     )
 
 
@@ -109,18 +110,18 @@ def _total(groups: Iterable[tuple[int, Iterable[Layer]]]) -> Cost:
     macs = params = activations = 0
     for times, group in groups:
         for layer in group:
-            price = layer.counts()
-            macs += times * price[0]
-            params += times * price[1]
-            activations += times * price[2]
+            counts = layer.counts()
+            macs += times * counts[0]
+            params += times * counts[1]
+            activations += times * counts[2]
     return Cost(macs, params, activations)
 
 
 def printed_flops(network: Network) -> int:
     """FLOPs as the ResNet-RS papers print them: 2 x multiply-adds, plus one per element of batch norm.
 
-    Twice the multiply-adds round to ten of the Pareto table's eleven rows; ResNet-RS-152 at 192 pixels
-    (17.494, printed 18) needs this small term too, and with it all eleven round correctly.
+    With the second term all eleven rows of the Pareto table round to the printed value. Without it ten do:
+    ResNet-RS-152 at 192 pixels has 17.494, and 18 is printed.
     """
-    normed = sum(layer.outputs for layer in layers(network) if layer.norm)
-    return 2 * cost(network).macs + normed
+    norm_elements = sum(layer.outputs for layer in layers(network) if layer.norm)
+    return 2 * cost(network).macs + norm_elements

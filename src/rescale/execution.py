@@ -1,4 +1,4 @@
-"""How a model is executed: choices that change time and memory, and results by rounding alone."""
+"""How a model is executed: options that change time and memory, and results only by rounding."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class ExecutionMode:
             raise UserError(f"execution mode {text!r}: choose one of channels_last and contiguous")
         if "checkpointing" in options and {"compile", "graphs"} & set(options):
             raise UserError(
-                f"execution mode {text!r}: the compiler decides by itself what to compute again; "
+                f"execution mode {text!r}: the compiler itself decides what to recompute; "
                 f"drop checkpointing or compile"
             )
         layout = "contiguous" if "contiguous" in options else "channels_last"

@@ -11,8 +11,7 @@ Skip = Literal["identity", "project", "none"]
 
 
 class Grid(NamedTuple):
-    """The extent of a map, a kernel or a stride: frames, then rows and columns in pixels. Images have one
-    frame."""
+    """The size of a map, kernel or stride: frames, height and width. An image has one frame."""
 
     frames: int
     height: int
@@ -26,7 +25,7 @@ class Grid(NamedTuple):
     def padded(self, kernel: "Grid", stride: "Grid") -> "Grid":
         """The map including TensorFlow's `same` padding; see `same_padding`."""
         sides = zip(self, kernel, stride, strict=True)
-        return Grid(*(side + same_padding(side, *taps) for side, *taps in sides))
+        return Grid(*(side + same_padding(side, taps, step) for side, taps, step in sides))
 
 
 POINT = Grid(1, 1, 1)
@@ -43,14 +42,14 @@ def square(side: int) -> Grid:
 def strided(size: Grid, stride: Grid) -> Grid:
     """The map after a layer with this stride.
 
-    Holds for odd kernels that are padded by half their size or as TensorFlow's `same`, and for pools that
-    round up. Cached, because networks have few different maps.
+    Valid for odd kernels padded by half their size or like TensorFlow's `same`, and for pools that round up.
+    Cached, because a network has few different maps.
     """
     return Grid(*map(strided_side, size, stride))
 
 
 def strided_side(side: int, stride: int) -> int:
-    """The same for one side."""
+    """Output size along one dimension."""
     return (side - 1) // stride + 1
 
 
@@ -97,7 +96,7 @@ class Layer(NamedTuple):
 
     @property
     def depthwise(self) -> bool:
-        """Whether each channel is convolved by itself."""
+        """Whether this is a depthwise convolution, with one group per channel."""
         return 1 < self.groups == self.width_in
 
     @property
@@ -139,11 +138,11 @@ class Layer(NamedTuple):
 class Block(NamedTuple):
     """`repeat` consecutive blocks of equal shape; the first is number `first` of its stage.
 
-    layers, by role; a role that a block lacks is absent: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1),
-    se.reduce, se.expand, shortcut.pool, shortcut.project. skip: what is added at the end, the input
-    itself, its projection or nothing. active: whether the activation follows that sum. se_inner: whether
-    squeeze-and-excitation follows conv2 and not conv3. zero_norm: whether the batch norm of conv3 begins at
-    0, so that a new block is its shortcut.
+    layers: by role, for the roles that the block has: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1),
+    se.reduce, se.expand, shortcut.pool, shortcut.project. skip: what is added to the branch: the input, its
+    projection or nothing. active: whether the activation follows the addition. se_inner: whether
+    squeeze-and-excitation follows conv2 instead of conv3. zero_norm: whether the weight of conv3's batch norm
+    is initialised to 0, so that the block initially equals its shortcut.
     """
 
     stage: int
@@ -186,13 +185,13 @@ def layers(network: Network) -> list[Layer]:
     A shortcut comes after the branch it bypasses.
     """
     shapes = geometry(network)
-    inner = [
+    block_layers = [
         layer._replace(name=f"{name}.{layer.name}")
         for block in shapes.blocks
         for name in block.names()
         for layer in block.layers.values()
     ]
-    return [*shapes.stem, *inner, *shapes.head]
+    return [*shapes.stem, *block_layers, *shapes.head]
 
 
 def initialisation(network: Network) -> Init:
@@ -223,30 +222,30 @@ def _stem(network: Network) -> Iterator[Layer]:
 
 def _stage(number: int, stage: Stage, width: int, size: Grid, init: Init) -> Iterator[Block]:
     """The blocks of a stage whose input has `width` channels on a map of this size."""
-    # all blocks after the first have its output as their input, so they are equal
-    alike = stage.stride == 1 and width == stage.width
-    active, se_inner, to_zero = stage.block == "bottleneck", stage.se_at == "inner", init == "resnet-rs"
+    # the blocks after the first one are equal; the first may differ in stride and input width
+    all_equal = stage.stride == 1 and width == stage.width
+    active, se_inner, zero_init = stage.block == "bottleneck", stage.se_at == "inner", init == "resnet-rs"
     layers, skip = _block(stage, width, size, stage.stride)
-    repeat = stage.depth if alike else 1
-    yield Block(number, 0, repeat, layers, skip, active, se_inner, to_zero and skip != "none")
+    repeat = stage.depth if all_equal else 1
+    yield Block(number, 0, repeat, layers, skip, active, se_inner, zero_init and skip != "none")
     if repeat < stage.depth:
         layers, skip = _block(stage, stage.width, layers["conv3"].map_out, 1)
-        yield Block(number, 1, stage.depth - 1, layers, skip, active, se_inner, to_zero and skip != "none")
+        yield Block(number, 1, stage.depth - 1, layers, skip, active, se_inner, zero_init and skip != "none")
 
 
 def _block(stage: Stage, width: int, size: Grid, stride: int) -> tuple[dict[str, Layer], Skip]:
     """The layers of a block by role, and the kind of its shortcut."""
     inner, step = stage.inner(width), square(stride)
     out = size if stride == 1 else strided(size, step)
-    first, second, middle = (step, POINT, out) if stage.stride_at == "conv1" else (POINT, step, size)
+    stride1, stride2, middle = (step, POINT, out) if stage.stride_at == "conv1" else (POINT, step, size)
     roles = {}
     if stage.block == "bottleneck" or stage.bottleneck != 1 or stage.inner_of != "input":
-        roles["conv1"] = _conv("conv1", width, inner, POINT, first, size, middle, active=True)
+        roles["conv1"] = _conv("conv1", width, inner, POINT, stride1, size, middle, active=True)
     else:
-        middle, second = size, step
+        middle, stride2 = size, step
     groups = inner // (stage.group_width or inner)
     kernel = square(stage.kernel)
-    roles["conv2"] = _conv("conv2", inner, inner, kernel, second, middle, out, groups, active=True)
+    roles["conv2"] = _conv("conv2", inner, inner, kernel, stride2, middle, out, groups, active=True)
     if stage.se and stage.se_at == "inner":
         roles |= _squeeze(inner, max(1, round(stage.se * width)))
     roles["conv3"] = _conv("conv3", inner, stage.width, POINT, POINT, out, out)
@@ -289,6 +288,6 @@ def _squeeze(width: int, squeezed: int) -> dict[str, Layer]:
 
 
 def _head(network: Network, width: int, size: Grid) -> Iterator[Layer]:
-    if wide := network.head.width:
-        yield Layer("head.conv", "conv", width, wide, map_in=size, map_out=size, norm=True, active=True)
-    yield Layer("head.linear", "linear", wide or width, network.head.classes, bias=True)
+    if conv_width := network.head.width:
+        yield Layer("head.conv", "conv", width, conv_width, map_in=size, map_out=size, norm=True, active=True)
+    yield Layer("head.linear", "linear", conv_width or width, network.head.classes, bias=True)

@@ -15,7 +15,7 @@ OTHERS = ("timm:", "python:")  # prefixes of external models' names
 
 def names() -> list[str]:
     """All complete names of networks."""
-    return [name for some in by_family().values() for name in some]
+    return [name for family_names in by_family().values() for name in family_names]
 
 
 def by_family() -> dict[str, list[str]]:

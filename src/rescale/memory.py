@@ -15,10 +15,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class StepMemory(NamedTuple):
     """Memory of a training step in bytes, and its peak.
 
-    weights: parameters and batch norm's statistics, with their copies in half precision. gradients,
-    optimizer (momentum, and for RMSProp the mean square), average: one more of each. activations: what
-    autograd keeps from the forward pass for the backward pass. peak: the most that is held at once,
-    with the gradients in flight; libraries' own work space comes on top of it.
+    weights: parameters and batch-norm statistics, including copies in half precision. gradients: one per
+    parameter. optimizer: momentum, and for RMSProp the mean square. average: of the weights and statistics.
+    activations: the tensors that autograd stores for the backward pass. peak: the largest total during the
+    step, including gradients in flight and excluding the workspace of libraries.
     """
 
     weights: int
@@ -32,8 +32,8 @@ class StepMemory(NamedTuple):
 class Saved(NamedTuple):
     """Tensors that a layer stores for the backward pass. maps: elements per image, in the step's precision.
 
-    indices: elements an image of 8 bytes. fixed: float32 numbers whatever the batch (batch norm's mean and
-    deviation). flight: elements an image of its gradients in flight. params: of this layer.
+    indices: elements per image, of 8 bytes. fixed: float32 elements that do not depend on the batch (mean and
+    deviation of batch norm). flight: elements per image of the gradients in flight. params: of the layer.
     """
 
     maps: int
@@ -53,34 +53,37 @@ def step_memory(
 ) -> StepMemory:
     """Predict the memory of a training step on `batch` images, in bytes."""
     width = FULL if precision == "fp32" else 2
-    walked = list(saved_layers(network))
-    params = sum(saved.params for saved in walked)
-    norms = sum(
-        saved.fixed for saved in walked
-    )  # equal numbers of parameters, running statistics and batch statistics
+    saved_tensors = list(saved_layers(network))
+    params = sum(saved.params for saved in saved_tensors)
+    # batch norm has as many parameters as running statistics and as batch statistics
+    norms = sum(saved.fixed for saved in saved_tensors)
     state = (params + norms) * FULL
     weights = state + ((params - norms) * width if width < FULL else 0)
     moments = params * FULL * (2 if optimizer == "rmsprop" else 1)
-    held = [batch * (s.maps * width + s.indices * INDEX) + s.fixed * FULL for s in walked]
-    activations = sum(held)
-    peak = kept = activations
+    sizes = [batch * (s.maps * width + s.indices * INDEX) + s.fixed * FULL for s in saved_tensors]
+    activations = sum(sizes)
+    peak = remaining = activations
     gradients = 0
-    for saved, mine in zip(reversed(walked), reversed(held), strict=True):
+    for saved, size in zip(reversed(saved_tensors), reversed(sizes), strict=True):
         gradients += saved.params * FULL
-        peak = max(peak, kept + gradients + batch * saved.flight * width)
-        kept -= mine
-    always = weights + moments + (state if average else 0)
+        peak = max(peak, remaining + gradients + batch * saved.flight * width)
+        remaining -= size
+    persistent = weights + moments + (state if average else 0)
     return StepMemory(
-        weights, params * FULL, moments, state if average else 0, activations, always + max(peak, gradients)
+        weights,
+        params * FULL,
+        moments,
+        state if average else 0,
+        activations,
+        persistent + max(peak, gradients),
     )
 
 
 def saved_layers(network: Network) -> Iterator[Saved]:
     """The tensors that each layer stores for the backward pass, in the order of the forward pass.
 
-    A convolution keeps its input and batch norm its own (the convolution's output). ReLU works in place and
-    keeps its output, which is the next layer's input; SiLU keeps its input besides. Additions keep nothing;
-    a product keeps both factors.
+    Convolutions and batch norms store their inputs. ReLU works in place and stores its output, which is the
+    next layer's input; SiLU also stores its input. Additions store nothing, products both factors.
     """
     shapes, silu = geometry(network), network.activation == "silu"
     first, same = shapes.stem[0], network.padding == "same"

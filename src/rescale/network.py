@@ -23,7 +23,7 @@ StrideAt = Literal["conv1", "conv2"]
 Init = Literal["auto", "resnet-rs", "fast-scaling", "efficientnet"]
 
 _STRICT = {"extra": "forbid"}  # read by pydantic when a file is checked; needs no import
-_NO_STRUCTURE = ("name", "scale_ends", "init")
+_NOT_IN_IDENTITY = ("name", "scale_ends", "init")
 
 LATER = {"later": True}
 """Metadata of a field that the first version did not have. Files and identities omit the field if it has its
@@ -63,21 +63,21 @@ class Stem:
 
 @dataclass(frozen=True)
 class Stage:
-    """`depth` blocks of one width; the first one carries the stride.
+    """`depth` blocks of one width; the first one has the stride.
 
-    block: a residual `bottleneck` (ResNet, ResNeXt, RegNetX and Y), whose shortcut is projected where
-    width or stride change and whose sum is activated; or an `inverted` one (EfficientNet, RegNetZ), which
-    ends without activation and adds its input only where nothing changes. Both are 1x1, kernel x kernel,
-    1x1; an inverted block whose inner width is its input's (ratio 1) has no first 1x1.
-    width: channels that leave each block. bottleneck: inner width / width of the block's output, or of
-    its input (inner_of). group_width: channels a group of the middle convolution, 1 for depthwise,
-    None for all of them (a full convolution).
-    se: width of squeeze-and-excitation / width, 0 for none. se_at: behind the last convolution, with
-    the output's width as its base (ResNet-RS), or behind the middle one, with the block's input as its
-    base (RegNet, EfficientNet).
-    shortcut: how a projection meets a stride, by a strided 1x1 convolution or by average pooling before
-    it (ResNet-D). stride_at: the convolution that carries the stride, the first 1x1 (ResNet, 2015) or the
-    middle one (everyone since).
+    block: `bottleneck` (ResNet, ResNeXt, RegNetX and Y) has a projection shortcut if width or stride
+    change, and an activation after the addition. `inverted` (EfficientNet, RegNetZ) has no activation at the
+    end, and a shortcut only if width and stride do not change. Both consist of 1x1, kernel x kernel and 1x1
+    convolutions; an inverted block of ratio 1 has no first 1x1.
+    width: output channels of each block. bottleneck: inner width / width of the block's output, or of
+    its input (inner_of). group_width: channels per group of the middle convolution: 1 for depthwise,
+    None for a single group.
+    se: width of squeeze-and-excitation / base width, 0 for none. se_at: after the last convolution, with
+    the output width as the base (ResNet-RS), or after the middle one, with the width of the block's input as
+    the base (RegNet, EfficientNet).
+    shortcut: how a projection applies the stride: by a strided 1x1 convolution, or by average pooling before
+    it (ResNet-D). stride_at: the convolution that has the stride: the first 1x1 (ResNet, 2015) or the
+    middle one (later networks).
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -122,17 +122,18 @@ class Network:
 
     Args:
         name: used in tables and messages; not part of the identity.
-        input: resolution in pixels a side, and channels, of the square images.
+        input: resolution (pixels per side) and channels of the square images.
         stem: the convolutions before the first stage, and an optional max-pool.
         stages: at least one, in order.
-        head: the layers behind the last stage, and the number of classes.
-        activation: of all blocks, stem and head; `relu` or `silu`.
+        head: the layers after the last stage, and the number of classes.
+        activation: of blocks, stem and head; `relu` or `silu`.
         padding: of strided convolutions and pools; `symmetric` is half the kernel on every side, `same` is
             TensorFlow's.
-        norm_eps: what batch norm adds to the variance, above 0; weights belong to one value of it.
-        scale_ends: whether stem and head grow with the width when the network is scaled (EfficientNet).
-        init: how weights are drawn: as the authors' code of `resnet-rs`, `fast-scaling` or `efficientnet`
-            does. `auto` is `resnet-rs` for ResNets and `fast-scaling` for all others.
+        norm_eps: added to the variance by batch norm, above 0; weights are valid for the value they were
+            trained with.
+        scale_ends: whether stem and head are widened when the network is scaled (EfficientNet).
+        init: initialisation of the weights, as in the authors' code of `resnet-rs`, `fast-scaling` or
+            `efficientnet`. `auto` is `resnet-rs` for ResNets and `fast-scaling` for all others.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -164,13 +165,13 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """Hash of the structure, without the name, the rules of scaling and the initialisation."""
-        structure = {key: value for key, value in as_mapping(self).items() if key not in _NO_STRUCTURE}
+        """Hash of the structure, without name, `scale_ends` and initialisation."""
+        structure = {key: value for key, value in as_mapping(self).items() if key not in _NOT_IN_IDENTITY}
         return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def is_resnet(network: Network) -> bool:
-    """Whether its blocks are ResNet's: 1x1, 3x3 and 1x1 without groups, a quarter of the width inside."""
+    """Whether all blocks are ResNet's: 1x1, 3x3 and 1x1 without groups, the inner width a quarter."""
     return all(
         stage.block == "bottleneck"
         and stage.kernel == 3
@@ -233,54 +234,54 @@ def _known_keys(place: tuple[str | int, ...]) -> list[str]:
 
 def checked(network: Network, where: str) -> Network:
     """The network if it can be built. Otherwise raises UserError with one line per mistake."""
-    if wrong := problems(network):
-        raise UserError(*(f"{where}: {line}" for line in wrong))
+    if mistakes := problems(network):
+        raise UserError(*(f"{where}: {line}" for line in mistakes))
     return network
 
 
 def problems(network: Network) -> list[str]:
     """The mistakes in the values of a network, one line each; empty if it can be built."""
-    wrong = []
+    mistakes = []
     if not network.stages:
-        wrong.append("a network has at least one stage")
+        mistakes.append("a network has at least one stage")
     if not network.stem.convs:
-        wrong.append("a stem has at least one convolution")
+        mistakes.append("a stem has at least one convolution")
     if network.input.channels < 1:
-        wrong.append(f"input.channels {network.input.channels}: at least 1")
+        mistakes.append(f"input.channels {network.input.channels}: at least 1")
     if network.head.classes < 1:
-        wrong.append(f"head.classes {network.head.classes}: at least 1")
+        mistakes.append(f"head.classes {network.head.classes}: at least 1")
     for i, conv in enumerate(network.stem.convs):
         if min(conv.width, conv.stride) < 1 or conv.kernel < 1 or conv.kernel % 2 == 0:
-            wrong.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
+            mistakes.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
     if network.head.width < 0:
-        wrong.append(f"head.width {network.head.width}: 0 for none, or at least 1")
+        mistakes.append(f"head.width {network.head.width}: 0 for none, or at least 1")
     if not network.norm_eps > 0:
-        wrong.append(f"norm_eps {network.norm_eps}: above 0")
+        mistakes.append(f"norm_eps {network.norm_eps}: above 0")
     width = network.stem.convs[-1].width if network.stem.convs else 0
     for i, stage in enumerate(network.stages):
-        wrong += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
+        mistakes += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
         width = stage.width
-    if not wrong and network.resolution < (least := stride(network)):
-        wrong.append(
-            f"resolution {network.resolution} is too small for strides that divide it by {least}; "
-            f"use at least {least}, or a stem of smaller stride"
+    if not mistakes and network.resolution < (smallest := stride(network)):
+        mistakes.append(
+            f"resolution {network.resolution} is too small for strides that divide it by {smallest}; "
+            f"use at least {smallest}, or a stem of smaller stride"
         )
-    return wrong
+    return mistakes
 
 
 def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
         return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
-    wrong = []
+    mistakes = []
     # the first block may have another input width than the others
     for inner in {stage.inner(width_in), stage.inner(stage.width)}:
         if inner < 1:
-            wrong.append(f": width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
+            mistakes.append(f": width {stage.width} x bottleneck {stage.bottleneck} leaves no channel")
         elif stage.group_width is not None and (stage.group_width < 1 or inner % stage.group_width):
-            wrong.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
+            mistakes.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
     if not 0 <= stage.se <= 1:
-        wrong.append(f".se {stage.se}: between 0 and 1")
-    return wrong
+        mistakes.append(f".se {stage.se}: between 0 and 1")
+    return mistakes
 
 
 def stride(network: Network) -> int:

@@ -20,13 +20,13 @@ class Preprocess:
     """How an image is prepared for a model, and what each output means.
 
     Args:
-        mean: of each channel, for pixels from 0 to 1; it is subtracted.
-        std: of each channel, above 0; it divides.
-        resolution: pixels a side of the square that the model is given.
-        crop: side of the central square that is kept / shorter side of the image, above 0; above 1 it
-            reaches beyond the image.
-        interpolation: of resizing, `bicubic`, `bilinear` or `tf1-bicubic`.
-        labels: the name of each output in order; empty where the names are unknown.
+        mean: mean of each channel, for pixels from 0 to 1; it is subtracted.
+        std: standard deviation of each channel, above 0; the difference is divided by it.
+        resolution: pixels per side of the model's square input.
+        crop: side of the central crop / shorter side of the image, above 0; a crop above 1 extends beyond the
+            image.
+        interpolation: of resizing; `bicubic`, `bilinear` or `tf1-bicubic`.
+        labels: the name of each output, in order; empty if unknown.
 
     Raises:
         UserError: a value is out of its range; the line names the key.
@@ -49,7 +49,7 @@ class Preprocess:
 
         Args:
             values: the object, as `json.loads` returns it.
-            where: what errors begin with.
+            where: prefix of error messages.
 
         Raises:
             UserError: one line for each key that is missing, unknown or out of its range.
@@ -95,7 +95,7 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
             mistakes.append(f"{key}: expected a list of numbers, one for each channel; found {value!r}")
     if not mistakes and {"mean", "std"} <= values.keys():
         if len(values["mean"]) != len(values["std"]):
-            mistakes.append(f"std: {len(values['std'])} values for the {len(values['mean'])} of mean")
+            mistakes.append(f"std: {len(values['std'])} values, but mean has {len(values['mean'])}")
         if not all(value > 0 for value in values["std"]):
             mistakes.append(f"std: expected values above 0; found {list(values['std'])}")
     resolution = values.get("resolution", 1)

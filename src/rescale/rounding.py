@@ -1,7 +1,7 @@
 """Rounding of scaled depths, widths, group widths and resolutions, and where the rounded values jump.
 
-Half goes to even throughout. A rounding has two halves that must agree: the function, and the generator
-of the values at which it jumps, which `solve` walks; a test holds them together.
+Ties are rounded to even. A rounding has two parts that must agree: a function, and a generator of the values
+at which the function jumps, which `solve` uses. A test compares the two.
 """
 
 import math
@@ -44,7 +44,7 @@ def group_width_jumps(low: float, high: float) -> Iterator[float]:
     """Where `group_width` jumps between low and high."""
     yield from (jump for jump in (1.5, 2.5, 5.5) if low <= jump <= high)
     for k in range(max(1, math.floor(low / 8) - 1), math.ceil(high / 8) + 1):
-        # values halfway between two multiples go to the even one, after rounding to a whole number
+        # the value is first rounded to a whole number; ties between two multiples go to the even one
         yield 8 * k + 4 + (0.5 if k % 2 == 0 else -0.5)
 
 
@@ -62,8 +62,8 @@ def compatible(width: int, ratio: float, group: int) -> tuple[int, int]:
 
 
 def _compound_width(value: float) -> int:
-    near = max(8, int(value + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * value else near
+    nearest = max(8, int(value + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * value else nearest
 
 
 def _compound_width_jumps(low: float, high: float) -> Iterator[float]:

@@ -15,21 +15,20 @@ from rescale.network import Network, problems, to_yaml
 from rescale.scaling import Measure
 
 CHUNK = 20_000
-HOPELESS = 100_000  # candidates without a single network in the band
+HOPELESS = 100_000  # candidates after which a search without a single match gives up
 STAGES = 4
-BAND = 0.05  # the paper searches "a regime" and does not print its width: this project's
+BAND = 0.05  # this project's choice: the paper searches "a regime" and does not give its width
 
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Space:
-    """The distributions of candidates. Ranges are inclusive.
+    """The distributions of the candidates. Ranges are inclusive.
 
-    depth: uniform. w0, wa, wm, group: log-uniform in steps of 8, 0.1, 0.001 and 8; group 8 at least, so
-    the 4 of the paper's smallest networks needs another range (group=(4, 4)). resolution: uniform in
-    steps of 16; the paper searches it too but prints no range (240 and 256 were found), so the range is this
-    project's.
+    depth: uniform. w0, wa, wm, group: log-uniform in steps of 8, 0.1, 0.001 and 8. The smallest group is 8;
+    for the 4 of the paper's smallest networks, use group=(4, 4). resolution: uniform in steps of 16; the
+    paper also searches it but gives no range (it found 240 and 256), so the range is this project's choice.
     """
 
     kind: Literal["x", "y", "z"] = "y"
@@ -41,23 +40,24 @@ class Space:
     resolution: Range = (160, 320)
 
     def __post_init__(self) -> None:
-        wrong = [
+        mistakes = [
             f"{name} {low:g}..{high:g}: from a number above 0 to one not below it"
             for name in ("depth", "w0", "wa", "wm", "group", "resolution")
             for low, high in [getattr(self, name)]
             if not 0 < low <= high
         ]
         if self.wm[0] <= 1:
-            wrong.append(f"wm {self.wm[0]:g}..{self.wm[1]:g}: above 1")
-        if wrong:
-            raise UserError(*wrong)
+            mistakes.append(f"wm {self.wm[0]:g}..{self.wm[1]:g}: above 1")
+        if mistakes:
+            raise UserError(*mistakes)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a search. drawn: number of candidates; valid: those that are RegNets of four stages.
+    """The result of a search.
 
-    seconds: predicted, of each network where the search had a latency as its budget, else empty.
+    drawn: number of candidates. valid: number of candidates that are RegNets of four stages. seconds: the
+    predicted time of each network; empty unless the search used a predictor.
     """
 
     networks: tuple[Network, ...]
@@ -79,12 +79,23 @@ def search(
 ) -> Found:
     """Sample until `samples` different networks are within `band` of each measure of the budget.
 
-    budget: of macs, params, activations, any; absolute numbers of one image; of latency, in the seconds
-    that `predict` gives a network. band: the share by which a measure may differ from its budget.
-    hints: also keep parameters under 3 + 5.5 F million and activations under 6.5 sqrt(F) million, F the
-    billions of multiply-adds (a comment in the authors' code, for X and Y at 224 pixels; the paper's own
-    networks break it). The same seed finds the same networks. Raises UserError if `most` draws are not
-    enough.
+    The same seed gives the same networks.
+
+    Args:
+        space: the distributions of the candidates.
+        budget: one or more of macs, params and activations, per image, and latency, in the seconds that
+            `predict` returns.
+        samples: number of networks to find.
+        seed: of the random numbers.
+        band: largest relative difference between a measure and its budget.
+        hints: also require less than 3 + 5.5 F million parameters and 6.5 sqrt(F) million activations, where
+            F is the multiply-adds in billions. The limits are from a comment in the authors' code, for X and
+            Y at 224 pixels; the paper's own networks exceed them.
+        most: largest number of candidates.
+        predict: the predicted time of a network in seconds.
+
+    Raises:
+        UserError: the budget or the band is invalid, or `most` candidates are not enough.
     """
     if not budget or any(not value > 0 for value in budget.values()):
         raise UserError("a search needs a budget above 0: macs, params, activations or latency")
@@ -93,44 +104,45 @@ def search(
     measures = [(_measure(name, predict), (1 - band) * v, (1 + band) * v) for name, v in budget.items()]
     networks: dict[str, Network] = {}
     costs: list[Cost] = []
-    valid, least, largest = 0, inf, 0.0
+    valid, smallest, largest = 0, inf, 0.0
     for drawn, candidate in enumerate(candidates(space, np.random.default_rng(seed)), start=1):
         if candidate is not None:
             valid += 1
-            priced = cost(candidate)
-            first = measures[0][0](candidate, priced)
-            least, largest = min(least, first), max(largest, first)
-            inside = all(low <= measure(candidate, priced) <= high for measure, low, high in measures)
-            new = inside and (not hints or _hinted(priced)) and candidate.name not in networks
+            counted = cost(candidate)
+            first_value = measures[0][0](candidate, counted)
+            smallest, largest = min(smallest, first_value), max(largest, first_value)
+            inside = all(low <= measure(candidate, counted) <= high for measure, low, high in measures)
+            new = inside and (not hints or _within_hints(counted)) and candidate.name not in networks
             if new and not problems(candidate):
                 networks[candidate.name] = candidate
-                costs.append(priced)
+                costs.append(counted)
         if len(networks) == samples:
             seconds = tuple(map(predict, networks.values())) if predict else ()
             return Found(tuple(networks.values()), tuple(costs), drawn, valid, seconds)
         if drawn == most or (drawn == HOPELESS and not networks):
             break
     first_budget = next(iter(budget))
-    what = "seconds" if first_budget == "latency" else first_budget
+    unit = "seconds" if first_budget == "latency" else first_budget
     raise UserError(
-        f"{len(networks)} of {samples} networks found in {drawn:,} draws, which have {least:.3g} to "
-        f"{largest:.3g} {what}; widen the band, change the budget or ask for fewer"
+        f"{len(networks)} of {samples} networks found in {drawn:,} draws, which have {smallest:.3g} to "
+        f"{largest:.3g} {unit}; widen the band, change the budget or search for fewer"
     )
 
 
 def _measure(name: str, predict: Measure | None) -> Callable[[Network, Cost], float]:
-    """The value of a network that a budget limits."""
+    """The function from a network and its cost to the value that a budget limits."""
     if name == "latency":
         if predict is None:
-            raise UserError("a search by latency needs what predicts it: predict=")
+            raise UserError("a search by latency needs a predictor: predict=")
         return lambda network, _: predict(network)
-    at = Cost._fields.index(name)
-    return lambda _, priced: priced[at]
+    index = Cost._fields.index(name)
+    return lambda _, counted: counted[index]
 
 
-def _hinted(priced: Cost) -> bool:
-    billions = priced.macs / 1e9
-    return priced.params < (3 + 5.5 * billions) * 1e6 and priced.activations < 6.5 * billions**0.5 * 1e6
+def _within_hints(counted: Cost) -> bool:
+    """Whether parameters and activations are below the limits in the authors' code."""
+    billions = counted.macs / 1e9
+    return counted.params < (3 + 5.5 * billions) * 1e6 and counted.activations < 6.5 * billions**0.5 * 1e6
 
 
 def candidates(space: Space, rng: np.random.Generator) -> Iterator[Network | None]:
@@ -157,8 +169,8 @@ def _log_uniform(rng: np.random.Generator, limits: Range, step: float) -> np.nda
     low, high = limits
     if low == high:
         return np.full(CHUNK, low)
-    drawn = np.exp(rng.uniform(np.log(low - min(step, low / 2)), np.log(high), CHUNK))
-    return np.minimum(np.ceil(drawn / step) * step, high)
+    values = np.exp(rng.uniform(np.log(low - min(step, low / 2)), np.log(high), CHUNK))
+    return np.minimum(np.ceil(values / step) * step, high)
 
 
 def _four_stages(depth: np.ndarray, w0: np.ndarray, wa: np.ndarray, wm: np.ndarray) -> np.ndarray:
@@ -172,11 +184,11 @@ def _four_stages(depth: np.ndarray, w0: np.ndarray, wa: np.ndarray, wm: np.ndarr
 def _network(
     kind: str, depth: int, w0: float, wa: float, wm: float, group: float, resolution: int
 ) -> Network | None:
-    numbers = int(depth), int(w0), round(float(wa), 1), round(float(wm), 3)
-    grouped = runs(*numbers)
-    if grouped is None or len(grouped) != STAGES:
+    parameters = int(depth), int(w0), round(float(wa), 1), round(float(wm), 3)
+    stages = runs(*parameters)
+    if stages is None or len(stages) != STAGES:
         return None
-    return regnet(kind, *numbers, int(group), int(resolution))
+    return regnet(kind, *parameters, int(group), int(resolution))
 
 
 def write(result: Found, folder: Path) -> None:

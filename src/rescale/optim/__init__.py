@@ -1,4 +1,4 @@
-"""What a recipe's optimizer, schedule and average of the weights mean in torch."""
+"""The optimizer, the learning-rate schedule and the weight average of a recipe, in torch."""
 
 from rescale.optim.averaging import Average
 from rescale.optim.optimizers import RMSpropTF, make_optimizer

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Averages every floating-point parameter and buffer of a model; others (counters) are copied.
+    """Averages the floating-point parameters and buffers of a model; the others (counters) are copied.
 
-    After t updates the decay is min(decay, (1 + t) / (10 + t)) with the ramp, so that the
-    average of a short run forgets the initial weights (the authors' code; first update t = 1, decay 2/11).
-    Create it after the model has its device and memory format: it keeps references to the model's tensors.
+    With the ramp the decay of update t is min(decay, (1 + t) / (10 + t)), so that the average of a short run
+    forgets the initial weights (the authors' code; the first update is t = 1, with decay 2/11). Create it
+    after the model is on its device and in its memory format, because it keeps references to the tensors.
     """
 
     def __init__(self, model: nn.Module, decay: float, ramp: bool = True) -> None:

@@ -23,10 +23,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[str, Any]]:
-    """Two groups of parameters, decayed and not.
+    """Parameter groups with and without weight decay.
 
-    on: `all`; `not-norm`, all but batch norm's (the ResNet-RS authors: SE's and the last layer's biases
-    are decayed); `weights`, neither batch norm nor biases.
+    on: `all`; `not-norm`, all except batch norm's (as the ResNet-RS authors, who also decay the biases of SE
+    and of the last layer); `weights`, no batch norm and no biases.
     """
     norm = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
 

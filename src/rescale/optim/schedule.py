@@ -6,9 +6,9 @@ from rescale.recipes.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Rate of step `step`, from 0 to recipe.total_steps(steps_per_epoch) - 1, of a resolved recipe.
+    """The rate of a resolved recipe at `step`, which is 0 to recipe.total_steps(steps_per_epoch) - 1.
 
-    The schedule counts from step 0, through warm-up too.
+    The schedule starts at step 0, including warm-up.
     """
     if recipe.schedule_by == "epoch":
         return _by_epoch(recipe, step // steps_per_epoch, steps_per_epoch)
@@ -16,37 +16,41 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def _by_step(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Warm-up is a straight line from warmup_from x peak to the peak; for the cosine, to its value where
-    warm-up ends (1.5992 and not 1.6 for ResNet-RS at batch 4096): each as in its authors' code.
+    """The rate changes every step.
+
+    Warm-up is linear, from warmup_from x peak to the peak; with the cosine schedule, to the cosine's value at
+    the end of warm-up (1.5992, not 1.6, for ResNet-RS at batch 4096). Each is as in its authors' code.
     """
     total = recipe.total_steps(steps_per_epoch)
-    warm = float(recipe.warmup_epochs) * steps_per_epoch
-    if step >= warm:
+    warmup_steps = float(recipe.warmup_epochs) * steps_per_epoch
+    if step >= warmup_steps:
         return _decayed(recipe, step / total, step / steps_per_epoch)
     peak = float(recipe.lr)
-    target = _decayed(recipe, warm / total, 0.0) if recipe.schedule == "cosine" else peak
+    target = _decayed(recipe, warmup_steps / total, 0.0) if recipe.schedule == "cosine" else peak
     start = recipe.warmup_from * peak
-    return start + (target - start) * step / warm
+    return start + (target - start) * step / warmup_steps
 
 
 def _by_epoch(recipe: Recipe, epoch: int, steps_per_epoch: int) -> float:
-    """Constant within an epoch; warm-up takes whole epochs and multiplies the schedule, as in the Fast
-    Scaling authors' code. A fraction of an epoch is no warm-up, so that a run of one epoch trains.
+    """The rate is constant within an epoch.
+
+    Warm-up lasts whole epochs and multiplies the schedule, as in the code of the authors of Fast Scaling. It
+    is rounded down, so that a run of one epoch trains.
     """
     rate = _decayed(recipe, epoch * steps_per_epoch / recipe.total_steps(steps_per_epoch), epoch)
-    warm = int(float(recipe.warmup_epochs))
-    if epoch >= warm:
+    warmup_epochs = int(float(recipe.warmup_epochs))
+    if epoch >= warmup_epochs:
         return rate
-    return rate * (recipe.warmup_from + (1 - recipe.warmup_from) * epoch / warm)
+    return rate * (recipe.warmup_from + (1 - recipe.warmup_from) * epoch / warmup_epochs)
 
 
 def _decayed(recipe: Recipe, share: float, epochs: float) -> float:
-    """The schedule without warm-up, `share` of the run or `epochs` epochs in."""
+    """The rate without warm-up, after the fraction `share` of the run, which is `epochs` epochs."""
     peak = float(recipe.lr)
     if recipe.schedule == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
     if recipe.schedule == "stepwise":
-        # a hair's breadth of slack: 30 of 90 epochs is the milestone 1/3, whatever the last bit says
+        # tolerance for rounding: 30 of 90 epochs must reach the milestone 1/3
         passed = sum(share >= milestone - 1e-12 for milestone in recipe.milestones)
         return peak * recipe.step_factor**passed
     if recipe.schedule == "exponential":
