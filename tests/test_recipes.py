@@ -231,7 +231,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         (["batch=10", "accumulate=3"], "accumulate=3 equal parts"),
         (["keep_best=true", "minival=0"], "needs a minival"),
         (["crop_area_min=.9", "crop_area_max=.5"], "above crop_area_max"),
-        (["milestones=[.5,.2]"], "do not rise"),
+        (["milestones=[.5,.2]"], "are not in ascending order"),
     ],
 )
 def test_fields_are_checked_together(pairs: list[str], words: str) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: values whose rules are resolved before anything runs, and what they mean in torch."""
+"""Training recipes: values whose rules are resolved before training starts."""
 
 from rescale.recipes.named import FINETUNE_RATES, FINETUNE_STEPS, NAMED
 from rescale.recipes.recipe import MEANING, Recipe

@@ -9,8 +9,8 @@ from rescale.recipes.rules import OWN
 class Named(NamedTuple):
     """A recipe, a line about it, and the sources of its values by field (rules have their own).
 
-    norm_eps: what batch norm adds to the variance in the networks that the recipe was published with, where
-    that is not what other networks have.
+    norm_eps: the batch-norm eps of the networks that the recipe was published with; None if it is the usual
+    one.
     """
 
     recipe: Recipe
@@ -20,11 +20,12 @@ class Named(NamedTuple):
 
 
 FINETUNE_RATES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-"""Learning rates to search when fine-tuning. ResNet-RS, Appendix F prints the two ends, and as the best .16
-(SimCLR), .01 (SimCLRv2) and .005 (supervised); the factor of 2 is ours and meets all three."""
+"""Learning rates to search when fine-tuning. ResNet-RS, Appendix F gives the two ends of the range, and the
+best rates .16 (SimCLR), .01 (SimCLRv2) and .005 (supervised). The factor of 2 is our choice and includes
+them."""
 
 FINETUNE_STEPS = (5_000, 10_000, 20_000)
-"""Lengths to search when fine-tuning, in optimizer steps. Appendix F prints the two ends."""
+"""Lengths to search when fine-tuning, in optimizer steps. Appendix F gives the two ends of the range."""
 
 
 RESNET_RS = Recipe(
@@ -42,15 +43,15 @@ RESNET_RS = Recipe(
     randaugment_magnitude="table-8",
     keep_best="table-8",
 )
-"""ResNet-RS (Appendix B, Table 8; where the paper is silent, its authors' code).
+"""ResNet-RS (Appendix B, Table 8; where the paper says nothing, its authors' code).
 
-The paper: ResNet-RS-50 at 160 pixels reaches 78.8 % of ImageNet. Ours: not run at that size.
+The paper: ResNet-RS-50 at 160 pixels reaches 78.8 % top-1 on ImageNet. Ours: not run at that size.
 Cost: 350 epochs, 109,475 steps of 4,096 images.
-Nesterov is on in the code behind the paper's numbers, off in the authors' later one. The paper stops
-early on minival for its two largest networks alone; for any other nothing is held out.
+Nesterov momentum is on in the code that produced the paper's numbers and off in the authors' later code. The
+paper uses early stopping on minival only for its two largest networks; for the others no images are held out.
 Short runs follow Appendix E: up to 100 epochs RandAugment, dropout, stochastic depth and label smoothing
-are off; that they are on from 200 epochs is ours. At batches below 128 the learning rate stays that of 128,
-which is ours too. A value that is set by hand always holds.
+are off. Two choices are ours: these methods are on from 200 epochs, and batches below 128 have the learning
+rate of 128. Values set explicitly are never overridden.
 """
 
 RESNET_RS_STUDY = RESNET_RS.model_copy(
@@ -64,7 +65,7 @@ RESNET_RS_STUDY = RESNET_RS.model_copy(
 )
 """The same with the rates of the ResNet-RS scaling study (Appendix E), which differ from Table 8.
 
-The paper prints its results as curves, on minival (here: minival=0.02). Ours: not run at that size.
+The paper plots its results as curves, on minival (here: minival=0.02). Ours: not run at that size.
 """
 
 RESNET_2015 = Recipe(
@@ -76,10 +77,10 @@ RESNET_2015 = Recipe(
     weight_decay=1e-4,
     lr="scaled-from-128",
 )
-"""ResNet (He et al. 2015) as the ResNet-RS authors run it: stepwise, crop and flip, weight decay 1e-4.
+"""ResNet (He et al. 2015) as trained by the ResNet-RS authors: stepwise, crop and flip, weight decay 1e-4.
 
-The paper: ResNet-200 at 256 pixels reaches 79.0 % of ImageNet. Ours: not run at that size.
-Cost: 90 epochs. At batches below 128 the learning rate stays that of 128, which is ours.
+The paper: ResNet-200 at 256 pixels reaches 79.0 % top-1 on ImageNet. Ours: not run at that size.
+Cost: 90 epochs. Batches below 128 have the learning rate of 128; this is our choice.
 """
 
 EFFICIENTNET = Recipe(
@@ -102,9 +103,9 @@ EFFICIENTNET = Recipe(
 )
 """EfficientNet (Tan and Le 2019; its authors' code), with B0's dropout.
 
-The paper: EfficientNet-B0 reaches 77.1 % of ImageNet. Ours: not run at that size.
+The paper: EfficientNet-B0 reaches 77.1 % top-1 on ImageNet. Ours: not run at that size.
 Cost: 350 epochs, 218,949 steps of 2,048 images.
-The network meant is tf_efficientnet_b0, which has TensorFlow's padding and an eps of 1e-3 in batch norm;
+The paper's network is tf_efficientnet_b0, with TensorFlow's padding and a batch-norm eps of 1e-3;
 efficientnet_b0 is timm's, with an eps of 1e-5.
 """
 
@@ -121,17 +122,16 @@ FINETUNE = Recipe(
 )
 """End-to-end fine-tuning of trained weights (ResNet-RS, Appendix F: its protocol for CIFAR-100).
 
-The paper: ResNet-152 (without ResNet-RS's changes, 400 epochs of ImageNet by its training) reaches 88.1 % of
-CIFAR-100 at 256 pixels. Ours: not run at that size.
+The paper: ResNet-152 (the architecture without ResNet-RS's changes, trained for 400 epochs on ImageNet by its
+method) reaches 88.1 % top-1 on CIFAR-100 at 256 pixels. Ours: not run at that size.
 Cost: 10,000 steps of 512 images, 103 epochs of CIFAR-100.
-Stated: the cosine, weight decay 1e-4, the batch, whole images resized to 256 pixels, nothing frozen, and a
-search of the rate (FINETUNE_RATES; .005 is the best of a supervised network) and of the steps
-(FINETUNE_STEPS). Search on images that are held out of training (minival=0.1).
-Ours, where nothing is stated: Nesterov momentum, as in the other recipes; warm-up for 5 % of the run; mirror
-images and no other augmentation; no average of the weights, label smoothing, dropout or stochastic depth.
-Batch norm is trained too, and its statistics move a tenth of the way to each batch's (bn_momentum 0.1), as
-in the authors' other runs without an average. Photographs in which the object is not centred may do better
-with crop=random-resized and eval_crop=0.875.
+Stated in the paper: the cosine schedule, weight decay 1e-4, the batch size, whole images resized to 256
+pixels, nothing frozen, and a search over the learning rate (FINETUNE_RATES; .005 is best for a supervised
+network) and the number of steps (FINETUNE_STEPS). Search on images held out of training (minival=0.1).
+Not stated, so our choice: Nesterov momentum, as in the other recipes; warm-up for 5 % of the run; horizontal
+flips and no other augmentation; no weight average, label smoothing, dropout or stochastic depth. Batch norm
+is trained too, with bn_momentum 0.1, as in the authors' other runs without a weight average. Photographs in
+which the object is not centred may do better with crop=random-resized and eval_crop=0.875.
 """
 
 
@@ -178,11 +178,11 @@ _FINETUNE = (
 NAMED = {
     named.recipe.name: named
     for named in (
-        Named(RESNET_RS, "ResNet-RS: 350 epochs, cosine, regularized as its Table 8 says", _RS),
+        Named(RESNET_RS, "ResNet-RS: 350 epochs, cosine, regularized as in Table 8", _RS),
         Named(RESNET_RS_STUDY, "ResNet-RS with the rates of its scaling study", _RS_STUDY),
-        Named(RESNET_2015, "the baseline: 90 epochs, stepwise, crop and flip alone", _2015),
+        Named(RESNET_2015, "the baseline: 90 epochs, stepwise, crop and flip only", _2015),
         Named(EFFICIENTNET, "EfficientNet: RMSProp, AutoAugment, B0's rates", _EFFICIENTNET, norm_eps=1e-3),
-        Named(FINETUNE, "from trained weights: 10,000 steps, cosine, flip alone", _FINETUNE),
+        Named(FINETUNE, "from trained weights: 10,000 steps, cosine, flip only", _FINETUNE),
     )
 }
 

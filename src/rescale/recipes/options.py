@@ -31,12 +31,12 @@ class Options(Mapping[str, Scalar]):
 
 
 def task_options(value: object) -> Options:
-    """Check a task's name and options. Raises ValueError, in words that follow "expected"."""
+    """Check a task's name and options. The messages of its ValueErrors follow the word "expected"."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ValueError("options by name, as in {name: classification}")
     for name, option in value.items():
         if not isinstance(option, Scalar) or (isinstance(option, float) and not math.isfinite(option)):
-            raise ValueError(f"a finite number, a text or true or false for its option {name}")
+            raise ValueError(f"a finite number, a string, true or false for its option {name}")
     if not (isinstance(value.get("name"), str) and value["name"]):
         raise ValueError("a name among its options, as in {name: classification}")
     return Options(value)

@@ -1,11 +1,11 @@
-"""The part of a recipe that lives inside a model."""
+"""The values of a recipe that are built into a model."""
 
 from rescale.models import Rates
 from rescale.recipes.recipe import Recipe
 
 
 def rates_of(recipe: Recipe) -> Rates:
-    """What a resolved recipe sets inside a model."""
+    """The values of a resolved recipe that are built into a model."""
     return Rates(
         float(recipe.dropout),
         float(recipe.stochastic_depth),

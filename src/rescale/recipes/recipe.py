@@ -18,8 +18,8 @@ Task = Annotated[Mapping[str, Scalar], PlainValidator(task_options), PlainSerial
 class AddedLater:
     """Marks a field that the first version did not have.
 
-    While it has its default it is left out of a run's identity and of stored recipes, so that a run of the
-    first version and the same run today are one.
+    A field with its default is omitted from a run's identity and from stored recipes, so that a run has the
+    same identity as in the first version.
     """
 
 
@@ -35,7 +35,7 @@ class Recipe(BaseModel):
     Args:
         name: used in tables and messages; not part of a run's identity.
         epochs: passes over the training images, at least 1; ignored if `steps` is given.
-        batch: images per optimizer step, at least 1; taken in `accumulate` equal micro-batches.
+        batch: images per optimizer step, at least 1; split into `accumulate` equal micro-batches.
         milestones: of the stepwise schedule, ascending fractions of the run.
         steps: length in optimizer steps, at least 1; such a run may end within an epoch.
         task: name of the task, built in or `python:module:factory`, and its options.
@@ -110,9 +110,9 @@ class Recipe(BaseModel):
         return self.epochs * steps_per_epoch if self.steps is None else self.steps
 
     def length_in_epochs(self, images: int | None) -> float | None:
-        """Length of the run in epochs of images // batch steps; `images` are those trained on.
+        """Length of the run in epochs of images // batch steps, for this number of training images.
 
-        None where the length is given in steps and `images` is not.
+        None if the length is set in steps and `images` is None.
         """
         if self.steps is None:
             return self.epochs
@@ -135,24 +135,26 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        wrong = []
+        mistakes = []
         if self.crop_area_min > self.crop_area_max:
-            wrong.append(f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}")
+            mistakes.append(f"crop_area_min {self.crop_area_min} is above crop_area_max {self.crop_area_max}")
         if self.batch % self.accumulate:
-            wrong.append(f"batch {self.batch} cannot be taken in accumulate={self.accumulate} equal parts")
+            mistakes.append(
+                f"batch {self.batch} cannot be split into accumulate={self.accumulate} equal parts"
+            )
         if list(self.milestones) != sorted(self.milestones):
-            wrong.append(f"milestones {self.milestones} do not rise")
+            mistakes.append(f"milestones {self.milestones} are not in ascending order")
         if self.keep_best is True and self.minival == 0:
-            wrong.append("keep_best needs a minival to choose on; set minival=0.02")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+            mistakes.append("keep_best needs a minival to select on; set minival=0.02")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
         return self
 
 
 MEANING = {  # one line per field, for tables and YAML files
     "epochs": "passes over the training images, unless steps is given",
-    "batch": "images an optimizer step",
-    "accumulate": "micro-batches a step",
+    "batch": "images per optimizer step",
+    "accumulate": "micro-batches per step",
     "precision": "of matrix products; auto: bf16 where the device has it",
     "optimizer": "SGD with momentum, or TensorFlow's RMSProp",
     "momentum": "of either optimizer",
@@ -164,38 +166,38 @@ MEANING = {  # one line per field, for tables and YAML files
     "clip_grad": "largest norm of the gradient; 0: not clipped",
     "lr": "peak learning rate; scaled: lr_per_256 x batch / 256; scaled-from-128: of at least 128 images",
     "lr_per_256": "learning rate at batch 256",
-    "schedule": "how the rate falls",
+    "schedule": "how the rate decreases",
     "schedule_by": "the rate changes every step or every epoch",
     "warmup_epochs": "epochs of linear warm-up",
     "warmup_from": "share of the rate at step 0",
     "milestones": "of stepwise: fractions of the run",
-    "step_factor": "of stepwise: what the rate is multiplied by",
+    "step_factor": "of stepwise: factor of the rate at each milestone",
     "decay_rate": "of exponential: factor every decay_epochs",
     "decay_epochs": "of exponential; 0: the factor is reached at the end",
     "staircase": "of exponential: in steps, not smoothly",
-    "label_smoothing": "share given to all classes alike; by-length: none in short runs",
+    "label_smoothing": "share spread evenly over all classes; by-length: none in short runs",
     "dropout": "of the pooled features",
-    "stochastic_depth": "chance to drop the last block's branch",
+    "stochastic_depth": "probability of dropping the last block's branch",
     "stochastic_depth_by": "grows stage by stage or block by block",
     "ema": "decay of the average of weights and statistics; 0: none",
     "ema_ramp": "decay at most (1 + t) / (10 + t)",
     "bn_momentum": "share of the new batch (torch's sense)",
     "mixup": "alpha; 0: none",
     "augment": "policy after crop and flip; by-length: randaugment, none in short runs",
-    "randaugment_layers": "operations an image",
+    "randaugment_layers": "operations per image",
     "randaugment_magnitude": "their strength, of 10; below 10 the authors' posterize and solarize get "
     "stronger, so for mild augmentation use augment=randaugment-torchvision at 3",
     "small_images": "below 160 pixels: constants in proportion, or as published",
     "crop": "of training images",
-    "crop_area_min": "least share of the image",
+    "crop_area_min": "smallest share of the image",
     "crop_area_max": "largest share of the image",
-    "crop_ratio": "least aspect ratio; the largest is its inverse",
+    "crop_ratio": "smallest aspect ratio; the largest is its inverse",
     "interpolation": "of resizing",
-    "flip": "chance of a mirror image",
-    "eval_crop": "share of the shorter side that evaluation sees",
+    "flip": "probability of a horizontal flip",
+    "eval_crop": "share of the shorter side that evaluation uses",
     "minival": "share of the training images held out; when-kept: 0.02 with keep_best",
     "keep_best": "report the best epoch on minival, not the last",
     "steps": "optimizer steps of the whole run; overrides epochs",
     "task": "name, or python:module:factory, and options; --set task.OPTION=VALUE",
-    "freeze": "backbone: train the head alone",
+    "freeze": "backbone: train only the head",
 }

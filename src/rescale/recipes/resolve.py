@@ -29,8 +29,8 @@ STRONGER_BELOW = 10.0  # RandAugment's magnitude
 class Resolved:
     """A recipe without rules. sources: the table, rule or code that each field's value comes from.
 
-    notes: one line for each thing a reader of the results should know, such as a rule that could not
-    look at what it needs, or what the length of the run switched off.
+    notes: what a reader of the results should know, one line each; for example a rule that lacks the
+    information it needs, or methods that are off in a short run.
     """
 
     recipe: Recipe
@@ -54,10 +54,10 @@ def resolve(
 
     Args:
         recipe: the recipe.
-        model: the model; rules look at its resolution and, for ResNets, at its depth and width.
-        images: number of training images without those held out. They give a recipe whose length is in steps
-            its length in epochs, and `epochs` becomes the number of epochs that are begun. None: such a run
-            counts as a long one, and a note says so.
+        model: the model; rules depend on its resolution and, for ResNets, on its depth and width.
+        images: number of training images without those held out. If the length is in steps, it is converted
+            into epochs, and `epochs` becomes the number of epochs that are started. None: such a run counts
+            as a long one, and a note says so.
         native_bf16: whether the device multiplies bfloat16 in hardware, for `precision`.
 
     Returns:
@@ -67,7 +67,7 @@ def resolve(
         UserError: the warm-up is not shorter than the run.
 
     Source:
-        Each value's own, in `sources` of the result.
+        `sources` of the result has the source of each value.
     """
     length = recipe.length_in_epochs(images)
     facts = facts_of(model, length, native_bf16)
@@ -91,9 +91,9 @@ def resolve(
 
 
 def held_out(recipe: Recipe, model: "Network | External") -> float:
-    """Share of the training images that the recipe holds out for a model; needed to open the data.
+    """Share of the training images that the recipe holds out for a model.
 
-    It needs nothing that is known only from the data, so that it comes before `resolve`.
+    It is needed to open the data, so it depends on nothing that is known only from the data.
     """
     resolved, _ = _without_rules(recipe, facts_of(model), ("keep_best", "minival"))
     return float(resolved.minival)
@@ -135,7 +135,7 @@ def _unknown_length(recipe: Recipe, facts: Facts, applied: Mapping[str, _Applied
     if facts.epochs is not None:
         return
     short = replace(facts, epochs=1.0)
-    fields = [field for field, a in applied.items() if a.rule(recipe, short).value != a.value.value]
+    fields = [field for field, rule in applied.items() if rule.rule(recipe, short).value != rule.value.value]
     if fields:
         yield (
             f"steps {recipe.steps}: without the number of training images the length in epochs is not known; "
@@ -171,15 +171,15 @@ def _surprises(resolved: Recipe, model: "Network | External") -> Iterator[str]:
             f"randaugment_magnitude {resolved.randaugment_magnitude:g}: below 10 posterize and solarize get "
             f"stronger, not milder; for mild augmentation use augment=randaugment-torchvision at 3"
         )
-    theirs = norm_eps(resolved)
-    if theirs is not None and isinstance(model, Network) and model.norm_eps != theirs:
+    published_eps = norm_eps(resolved)
+    if published_eps is not None and isinstance(model, Network) and model.norm_eps != published_eps:
         yield (
-            f"{model.name}: its batch norm has eps {model.norm_eps:g}; {theirs:g} in the networks that "
-            f"{resolved.name} was published with"
+            f"{model.name}: its batch norm has eps {model.norm_eps:g}; {published_eps:g} in the networks "
+            f"that {resolved.name} was published with"
         )
 
 
 def _listed(words: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
+    """The words as a list in a sentence: a; a and b; a, b and c."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

@@ -1,7 +1,7 @@
 """Rules: functions from a model and a length of training to the value of a field, each with its source.
 
-Table 8, Table 12 and the scaling study (Appendix E) are those of ResNet-RS, arXiv v1. `OWN` marks a
-rule of this project's, where the papers give none, wherever it is printed.
+Table 8, Table 12 and the scaling study (Appendix E) are those of ResNet-RS, arXiv v1. The prefix `OWN` marks
+sources of this project's own rules, where the papers give none.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ WARMUP, FULL_WARMUP_FROM, WARMUP_SHARE = 5.0, 90, 0.05  # epochs, epochs of the 
 class Facts:
     """The facts that rules depend on.
 
-    resolution: in pixels. depth (in layers) and width (a multiplier) are None for all but ResNets. epochs:
-    length of the run, None where it is not known. native_bf16: the device multiplies bfloat16 in hardware.
+    resolution: in pixels. depth (in layers) and width (a multiplier): None for models other than ResNets.
+    epochs: length of the run, None if unknown. native_bf16: the device multiplies bfloat16 in hardware.
     """
 
     resolution: int
@@ -53,7 +53,8 @@ Rule = Callable[[Recipe, Facts], Value]
 def off_in_short_runs(rule: Rule) -> Rule:
     """The rule for runs of 350 epochs; off up to 100 epochs, as in the authors' runs of 10 and 100.
 
-    Between the two the papers say nothing: on from 200 epochs. A run of unknown length counts as long.
+    For lengths in between the papers say nothing; here it is on from 200 epochs. A run of unknown length
+    counts as long.
     """
 
     def by_length(recipe: Recipe, facts: Facts) -> Value:
@@ -72,7 +73,7 @@ def off_in_short_runs(rule: Rule) -> Rule:
 
 
 def scaled_lr(recipe: Recipe, _: Facts) -> Value:
-    """The linear rule: 0.1 x batch / 256 in ResNet-RS (the paper prints 0.1/B; its code has this)."""
+    """The linear rule: 0.1 x batch / 256 in ResNet-RS, as in its code (the paper prints 0.1/B)."""
     return Value(recipe.lr_per_256 * recipe.batch / 256, f"linear rule: {recipe.lr_per_256:g} x batch / 256")
 
 
@@ -85,7 +86,7 @@ def scaled_lr_from_128(recipe: Recipe, facts: Facts) -> Value:
 
 
 def short_run_warmup(recipe: Recipe, facts: Facts) -> Value:
-    """Five epochs in runs of the authors' lengths (their shortest is 90), 5 % of shorter ones."""
+    """Five epochs in runs of the authors' lengths (the shortest is 90 epochs), 5 % of shorter runs."""
     if facts.epochs is None or facts.epochs >= FULL_WARMUP_FROM:
         return Value(WARMUP, "authors' code: 5 epochs")
     return Value(WARMUP_SHARE * facts.epochs, OWN + "5 % of a short run")
@@ -101,7 +102,7 @@ def warmup_share(_: Recipe, facts: Facts) -> Value:
 def bn_momentum(recipe: Recipe, _: Facts) -> Value:
     """1 with weight averaging, otherwise 0.1: the authors' 0 and 0.9, which are the share of the old value.
 
-    Their code refuses any other under an average.
+    Their code rejects other values with weight averaging.
     """
     if recipe.ema:
         return Value(1.0, "authors' code: 1 with an EMA")
@@ -119,7 +120,7 @@ def label_smoothing(_: Recipe, __: Facts) -> Value:
 
 
 def dropout_table_8(_: Recipe, facts: Facts) -> Value:
-    """0.25, from 320 pixels 0.4; for other widths than 1 the study's by width."""
+    """0.25, or 0.4 from 320 pixels; for widths other than 1, the scaling study's value by width."""
     if facts.width is not None and facts.width != 1:
         return Value(width_dropout(facts.width), OWN + "Table 12 by width")
     rate = 0.4 if facts.resolution >= 320 else 0.25
@@ -127,7 +128,7 @@ def dropout_table_8(_: Recipe, facts: Facts) -> Value:
 
 
 def dropout_study(_: Recipe, facts: Facts) -> Value:
-    """By width alone (Table 12)."""
+    """By width only (Table 12)."""
     if facts.width is None:
         return Value(width_dropout(1.0), OWN + "Table 12, as for width 1")
     source = "Table 12" if facts.width in STUDY_WIDTHS else OWN + "Table 12 by width"
@@ -135,7 +136,7 @@ def dropout_study(_: Recipe, facts: Facts) -> Value:
 
 
 def stochastic_depth_table_8(_: Recipe, facts: Facts) -> Value:
-    """0.1 from 200 layers up."""
+    """0.1 from 200 layers, otherwise 0."""
     if facts.depth is None:
         return Value(0.0, OWN + "0 where the depth is not known")
     rate = 0.1 if facts.depth >= 200 else 0.0
@@ -143,7 +144,7 @@ def stochastic_depth_table_8(_: Recipe, facts: Facts) -> Value:
 
 
 def stochastic_depth_study(_: Recipe, facts: Facts) -> Value:
-    """0.2 from 224 pixels up, unless the width is 0.25."""
+    """0.2 from 224 pixels, unless the width is 0.25; otherwise 0."""
     rate = 0.2 if facts.resolution >= 224 and facts.width != 0.25 else 0.0
     if facts.width is None:
         return Value(rate, OWN + "scaling study, as for width 1")
@@ -153,7 +154,7 @@ def stochastic_depth_study(_: Recipe, facts: Facts) -> Value:
 def magnitude(_: Recipe, facts: Facts) -> Value:
     """10 for narrow networks and up to 160 pixels, 15 up to 320, then 20.
 
-    Table 8 and the scaling study agree with it at every size they print; between those it is our own.
+    This agrees with Table 8 and the scaling study at all sizes that they contain; other sizes are our choice.
     """
     narrow = facts.width is not None and facts.width <= 0.5
     value = 10.0 if narrow or facts.resolution <= 160 else 15.0 if facts.resolution <= 320 else 20.0

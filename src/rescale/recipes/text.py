@@ -60,20 +60,20 @@ def with_changes(base: Recipe, pairs: Sequence[str]) -> Recipe:
 
     `task.OPTION=value` sets one option of the task and keeps the others.
     """
-    wrong, changes = [], {}
+    mistakes, changes = [], {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            wrong.append(f"--set {pair}: write key=value, as in --set epochs=10")
+            mistakes.append(f"--set {pair}: write key=value, as in --set epochs=10")
             continue
         changes[key.strip()] = value if key.strip() in ("name", "task.name") else _parse(value)
     try:
-        made = changed(base, changes, where="--set")
+        result = changed(base, changes, where="--set")
     except UserError as error:
-        raise UserError(*wrong, *error.lines) from None
-    if wrong:
-        raise UserError(*wrong)
-    return made
+        raise UserError(*mistakes, *error.lines) from None
+    if mistakes:
+        raise UserError(*mistakes)
+    return result
 
 
 def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -102,7 +102,7 @@ def from_file(path: Path) -> Recipe:
 def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
     """The recipe as YAML text, with the known sources of its values as comments.
 
-    Fields that later versions added are left out while they have their default.
+    Fields that later versions added are omitted if they have their default.
     """
     lines = []
     for key, entry in value.model_dump(mode="json", exclude=value.additions_at_default()).items():
@@ -139,9 +139,9 @@ def _lines(error: ValidationError, where: str) -> list[str]:
     lines: dict[Any, str] = {}
     for mistake, line in zip(mistakes, validation_lines(error, where, lambda _: MEANING), strict=True):
         field = mistake["loc"][:1]
-        alike = [m["msg"].removeprefix("Input should be ") for m in mistakes if m["loc"][:1] == field]
-        if len(alike) > 1 and field:
-            line = f"{where}: {field[0]}: expected {' or '.join(alike)}, found {mistake['input']!r}"
+        expected = [m["msg"].removeprefix("Input should be ") for m in mistakes if m["loc"][:1] == field]
+        if len(expected) > 1 and field:
+            line = f"{where}: {field[0]}: expected {' or '.join(expected)}, found {mistake['input']!r}"
         lines.setdefault(field, line)
     return list(lines.values())
 
