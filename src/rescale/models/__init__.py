@@ -1,4 +1,4 @@
-"""Where torch begins: networks become modules, weights move in and out."""
+"""Models in torch: building modules, loading and exporting weights."""
 
 from rescale.models.blocks import Rates
 from rescale.models.build import Model, build

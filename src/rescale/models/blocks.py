@@ -1,4 +1,4 @@
-"""The modules a network is built of; each takes its shapes from geometry's layers."""
+"""The modules of a network; their shapes come from the layers of `geometry`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,7 +26,7 @@ NORMS: dict[int, Callable[..., _BatchNorm]] = {2: nn.BatchNorm2d, 3: nn.BatchNor
 MAX_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
-# SiLU's gradient needs its input: in place it would copy it
+# not in place for SiLU, whose gradient needs the input, which would then be copied
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": partial(nn.ReLU, inplace=True), "silu": nn.SiLU}
 
 
@@ -39,8 +39,8 @@ class Rates:
         stochastic_depth: probability that the last block's branch is dropped, in [0, 1).
         stochastic_depth_by: how the probability grows up to the last block. `stage`: rate * l / 5 in stages
             l = 2..5. `block`: rate * i / blocks, with i from 0.
-        bn_momentum: share of the new batch in the running statistics (torch's momentum), in [0, 1]. At 1 they
-            are those of the last batch.
+        bn_momentum: share of the new batch in the running statistics (torch's momentum), in [0, 1]. At 1 the
+            statistics are those of the last batch.
 
     Source:
         `stage`: the ResNet-RS authors' code. `block`: the EfficientNet authors' code.
@@ -52,7 +52,7 @@ class Rates:
     bn_momentum: float = 0.1
 
     def drop_path(self, stage: int, stages: int, block: int, blocks: int) -> float:
-        """Chance to drop a block's branch; stage and block count from 0 over the whole network."""
+        """Probability of dropping a block's branch; stages and blocks are counted from 0."""
         if self.stochastic_depth_by == "stage":
             return self.stochastic_depth * (stage + 2) / (stages + 1)
         return self.stochastic_depth * block / blocks
@@ -212,19 +212,20 @@ class ResidualBlock(nn.Module):
     def _conv3_and_se(self, x: Tensor) -> Tensor:
         """The last convolution, its norm, and squeeze-and-excitation after them.
 
-        Only the product stores the normalised map, the widest of the block. Normalising the convolution's
-        output again in the backward pass gives the same bits and saves a quarter of ResNet-RS's activations.
-        It is not done for norms of other classes, whose statistics may come from other processes.
+        Only the product of squeeze-and-excitation stores the normalised map, the widest of the block.
+        Recomputing it from the convolution's output in the backward pass gives the same bits and saves a
+        quarter of ResNet-RS's activations. Norms of other classes are excluded, because their statistics may
+        come from other processes.
         """
         assert self.se is not None
         raw, norm = self.conv3.conv(x), self.conv3.norm
-        trained = norm.training and torch.is_grad_enabled() and type(norm) in NORMS.values()
-        if not trained or self.checkpointed or torch.compiler.is_compiling():
+        supported = norm.training and torch.is_grad_enabled() and type(norm) in NORMS.values()
+        if not supported or self.checkpointed or torch.compiler.is_compiling():
             return self.se(norm(raw))
-        bare = raw.detach()
+        detached = raw.detach()
 
         def recompute() -> Tensor:
-            return F.batch_norm(bare, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
+            return F.batch_norm(detached, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
 
         return self.se(norm(raw), recompute)
 
@@ -273,13 +274,13 @@ def checkpoint_blocks(model: nn.Module) -> None:
 def statistics_kept(module: nn.Module) -> Iterator[None]:
     """Within this context, batch norm in training mode does not update its running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, (momentum, counter) in zip(norms, kept, strict=True):
+        for norm, (momentum, counter) in zip(norms, saved, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, counter
 
 

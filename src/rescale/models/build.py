@@ -11,8 +11,8 @@ from rescale.geometry import Layer, geometry, layers
 from rescale.models.blocks import Head, Rates, ResidualBlock, Stem, Style
 from rescale.network import Init, Network
 
-_PIECE = 1 << 15  # numbers
-_TRUNCATED = 0.87962566103423978  # standard deviation of a normal truncated at two of its own
+_PIECE = 1 << 15  # elements
+_TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal truncated at -2 and 2
 
 
 class Model(nn.Module):
@@ -45,10 +45,10 @@ class Model(nn.Module):
 
 
 def build(network: Network, num_classes: int | None = None, rates: Rates | None = None) -> Model:
-    """Build a network as a torch module with newly drawn weights.
+    """Build a network as a torch module with newly initialised weights.
 
-    Weights are drawn by torch's default generator, on torch's default device. On the meta device nothing is
-    drawn.
+    Weights are sampled by torch's default generator, on torch's default device. On the meta device nothing is
+    sampled.
 
     Args:
         network: the network.
@@ -59,7 +59,7 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
         The module, in training mode. It maps images [N, channels, R, R] to logits [N, classes].
 
     Source:
-        `initialise` in this module says from which authors' code each initialisation comes.
+        The authors' code; see `initialise` in this module.
     """
     if num_classes is not None:
         network = network.with_classes(num_classes)
@@ -76,11 +76,12 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
 def initialise(model: Model) -> None:
     """Initialise the weights as in the authors' code of the network (`Network.init`); batch norm 1, biases 0.
 
-    resnet-rs (the ResNet-RS TPU code): convolutions normal of variance 1 / fan-in, cut off at two deviations;
-    batch norm 0 at the end of each residual branch, so that a block begins as its shortcut. fast-scaling
-    (pycls, RegNet's): normal of variance 2 / fan-out, where the fan-out is that of a convolution without
-    groups. efficientnet (the EfficientNet TPU code): normal of variance 2 / fan-out, of one group. The linear
-    layer: normal of 0.01; efficientnet: uniform within 1 / sqrt(classes).
+    resnet-rs (the ResNet-RS TPU code): convolutions normal with variance 1 / fan-in, truncated at two
+    standard deviations; batch norm 0 at the end of each residual branch, so that a block initially equals its
+    shortcut. fast-scaling (pycls, the code of RegNet): normal with variance 2 / fan-out, where the fan-out is
+    that of a convolution without groups. efficientnet (the EfficientNet TPU code): normal with variance
+    2 / fan-out, where the fan-out is that of one group. The linear layer: normal with standard deviation
+    0.01; for efficientnet, uniform within 1 / sqrt(classes).
     """
     shapes = geometry(model.network)
     by_path = {layer.name: layer for layer in layers(model.network)}
@@ -115,7 +116,7 @@ def _initialise_weight(weight: Tensor, layer: Layer, init: Init) -> None:
 
 @torch.no_grad()
 def _truncated_normal(weight: Tensor, std: float) -> None:
-    """Normal, truncated at two standard deviations by redrawing; in pieces that fit in the cache.
+    """Normal, truncated at two standard deviations by resampling; in pieces that fit in the cache.
 
     torch's own function, which inverts the error function, takes five times as long.
     """
@@ -123,6 +124,6 @@ def _truncated_normal(weight: Tensor, std: float) -> None:
         piece.normal_(0, std)
         beyond = (piece.abs() > 2 * std).nonzero().view(-1)
         while beyond.numel():
-            drawn = torch.randn(beyond.numel(), device=piece.device, dtype=piece.dtype) * std
-            piece[beyond] = drawn
-            beyond = beyond[drawn.abs() > 2 * std]
+            resampled = torch.randn(beyond.numel(), device=piece.device, dtype=piece.dtype) * std
+            piece[beyond] = resampled
+            beyond = beyond[resampled.abs() > 2 * std]

@@ -11,10 +11,10 @@ _COUNTED = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def count(model: nn.Module, resolution: int, channels: int = 3) -> Cost:
-    """Cost of one image, counted on a forward pass as `cost` counts by arithmetic.
+    """Cost of one image, counted in a forward pass; for this project's networks equal to that of `cost`.
 
-    Convolutions, linear layers and spatial pools are counted if they are modules. Products in functions, such
-    as attention, are not counted.
+    Convolutions, linear layers and spatial pools are counted if they are modules. Products in functions, as
+    in attention, are not.
     """
     macs = activations = 0
 
@@ -27,12 +27,11 @@ def count(model: nn.Module, resolution: int, channels: int = 3) -> Cost:
 
     hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, _COUNTED)]
     was_training = model.training
-    like = next(model.parameters())
+    weight = next(model.parameters())
     try:
+        image = torch.zeros(1, channels, resolution, resolution, device=weight.device, dtype=weight.dtype)
         with torch.no_grad():
-            model.eval()(
-                torch.zeros(1, channels, resolution, resolution, device=like.device, dtype=like.dtype)
-            )
+            model.eval()(image)
     finally:
         model.train(was_training)
         for hook in hooks:

@@ -45,7 +45,7 @@ class External:
 def external(text: str) -> External:
     """Read `timm:NAME[@resolution]` or `python:package.module:function[@resolution]`.
 
-    Without a resolution: timm's own for that model, 224 for a function.
+    The default resolution is timm's for the model, and 224 for a function.
     """
     name, _, size = text.partition("@")
     if size and not (size.isdigit() and int(size) > 0):
@@ -118,10 +118,10 @@ def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, 
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # find modules in the working directory, as `python -m` does
     try:
-        make = getattr(importlib.import_module(module_name), function)
+        factory = getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{model.name}: {error}") from None
-    module = make(num_classes=model.classes)
+    module = factory(num_classes=model.classes)
     if not isinstance(module, nn.Module):
         raise UserError(f"{model.name}: {function} returned {type(module).__name__}, not an nn.Module")
     not_applied = {"dropout": rates.dropout, "stochastic depth": rates.stochastic_depth}

@@ -25,7 +25,7 @@ NETWORK = "network.yaml"
 EXTERNAL = "external.json"
 WEIGHTS = "model.safetensors"
 PREPROCESS = "preprocess.json"
-_RUN = "run.json"  # with it a folder is a run
+_RUN = "run.json"  # only runs have this file
 _AVERAGED = "averaged"  # in the metadata of the weights
 
 
@@ -142,9 +142,9 @@ def write(
     write_model(path, model)
     preprocess.write(path / PREPROCESS)
     metadata = {} if averaged is None else {_AVERAGED: str(averaged).lower()}
-    with atomic(path / WEIGHTS) as beside:
-        # cloned: tensors that share memory cannot be stored
-        save_file({n: t.detach().clone().contiguous() for n, t in state_dict.items()}, beside, metadata)
+    with atomic(path / WEIGHTS) as temporary:
+        # cloned, because safetensors refuses tensors that share memory
+        save_file({n: t.detach().clone().contiguous() for n, t in state_dict.items()}, temporary, metadata)
     return ModelFolder(path)
 
 

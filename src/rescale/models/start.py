@@ -1,4 +1,4 @@
-"""Starting weights: from a model folder, a finished run, a file, or timm's pretrained ones."""
+"""Starting weights: from a model folder, a finished run, a file, or timm's pretrained weights."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ class StartingWeights:
     """Weights that a model starts from.
 
     Args:
-        source: the argument of the user, and what it was resolved to.
-        sha256: of the file of weights.
+        source: the user's argument, and what it was resolved to.
+        sha256: of the weights file.
         averaged: whether they are an average over training steps; None if unknown.
         tensors: by the names in the module's state dict.
         classes: number of outputs of their classifier; None if the model has no single linear classifier.
@@ -204,7 +204,7 @@ def _pretrained(model: Network | External) -> StartingWeights:
         names = tensor_names(model, timm_model.layout)
         tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
     elif model.name.startswith("timm:"):
-        weights = pretrained(_bare(model).removeprefix("timm:"))
+        weights = pretrained(_base_name(model).removeprefix("timm:"))
         tensors = weights.tensors
     else:
         raise UserError(f"{model.name}: only timm's networks have {PRETRAINED} weights; give a file")
@@ -229,14 +229,14 @@ def _check_same(path: Path, stored: Network | External, model: Network | Externa
         raise UserError(f"{path}: holds {stored.name}, not {model.name}")
 
 
-def _bare(model: External) -> str:
+def _base_name(model: External) -> str:
     return model.name.split("@")[0]
 
 
 def _structure(model: External) -> str:
     """The name without the parts that do not change the module: input size and timm's weights tag."""
-    bare = _bare(model)
-    return bare.split(".")[0] if bare.startswith("timm:") else bare
+    name = _base_name(model)
+    return name.split(".")[0] if name.startswith("timm:") else name
 
 
 def _on_meta(model: Network | External) -> nn.Module:
