@@ -111,7 +111,7 @@ def test_what_lies_outside_the_wrapped_model_is_named(tmp_path: Path) -> None:
     content = under("model.", source.state_dict()) | {"criterion.weight": torch.ones(4)}
     model = build(NET)
     report = load_weights(model, saved({"state_dict": content}, tmp_path))
-    assert report.notes == ("left out, since they lie outside the model: criterion.weight (1 in all)",)
+    assert report.notes == ("ignored, since they are not part of the model: criterion.weight (1 in all)",)
     assert report.unused == ("criterion.weight",)
     assert equal(dict(model.state_dict()), dict(source.state_dict()))
 
@@ -193,5 +193,5 @@ def test_nothing_of_weights(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="holds no state dict of tensors"):
             read_checkpoint(saved(content, tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: the folder has no file of weights, no model.safetensors or"):
+    with pytest.raises(UserError, match=r"empty: the folder has no weights file, no model.safetensors or"):
         read_checkpoint(tmp_path / "empty")

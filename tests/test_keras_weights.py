@@ -24,7 +24,7 @@ from rescale.models.weights.bundle import MAGIC, Bundle, crc32c, masked
 from rescale.models.weights.keras import by_name
 from rescale.models.weights.layouts import places
 from rescale.models.weights.tensorflow import counted
-from rescale.models.weights.tf1 import in_order_of_making
+from rescale.models.weights.tf1 import in_creation_order
 from rescale.network import Conv, Head, Input, Network, Stage, Stem
 
 GOLDEN = Path(__file__).parent / "golden" / "keras_weights.tar.xz"
@@ -130,12 +130,12 @@ def test_every_layer_has_a_name_of_its_own(name: str) -> None:
     theirs = by_name(net)
     ours = {f"{p.ours}{leaf}" for p in places(net) for leaf in ((".conv", ".norm") if p.normed else ("",))}
     assert set(theirs.values()) == ours
-    for order in (places(net), in_order_of_making(net)):
+    for order in (places(net), in_creation_order(net)):
         assert set(counted(net, order).values()) == ours
 
 
 def test_names_are_the_published_ones() -> None:
-    found = counted(network("resnetrs50"), in_order_of_making(network("resnetrs50")))
+    found = counted(network("resnetrs50"), in_creation_order(network("resnetrs50")))
     assert sum(name.startswith("conv2d") for name in found) == 88
     assert sum(name.startswith("batch_normalization") for name in found) == 56
     assert found["conv2d_4"] == "stages.0.0.shortcut.project.conv"
@@ -182,11 +182,11 @@ def test_bad_keras_files(golden: Path, tmp_path: Path, monkeypatch) -> None:
     whole = (golden / "resnetrs.weights.h5").read_bytes()
     for size in (0, 7, 2000, len(whole) // 2, len(whole) - 1):
         (tmp_path / "cut.h5").write_bytes(whole[:size])
-        refused(tmp_path / "cut.h5", r"cut.h5: damaged, or no file of Keras")
+        refused(tmp_path / "cut.h5", r"cut.h5: damaged, or not a Keras file")
     refused(tmp_path / "absent.h5", "absent.h5: no such file")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["measured/temperature"] = np.zeros(3)
-    refused(tmp_path / "other.h5", "other.h5: holds no layers as Keras stores them, but: measured")
+    refused(tmp_path / "other.h5", "other.h5: has no layers in Keras' format; its content: measured")
     shutil.copy(golden / "resnetrs.legacy.h5", tmp_path / "text.h5")
     with h5py.File(tmp_path / "text.h5", "a") as file:
         name = "stem_1_stem_conv_1/stem_1_stem_conv_1/kernel:0"
@@ -206,16 +206,16 @@ def test_bad_checkpoints(golden: Path, tmp_path: Path) -> None:
     index_file.write_bytes(index)
     refused(prefix, r"model.ckpt.data-00000-of-00001: No such file")
     data_file.write_bytes(data[:-5000])
-    refused(prefix, "data-00000-of-00001 is cut off")
+    refused(prefix, "data-00000-of-00001 is truncated")
     flipped = bytearray(data)
     flipped[Bundle(golden / "tf1" / "model.ckpt").entries["dense/bias/ExponentialMovingAverage"].offset] ^= 1
     data_file.write_bytes(flipped)
-    refused(prefix, "the bytes of dense/bias/ExponentialMovingAverage do not have their checksum")
+    refused(prefix, "the checksum of dense/bias/ExponentialMovingAverage does not match")
     data_file.write_bytes(data)
     load_weights(build(RESNET_RS), prefix)
     for size in (0, 20, 4000, len(index) - 1):
         index_file.write_bytes(index[:size])
-        refused(prefix, "model.ckpt: damaged, or no checkpoint of TensorFlow")
+        refused(prefix, "model.ckpt: damaged, or not a TensorFlow checkpoint")
     for at in range(0, len(index), 97):  # never another error; a few bytes mean nothing
         index_file.write_bytes(index[:at] + bytes([index[at] ^ 255]) + index[at + 1 :])
         try:
@@ -289,10 +289,10 @@ def test_checkpoints_without_averages_compressed_and_in_parts(
     load_weights(model, tmp_path / "a-7")
     assert gap(model, golden, "tf1") < 1e-5
     write_checkpoint(tmp_path / "a-7", tensors | {"dense/bias": np.zeros(5, np.int64)}, snappy)
-    refused(tmp_path / "a-7", "dense/bias is stored in slices or is not of floating-point numbers")
+    refused(tmp_path / "a-7", "dense/bias is stored in slices or is not floating-point")
     object_based = {"model/conv2d/kernel/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(2, np.float32)}
     write_checkpoint(tmp_path / "b", object_based, snappy)
-    refused(tmp_path / "b", "holds no variables as TensorFlow 1 names them .*VARIABLE_VALUE")
+    refused(tmp_path / "b", "has no variables with TensorFlow 1 names .*VARIABLE_VALUE")
 
 
 def test_checksum() -> None:

@@ -1,4 +1,4 @@
-"""Searching a design space: what is found meets the budget, is drawn as the paper says, and comes again."""
+"""Searching a design space: results meet the budget, follow the paper's distributions and are reproducible."""
 
 import numpy as np
 import pytest
@@ -14,39 +14,39 @@ from rescale.search import CHUNK, Space, _four_stages, _log_uniform, search, wri
 
 
 @pytest.mark.parametrize("kind", ["x", "y", "z"])
-def test_what_is_found_meets_the_budget(kind: str) -> None:
-    found = search(Space(kind), {"macs": 400e6}, samples=8)
-    assert len({net.identity for net in found.networks}) == 8
-    for net, priced in zip(found.networks, found.costs, strict=True):
-        assert cost(net) == priced
-        assert 380e6 <= priced.macs <= 420e6
+def test_results_meet_the_budget(kind: str) -> None:
+    result = search(Space(kind), {"macs": 400e6}, samples=8)
+    assert len({net.identity for net in result.networks}) == 8
+    for net, counted in zip(result.networks, result.costs, strict=True):
+        assert cost(net) == counted
+        assert 380e6 <= counted.macs <= 420e6
         assert len(net.stages) == 4 and 12 <= sum(stage.depth for stage in net.stages) <= 28
         assert network(net.name) == net
-    assert len({net.resolution for net in found.networks}) > 1
-    assert found.drawn > found.valid > 8
+    assert len({net.resolution for net in result.networks}) > 1
+    assert result.drawn > result.valid > 8
 
 
-def test_the_same_seed_finds_the_same() -> None:
+def test_the_same_seed_gives_the_same_result() -> None:
     first, again, other = (search(Space(), {"macs": 1e9}, samples=5, seed=s) for s in (3, 3, 4))
     assert first == again and first.networks != other.networks
 
 
 def test_several_budgets_and_hints() -> None:
-    found = search(Space(), {"macs": 4e9, "params": 20e6, "activations": 12e6}, samples=3, band=0.1)
-    for priced in found.costs:
-        assert 18e6 <= priced.params <= 22e6 and 10.8e6 <= priced.activations <= 13.2e6
+    result = search(Space(), {"macs": 4e9, "params": 20e6, "activations": 12e6}, samples=3, band=0.1)
+    for counted in result.costs:
+        assert 18e6 <= counted.params <= 22e6 and 10.8e6 <= counted.activations <= 13.2e6
     hinted = search(Space(resolution=(224, 224)), {"macs": 4e9}, samples=10, hints=True)
-    for priced in hinted.costs:
-        assert priced.params < 25e6 * 1.05 and priced.activations < 13e6 * 1.05
+    for counted in hinted.costs:
+        assert counted.params < 25e6 * 1.05 and counted.activations < 13e6 * 1.05
 
 
-def test_ranges_are_kept_and_log_uniform() -> None:
+def test_samples_are_within_the_ranges_and_log_uniform() -> None:
     rng = np.random.default_rng(0)
-    drawn = np.concatenate([_log_uniform(rng, (8, 128), 8) for _ in range(5)])
-    assert drawn.min() == 8 and drawn.max() == 128 and not (drawn % 8).any()
-    # log-uniform over (4, 128] rounded up: 8 takes log(8 / 4) / log(128 / 4) = a fifth
-    assert (drawn == 8).mean() == pytest.approx(0.2, abs=0.01)
-    assert (drawn > 64).mean() == pytest.approx(0.2, abs=0.01)
+    values = np.concatenate([_log_uniform(rng, (8, 128), 8) for _ in range(5)])
+    assert values.min() == 8 and values.max() == 128 and not (values % 8).any()
+    # log-uniform over (4, 128] rounded up: the share of 8 is log(8 / 4) / log(128 / 4) = a fifth
+    assert (values == 8).mean() == pytest.approx(0.2, abs=0.01)
+    assert (values > 64).mean() == pytest.approx(0.2, abs=0.01)
     four = search(Space(group=(4, 4), resolution=(224, 224)), {"macs": 5e8}, samples=3)
     assert all(stage.group_width == 4 for net in four.networks for stage in net.stages)
 
@@ -62,16 +62,16 @@ def test_the_quick_test_agrees_with_the_generator(depth: int, w0: int, wa: float
 
 
 def test_files_can_be_trained_from(tmp_path) -> None:
-    found = search(Space(), {"macs": 400e6}, samples=2)
-    write(found, tmp_path / "nets")
+    result = search(Space(), {"macs": 400e6}, samples=2)
+    write(result, tmp_path / "nets")
     assert [network(p) for p in sorted((tmp_path / "nets").iterdir())] == sorted(
-        found.networks, key=lambda net: net.name
+        result.networks, key=lambda net: net.name
     )
 
 
-def test_what_was_found_at_a_middle_budget_is_scaled() -> None:
-    found = search(Space(), {"macs": 1e9}, samples=4)
-    for net in found.networks:
+def test_results_at_a_medium_budget_can_be_scaled() -> None:
+    result = search(Space(), {"macs": 1e9}, samples=4)
+    for net in result.networks:
         assert cost(scale(net, "dWr", macs=8e9)).macs == pytest.approx(8e9, rel=0.04)
 
 

@@ -131,7 +131,7 @@ def test_sources_that_are_refused(tmp_path: Path) -> None:
     refused("holds one set of weights; --weights-key", str(folder), NET, "state_dict")
     (tmp_path / "a.h5").write_bytes(b"")
     refused(
-        "files of Keras and TensorFlow are read for this",
+        "Keras and TensorFlow files can be read only for this",
         str(tmp_path / "a.h5"),
         External("timm:resnet26", 32),
     )

@@ -188,8 +188,8 @@ def test_label_names_by_number(tmp_path) -> None:
         preprocess_of(values | {"interpolation": "random"}, 8, "x")
     _, notes = preprocess_of({"std": [1, 1, 1], "crop_mode": "squash"}, 8, "x")
     assert notes == [
-        "normalisation: ImageNet's is assumed, since x says none",
-        "images: the central square is taken in place of timm's crop mode 'squash'",
+        "normalisation: ImageNet's is assumed, since x does not specify it",
+        "images: the central square is used instead of timm's crop mode 'squash'",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Weights in and out: files, the layouts (names) of others, loading."""
+"""Loading and exporting weights: file formats, and the tensor names of other libraries."""
 
 from rescale.models.weights.load import Loaded, load_weights
 

@@ -1,9 +1,9 @@
-"""TensorFlow's checkpoints (`tensor bundles`: NAME.index, NAME.data-00000-of-00001), read without TensorFlow.
+"""Read TensorFlow's checkpoints (tensor bundles: NAME.index, NAME.data-00000-of-00001) without TensorFlow.
 
-The index is a sorted table of LevelDB's form (github.com/google/leveldb: doc/table_format.md) from a tensor's
-name to a protocol buffer that says where its bytes lie; the empty name holds the header. Messages:
-tensorflow/core/protobuf/tensor_bundle.proto. Checksums are CRC-32C, rotated and shifted ("masked") as
-LevelDB does.
+The index is a sorted table in LevelDB's format (github.com/google/leveldb: doc/table_format.md). It maps the
+name of a tensor to a protocol buffer with the location of its bytes, and the empty name to the header. The
+messages are defined in tensorflow/core/protobuf/tensor_bundle.proto. Checksums are CRC-32C, rotated and
+shifted ("masked") as in LevelDB.
 """
 
 from collections.abc import Collection, Iterator
@@ -54,15 +54,15 @@ class Bundle:
 
     def _tensor(self, name: str, entry: Entry) -> np.ndarray:
         if entry.sliced or entry.dtype not in DTYPES:
-            raise Damaged(f"{name} is stored in slices or is not of floating-point numbers")
+            raise Damaged(f"{name} is stored in slices or is not floating-point")
         path = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
         if entry.offset + entry.size > path.stat().st_size:
-            raise Damaged(f"{path.name} is cut off")
+            raise Damaged(f"{path.name} is truncated")
         with path.open("rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.size)
         if masked(crc32c(data)) != entry.checksum:
-            raise Damaged(f"the bytes of {name} do not have their checksum")
+            raise Damaged(f"the checksum of {name} does not match")
         return np.frombuffer(data, DTYPES[entry.dtype]).reshape(entry.shape)
 
 
@@ -84,7 +84,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         if kind in (0, 2):
             size, at = _varint(data, at)
         elif not size:
-            raise Damaged(f"a field of kind {kind}")
+            raise Damaged(f"a field of unknown kind {kind}")
         if kind == 0:
             yield tag >> 3, size
             continue
@@ -95,13 +95,13 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _number(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise Damaged("a text in the place of a number")
+        raise Damaged("bytes instead of a number")
     return value
 
 
 def _bytes(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise Damaged("a number in the place of a message")
+        raise Damaged("a number instead of a message")
     return value
 
 
@@ -109,8 +109,8 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a sorted table; its footer points to an index of blocks."""
     footer = data[-FOOTER:]
     if len(footer) < FOOTER or not footer.endswith(MAGIC):
-        raise Damaged("cut off, or no table of a checkpoint")
-    _, at = _handle(footer, 0)  # of the metadata block, which TensorFlow leaves empty
+        raise Damaged("truncated, or not the index of a checkpoint")
+    _, at = _handle(footer, 0)  # skip the metadata block, which is empty
     index, _ = _handle(footer, at)
     for _, block in _block(data, index):
         yield from _block(data, _handle(block, 0)[0])
@@ -130,7 +130,7 @@ def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]
         _cut(data, offset, size), _cut(data, offset + size, 1), _cut(data, offset + size + 1, 4)
     )  # fmt: skip
     if masked(crc32c(block + kind)) != int.from_bytes(checksum, "little"):
-        raise Damaged("a part does not have its checksum")
+        raise Damaged("the checksum of a block does not match")
     if kind[0] == SNAPPY:
         import pyarrow
 
@@ -159,7 +159,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _cut(data: bytes, at: int, size: int) -> bytes:
     if at < 0 or at + size > len(data):
-        raise Damaged("cut off")
+        raise Damaged("truncated")
     return data[at : at + size]
 
 
@@ -169,10 +169,11 @@ def masked(checksum: int) -> int:
 
 
 def crc32c(data: bytes) -> int:
-    """Castagnoli's checksum (RFC 3720, appendix B.4), 100 MB in about a second.
+    """Castagnoli's checksum (RFC 3720, appendix B.4); 100 MB take about a second.
 
-    Rows of the data go through the register side by side. It is linear: what a row leaves is carried over as
-    many zeros as a row is long (`carry`, by byte of the register), and added to the next.
+    The data is split into rows that are processed in parallel. The checksum is linear: the register after a
+    row is advanced by as many zeros as a row is long (`carry` has a table for each byte of the register) and
+    added to that of the next row.
     """
     data = _ALL_ONES + data
     width = isqrt(len(data)) + 1
@@ -191,8 +192,8 @@ def crc32c(data: bytes) -> int:
     for row in register[:rows].tolist():
         parts = total.to_bytes(4, "little")
         total = row
-        for places, byte in zip(carry, parts, strict=True):
-            total ^= places[byte]
+        for table, byte in zip(carry, parts, strict=True):
+            total ^= table[byte]
     return int(total) ^ 0xFFFFFFFF
 
 

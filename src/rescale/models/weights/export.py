@@ -65,29 +65,29 @@ def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[s
     If timm is installed, it loads the folder, and its outputs are compared with ours.
 
     Args:
-        model: with its weights.
-        folder: a new or empty one.
-        preprocess: what was done to the model's inputs; its labels are written where there are any.
+        model: the model with its weights.
+        folder: a new or empty folder.
+        preprocess: how the model's inputs are prepared; its labels are written if there are any.
 
     Returns:
-        One line for each thing to know.
+        The architecture and the result of the comparison, one line each.
 
     Raises:
         UserError: timm has no network of this structure.
         JobError: a file cannot be written, or timm's outputs differ.
     """
-    timms = architecture(model.network)
+    timm_model = architecture(model.network)
     state = model.state_dict()
-    names = tensor_names(model.network, timms.layout)
+    names = tensor_names(model.network, timm_model.layout)
     tensors = {theirs: state[ours].contiguous() for theirs, ours in names.items() if ours in state}
     if len(tensors) != len(state):
-        raise AssertionError(f"{timms.name}: {len(state) - len(tensors)} tensors have no name there")
+        raise AssertionError(f"{timm_model.name}: {len(state) - len(tensors)} tensors have no name there")
     check_free(folder)
     size = model.network.resolution
     config = {
-        "architecture": timms.name,
+        "architecture": timm_model.name,
         "num_classes": model.network.head.classes,
-        "model_args": timms.arguments,
+        "model_args": timm_model.arguments,
         "pretrained_cfg": {
             "input_size": [model.network.input.channels, size, size],
             "interpolation": preprocess.interpolation.removeprefix("tf1-"),
@@ -104,7 +104,7 @@ def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[s
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise JobError(f"{folder}: cannot be written ({error.strerror})") from error
-    return [f"architecture {timms.name}", _checked(model, folder)]
+    return [f"architecture {timm_model.name}", _checked(model, folder)]
 
 
 def _checked(model: Model, folder: Path) -> str:
@@ -118,20 +118,21 @@ def _checked(model: Model, folder: Path) -> str:
     images = torch.randn(1, model.network.input.channels, size, size)
     was_training = model.training
     with torch.no_grad():
-        ours, other = model.eval()(images), theirs(images)
+        our_outputs, their_outputs = model.eval()(images), theirs(images)
     model.train(was_training)
-    gap = _gap(ours, other)
+    gap = _gap(our_outputs, their_outputs)
     if not gap <= TOLERANCE:
         raise JobError(f"{folder}: timm's outputs differ by {gap:.1e} of the largest; do not use it")
     return f"timm {timm.__version__} loads it; outputs differ by {gap:.0e} of the largest"
 
 
-def _gap(ours: Tensor, other: Tensor) -> float:
-    return float((ours - other).abs().max() / other.abs().max().clamp_min(1e-12))
+def _gap(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference of the outputs, relative to timm's largest output."""
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-12))
 
 
 def _timm_names() -> list[tuple[str, Layout]]:
-    """Networks that timm has under the same name."""
+    """The networks that timm has under the same name, and the layouts of their tensors."""
     regnets = [*DESIGN_SPACES, *TORCHVISION]
     efficient = [f"{kind}_{row}" for kind in ("efficientnet", "tf_efficientnet") for row in ROWS]
     return [
@@ -141,10 +142,8 @@ def _timm_names() -> list[tuple[str, Layout]]:
     ]
 
 
-def _same_body(one: Network, other: Network) -> bool:
+def _same_body(first: Network, second: Network) -> bool:
     """Whether two networks are equal except for input size and classes."""
-    size = Input(other.resolution, one.input.channels)
-    return (
-        replace(one, input=size, head=replace(one.head, classes=other.head.classes)).identity
-        == other.identity
-    )
+    size = Input(second.resolution, first.input.channels)
+    head = replace(first.head, classes=second.head.classes)
+    return replace(first, input=size, head=head).identity == second.identity

@@ -1,12 +1,13 @@
-"""Keras weights of its ResNet-RS and EfficientNets: `.h5`, `.weights.h5` and `.keras` files.
+"""Read Keras weights of ResNet-RS and EfficientNet: `.h5`, `.weights.h5` and `.keras` files.
 
-Two forms. The older `.h5`, of a whole model or of its weights, holds `layer/variable:0` under the layers'
-own names. `.weights.h5` (also inside a `.keras` archive) holds `layers/conv2d_7/vars/0`: layers by class and
-number in the order of `model.layers`, variables by number; Keras 3 adds the layer's name as an attribute.
+There are two formats. The older `.h5`, of a whole model or of its weights, has `layer/variable:0` under the
+names of the layers. `.weights.h5` (also inside a `.keras` archive) has `layers/conv2d_7/vars/0`: layers by
+class and number in the order of `model.layers`, variables by number; Keras 3 adds the layer's name as an
+attribute.
 
 Names: keras/applications/resnet_rs.py and efficientnet.py; the published ResNet-RS files have the names of
-github.com/sebastian-sz/resnet-rs-keras. Layers without variables and the `normalization` of the images inside
-EfficientNet are left out: our networks take images that are normalised already.
+github.com/sebastian-sz/resnet-rs-keras. Layers without variables are ignored, and so is the `normalization`
+layer of EfficientNet, because our networks expect normalised images.
 """
 
 import io
@@ -57,14 +58,14 @@ def read_keras(path: Path, network: Network) -> dict[str, Tensor]:
     named = by_name(network)
     try:
         with _opened(path) as file:
-            root = file.get("model_weights", file)  # the file of a whole model also holds its optimizer's
+            root = file.get("model_weights", file)  # the file of a whole model also has optimizer weights
             stored = dict(_variables(root, named))
-            within = ", ".join(list(file)[:4])
+            top_level = ", ".join(list(file)[:4])
             tensors = in_our_names(stored, named | counted(network, places(network)))
     except (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged, or no file of Keras: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: damaged, or not a Keras file: {' '.join(str(error).split())}") from None
     if not stored:
-        raise UserError(f"{path}: holds no layers as Keras stores them, but: {within or 'nothing'}")
+        raise UserError(f"{path}: has no layers in Keras' format; its content: {top_level or 'nothing'}")
     return tensors
 
 
@@ -90,7 +91,7 @@ def _resnet_rs(place: Place) -> tuple[str, str] | None:
 
 
 def _efficientnet(place: Place) -> tuple[str, str] | None:
-    """The names of EfficientNet: stages count from 1, blocks are letters; there are no projections."""
+    """The names of EfficientNet: stages are numbered from 1, blocks are letters; it has no projections."""
     if place.part == "stem":
         return "stem_conv", "stem_bn"
     if place.part == "head":

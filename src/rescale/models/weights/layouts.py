@@ -17,8 +17,8 @@ class Place(NamedTuple):
     """The position of a layer with weights in a network.
 
     ours: its path in our module. part: stem, block or head. role: conv (stem, head), linear (head), or the
-    layer's key in a block of geometry. number: index among the stem's convolutions. expands: the block has a
-    conv1. squeezes: the block has squeeze-and-excitation.
+    layer's role in its block. normed: whether batch norm follows. number: index of a convolution in the stem.
+    expands: whether the block has a conv1. squeezes: whether the block has squeeze-and-excitation.
     """
 
     ours: str
@@ -86,8 +86,8 @@ def resnet(network: Network, place: Place) -> Names:
     block = f"layer{place.stage + 1}.{place.block}"
     if place.role == "shortcut.project":
         # after an average pool, or the identity that replaces it, the convolution is the second module
-        at = 1 if network.stages[place.stage].shortcut == "pool" else 0
-        return f"{block}.downsample.{at}", f"{block}.downsample.{at + 1}"
+        index = 1 if network.stages[place.stage].shortcut == "pool" else 0
+        return f"{block}.downsample.{index}", f"{block}.downsample.{index + 1}"
     squeeze = {"se.reduce": "se.fc1", "se.expand": "se.fc2"}
     return f"{block}.{squeeze.get(place.role, place.role)}", f"{block}.{place.role.replace('conv', 'bn')}"
 
@@ -154,8 +154,8 @@ def torchvision_efficientnet(network: Network, place: Place) -> Names:
         return f"{block}.{order.index('se')}.{squeeze[place.role]}", ""
     if place.role not in order:
         return None
-    at = order.index(place.role)
-    return f"{block}.{at}.0", f"{block}.{at}.1"
+    index = order.index(place.role)
+    return f"{block}.{index}.0", f"{block}.{index}.1"
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -46,7 +46,7 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
 
     Args:
         model: from `build`; it is changed in place.
-        source: path of a file or of a folder with one; or a state dict.
+        source: path of a weights file or of a folder with one; or a state dict.
         key: which state dict of a training script's checkpoint to use. If empty, averaged weights are
             preferred to raw ones, and a note says so.
 
@@ -77,20 +77,20 @@ def read_weights(path: Path, module: nn.Module, key: str = "") -> Checkpoint:
     """Read a file or folder of weights, in the names of the module's tensors.
 
     Args:
-        path: safetensors, a file of torch.save, Keras' or TensorFlow's, or a folder that holds one.
-        module: a network of ours, for which the names of other libraries are known; or any other module,
-            whose weights have its own names. It is not changed and may be on the meta device.
-        key: as `read_checkpoint` takes it.
+        path: a file of safetensors, torch.save, Keras or TensorFlow, or a folder with one.
+        module: one of this project's networks, for which the names of other libraries are known; or another
+            module, whose weights must have its own names. It is not changed and may be on the meta device.
+        key: which state dict to use, as in `read_checkpoint`.
 
     Raises:
-        UserError: the file cannot be read; whether its tensors fit is for `fitting` to say.
+        UserError: the file cannot be read. `fitting` checks whether its tensors fit.
     """
     is_keras = path.is_file() and path.suffix in SUFFIXES
     prefix = None if is_keras else prefix_of(path)
     if not is_keras and not prefix:
         return in_names_of(module, read_checkpoint(path, key))
     if not isinstance(module, Model):
-        raise UserError(f"{path}: files of Keras and TensorFlow are read for this project's networks alone")
+        raise UserError(f"{path}: Keras and TensorFlow files can be read only for this project's networks")
     if key:
         raise UserError(f"{path}: --weights-key is for files of torch.save")
     if prefix:
@@ -99,7 +99,7 @@ def read_weights(path: Path, module: nn.Module, key: str = "") -> Checkpoint:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the file of weights at a path, or of a TensorFlow checkpoint's files in order."""
+    """SHA-256 of the weights file at a path, or of a TensorFlow checkpoint's files in order."""
     prefix = None if path.is_file() and path.suffix in SUFFIXES else prefix_of(path)
     total = hashlib.sha256()
     for file in files_of(prefix) if prefix else [weights_file(path)]:
@@ -112,7 +112,7 @@ def digest(path: Path) -> str:
 def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
     """Rename tensors to the module's names, without the prefixes of wrappers.
 
-    What lies outside the wrapped model is left out, with a note; a name that is not known stays.
+    Tensors outside the wrapped model are dropped, with a note; unknown names are not changed.
     """
     if isinstance(module, Model):
         known = {name for layout in LAYOUTS.values() for name in tensor_names(module.network, layout)}
@@ -123,7 +123,7 @@ def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
     notes = list(weights.notes)
     if outside:
         shown = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
-        notes.append(f"left out, since they lie outside the model: {shown} ({len(outside)} in all)")
+        notes.append(f"ignored, since they are not part of the model: {shown} ({len(outside)} in all)")
     tensors = {names.get(name, name): weights.tensors[full] for full, name in bare.items()}
     return Checkpoint(tensors, weights.averaged, tuple(notes), tuple(outside))
 
@@ -134,8 +134,10 @@ def fitting(
     """The tensors, if their names and shapes are those of the module.
 
     Args:
-        name: of the model, for the error message.
-        may_lack: tensors of the module that may be missing, as batch norm's step counters may.
+        module: the module that the tensors must fit.
+        tensors: the tensors by the names in its state dict.
+        name: name of the model, for the error message.
+        may_lack: tensors of the module that may be missing; batch norm's step counters always may.
 
     Raises:
         UserError: tensors differ; the message names them.

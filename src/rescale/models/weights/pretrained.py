@@ -14,11 +14,11 @@ from rescale.models.weights.timm_config import preprocess_of
 from rescale.preprocess import Preprocess
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # of a repository, in timm's order
-REACHED_IN = 5.0  # seconds
+HUB_TIMEOUT = 5.0  # seconds
 
 
 class Pretrained(NamedTuple):
-    """timm's weights of a model. name: with timm's tag. tensors: by timm's names."""
+    """timm's weights of a model. name: timm's name with tag. tensors: by timm's names."""
 
     name: str
     file: Path
@@ -31,11 +31,12 @@ def pretrained(name: str) -> Pretrained:
     """timm's own weights of a model.
 
     Args:
-        name: timm's, such as `resnet50` or, with a tag, `resnet50.tv_in1k`. Without a tag: timm's default.
+        name: timm's name, such as `resnet50` or, with a tag, `resnet50.tv_in1k`. Without a tag, timm's
+            default weights are used.
 
     Raises:
-        UserError: timm is missing or has no weights of it; or the file is neither in the cache nor to be
-            had, and how to bring it.
+        UserError: timm is missing or has no weights of this name, or the file is not in the cache and cannot
+            be downloaded; the message says what to do.
     """
     try:
         import timm
@@ -51,8 +52,11 @@ def pretrained(name: str) -> Pretrained:
         raise UserError(
             f"timm has no pretrained weights for {name}" + (f"; it has: {tagged}" if tagged else "")
         )
-    full = f"{config.architecture or bare}.{config.tag}" if config.tag else name
-    file = _from_hub(full, config.hf_hub_id) if config.hf_hub_id else _from_torch_cache(full, config.url)
+    full_name = f"{config.architecture or bare}.{config.tag}" if config.tag else name
+    if config.hf_hub_id:
+        file = _from_hub(full_name, config.hf_hub_id)
+    else:
+        file = _from_torch_cache(full_name, config.url)
     try:
         # initialising the module must not advance the caller's random number generator
         with torch.random.fork_rng(devices=[]):
@@ -65,27 +69,27 @@ def pretrained(name: str) -> Pretrained:
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{file}: timm cannot load it as {full}; remove it and download it again: {reason}"
+            f"{file}: timm cannot load it as {full_name}; remove it and download it again: {reason}"
         ) from None
     settings = config.to_dict()
     settings["label_names"] = config.label_names or _imagenet_labels(settings)
-    preprocess, notes = preprocess_of(settings, config.input_size[-1], full)
-    notes.insert(0, f"timm's weights {full}, made for {config.input_size[-1]} pixels")
+    preprocess, notes = preprocess_of(settings, config.input_size[-1], full_name)
+    notes.insert(0, f"timm's weights {full_name}, for {config.input_size[-1]} pixels")
     if preprocess.labels and not config.label_names:
         notes.append(f"outputs are named by timm's list of ImageNet's {len(preprocess.labels)} synsets")
-    return Pretrained(full, file, dict(module.state_dict()), preprocess, notes)
+    return Pretrained(full_name, file, dict(module.state_dict()), preprocess, notes)
 
 
 def _imagenet_labels(settings: dict[str, Any]) -> list[str]:
     """ImageNet-1k's synsets if the tag of the weights says that these are the outputs; otherwise empty."""
     from timm.data import ImageNetInfo
 
-    of_imagenet = str(settings.get("tag", "")).endswith("in1k") and settings.get("num_classes") == 1000
-    return list(ImageNetInfo("imagenet-1k").label_names()) if of_imagenet else []
+    is_imagenet = str(settings.get("tag", "")).endswith("in1k") and settings.get("num_classes") == 1000
+    return list(ImageNetInfo("imagenet-1k").label_names()) if is_imagenet else []
 
 
 def _from_hub(name: str, repository: str) -> Path:
-    """The file of weights of a repository on the hub, from the cache or downloaded."""
+    """The weights file of a repository on the hub, from the cache or downloaded."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -109,7 +113,7 @@ def _from_hub(name: str, repository: str) -> Path:
             raise UserError(
                 f"{name}: cannot be downloaded ({' '.join(str(error).split())[:150]}); {remedy}"
             ) from None
-    raise UserError(f"{name}: the hub's repository {repository} holds no {' or '.join(FILES)}")
+    raise UserError(f"{name}: the hub's repository {repository} has no {' or '.join(FILES)}")
 
 
 def _cached(repository: str) -> Iterator[Path]:
@@ -122,7 +126,7 @@ def _cached(repository: str) -> Iterator[Path]:
 
 
 def _from_torch_cache(name: str, url: str) -> Path:
-    """A few of timm's weights are not on the hub; these are read from torch's cache of downloads."""
+    """The weights file in torch's download cache, for the few of timm's weights that are not on the hub."""
     filename = url.rpartition("/")[2]
     path = Path(torch.hub.get_dir()) / "checkpoints" / filename
     if not path.is_file():
@@ -133,9 +137,9 @@ def _from_torch_cache(name: str, url: str) -> Path:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the hub answers soon; its own client retries for almost a minute."""
+    """Whether the hub answers within the timeout; its own client retries for almost a minute."""
     try:
-        with urllib.request.urlopen(endpoint, timeout=REACHED_IN):
+        with urllib.request.urlopen(endpoint, timeout=HUB_TIMEOUT):
             return True
     except urllib.error.HTTPError:
         return True  # it answered

@@ -21,11 +21,11 @@ IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # of model folders and 
 
 
 def weights_file(path: Path) -> Path:
-    """The path itself, or the file of weights in a folder. Raises UserError if there is none."""
+    """The path itself, or the weights file in a folder. Raises UserError if there is none."""
     if path.is_dir():
         inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
         if not inside:
-            raise UserError(f"{path}: the folder has no file of weights, no {' or '.join(IN_FOLDERS)}")
+            raise UserError(f"{path}: the folder has no weights file, no {' or '.join(IN_FOLDERS)}")
         return inside[0]
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -33,7 +33,7 @@ def weights_file(path: Path) -> Path:
 
 
 def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
-    """Read the state dict of a file, or of the file of weights in a folder.
+    """Read the state dict of a file, or of the weights file in a folder.
 
     Args:
         path: safetensors, or a file of `torch.save`: a state dict, or a training script's checkpoint with one
@@ -49,14 +49,14 @@ def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
     path = weights_file(path)
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     checkpoint = chosen(content, key, where=str(path))
-    broken = [
+    non_finite = [
         name
         for name, tensor in checkpoint.tensors.items()
         if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
-    if broken:
-        shown = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
-        raise UserError(f"{path}: NaN or infinite values in {len(broken)} of its tensors ({shown})")
+    if non_finite:
+        shown = ", ".join(non_finite[:3]) + (", ..." if len(non_finite) > 3 else "")
+        raise UserError(f"{path}: NaN or infinite values in {len(non_finite)} of its tensors ({shown})")
     return checkpoint
 
 
@@ -83,11 +83,11 @@ def _unpickled(path: Path) -> Any:
                 "save the state dict alone: torch.save(model.state_dict(), FILE)"
             ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged, or not a file of torch.save: {reason}") from None
+        raise UserError(f"{path}: damaged, or not written by torch.save: {reason}") from None
 
 
 def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Classes and functions that training scripts save besides tensors, with their names in pickles."""
+    """The allowed classes and functions that training scripts save besides tensors, by name in pickles."""
     scalar = np.float64(0).__reduce__()[0]
     assert callable(scalar)
     kinds = {type(np.dtype(kind)) for kind in ("?", *np.typecodes["AllInteger"], *np.typecodes["AllFloat"])}

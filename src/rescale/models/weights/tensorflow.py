@@ -33,10 +33,10 @@ def ours_of(place: Place, conv: str, norm: str) -> dict[str, str]:
 def counted(network: Network, places: Iterable[Place]) -> dict[str, str]:
     """The paths of our layers by the names of theirs, numbered by class: conv2d, conv2d_1, ..., dense.
 
-    places: in the order in which they count. Each class counts for itself, from 0, which is not written;
-    depthwise convolutions are a class of their own in Keras.
+    places: in the order of numbering. Each class is numbered separately, from 0, which is not written;
+    depthwise convolutions are a separate class in Keras.
     """
-    depthwise = {x.name for x in layers(network) if x.kind == "conv" and 1 < x.groups == x.width_in}
+    depthwise = {layer.name for layer in layers(network) if layer.kind == "conv" and layer.depthwise}
     counts: Counter[str] = Counter()
 
     def numbered(kind: str) -> str:

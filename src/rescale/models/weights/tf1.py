@@ -1,9 +1,9 @@
 """Weights in TensorFlow-1 checkpoints of ResNet and ResNet-RS (tensorflow/tpu, `models/official/resnet`).
 
-Layers are named by class and number in the order in which they were made: the stem's convolutions, then in
-each block the projection, the three convolutions, squeeze-and-excitation's two; `dense`. Every variable, the
-moving statistics too, has its average over the steps beside it under `/ExponentialMovingAverage`: that is
-what the authors evaluate, and what is read.
+Layers are named by class and number in the order of creation: the convolutions of the stem; in each block the
+projection, the three convolutions and the two of squeeze-and-excitation; `dense`. The average of a variable
+over training steps, also of the moving statistics, is stored under `/ExponentialMovingAverage`. The authors
+evaluate the averages, so they are read.
 """
 
 import re
@@ -27,8 +27,8 @@ def prefix_of(path: Path) -> Path | None:
 
     path: the prefix itself (`model.ckpt`), one of the files, or a folder with one checkpoint in it.
     """
-    if found := _FILE.fullmatch(path.name):
-        return path.with_name(found["prefix"])
+    if match := _FILE.fullmatch(path.name):
+        return path.with_name(match["prefix"])
     if path.is_dir():
         inside = sorted(path.glob("*.index"))
         if len(inside) > 1:
@@ -50,14 +50,14 @@ def read_tf1(prefix: Path, network: Network) -> dict[str, Tensor]:
         bundle = Bundle(prefix)
         wanted = variables(set(bundle.entries))
         if not wanted:
-            raise UserError(f"{prefix}: holds no variables as TensorFlow 1 names them ({_first(bundle)})")
+            raise UserError(f"{prefix}: has no variables with TensorFlow 1 names ({_first(bundle)})")
         values = bundle.read(wanted.values())
     except (Damaged, ValueError) as error:
-        raise UserError(f"{prefix}: damaged, or no checkpoint of TensorFlow: {error}") from None
+        raise UserError(f"{prefix}: damaged, or not a TensorFlow checkpoint: {error}") from None
     except OSError as error:
         raise UserError(f"{error.filename or prefix}: {error.strerror or error}") from None
     stored = {name: values[source] for name, source in wanted.items()}
-    return in_our_names(stored, counted(network, in_order_of_making(network)))
+    return in_our_names(stored, counted(network, in_creation_order(network)))
 
 
 def variables(names: set[str]) -> dict[str, str]:
@@ -67,12 +67,17 @@ def variables(names: set[str]) -> dict[str, str]:
     return {name: name + AVERAGE if name + AVERAGE in names else name for name in sorted(own)}
 
 
-def in_order_of_making(network: Network) -> list[Place]:
+def in_creation_order(network: Network) -> list[Place]:
     """The places in the order of creation: in a block, the projection comes first."""
     parts = ("stem", "block", "head")
     return sorted(
         places(network),
-        key=lambda x: (parts.index(x.part), x.stage, x.block, x.role != "shortcut.project"),
+        key=lambda place: (
+            parts.index(place.part),
+            place.stage,
+            place.block,
+            place.role != "shortcut.project",
+        ),
     )
 
 

@@ -51,9 +51,9 @@ class TimmConfig:
         name = self.values.get("architecture")
         if not isinstance(name, str) or not name:
             raise UserError(f"{self.path}: names no architecture; give --model NAME")
-        if others := [key for key, value in self._arguments().items() if value not in _USUAL.get(key, ())]:
+        if unusual := [key for key, value in self._arguments().items() if value not in _USUAL.get(key, ())]:
             raise UserError(
-                f"{self.path}: {name} with other {', '.join(others)} than usual; give --model NAME"
+                f"{self.path}: {name} has unusual values of {', '.join(unusual)}; give --model NAME"
             )
         return name
 
@@ -83,13 +83,13 @@ def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) ->
     """The preprocessing from timm's configuration of weights.
 
     Args:
-        pretrained: mean, std, crop_pct, interpolation, label_names; what is missing has timm's default,
-            which is ImageNet's normalisation.
-        resolution: pixels a side.
-        where: what errors begin with.
+        pretrained: mean, std, crop_pct, interpolation and label_names; missing keys have timm's defaults,
+            which include ImageNet's normalisation.
+        resolution: pixels per side.
+        where: prefix of error messages.
 
     Returns:
-        The value, and a note for what was assumed.
+        The preprocessing, and notes on what was assumed.
     """
     assumed = [key for key in ("mean", "std") if not pretrained.get(key)]
     names = pretrained.get("label_names") or ()
@@ -109,7 +109,7 @@ def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) ->
     preprocess = Preprocess.from_json(
         {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}, where
     )
-    notes = [f"normalisation: ImageNet's is assumed, since {where} says none"] if assumed else []
+    notes = [f"normalisation: ImageNet's is assumed, since {where} does not specify it"] if assumed else []
     if (mode := pretrained.get("crop_mode") or "center") != "center":
-        notes.append(f"images: the central square is taken in place of timm's crop mode {mode!r}")
+        notes.append(f"images: the central square is used instead of timm's crop mode {mode!r}")
     return preprocess, notes
