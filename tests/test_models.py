@@ -1,4 +1,4 @@
-"""Built networks against timm's and torchvision's with the same weights, and what a recipe sets in them."""
+"""Networks against timm's and torchvision's with the same weights; initialisation; rates; external models."""
 
 import contextlib
 import copy
@@ -37,7 +37,7 @@ PEERS = {
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Draw every parameter and buffer anew: fresh networks have zeros that would hide a broken layer."""
+    """Randomise all parameters and buffers, because initial zeros would hide a broken layer."""
     generator = torch.Generator().manual_seed(1)
     for name, tensor in model.state_dict().items():
         if not tensor.is_floating_point():
@@ -56,7 +56,7 @@ def randomise(model: nn.Module) -> nn.Module:
 def gap(ours: nn.Module, theirs: nn.Module) -> float:
     """Largest difference of outputs, relative to the largest output, in both modes and on an odd size."""
     images = torch.randn(2, 3, 97, 97, generator=torch.Generator().manual_seed(2))
-    ours, theirs = copy.deepcopy(ours), copy.deepcopy(theirs)  # training mode moves their statistics
+    ours, theirs = copy.deepcopy(ours), copy.deepcopy(theirs)  # training mode changes their statistics
     worst = 0.0
     for training in (False, True):
         ours.train(training)
@@ -77,8 +77,8 @@ def test_outputs_equal_the_peers(name: str) -> None:
     assert gap(ours, theirs) < 1e-5
 
 
-def test_regnetz_equals_timm_but_for_its_head() -> None:
-    """timm's has a head of 1024 channels; the paper's counts allow 1000."""
+def test_regnetz_equals_timm_except_for_the_head() -> None:
+    """timm's has a head of 1024 channels; ours has 1000, which agrees with the counts in the paper."""
     theirs = randomise(timm.create_model("regnetz_005"))
     ours = build(replace(network("regnetz_500mf"), head=Head(1000, 1024)))
     load_weights(ours, theirs.state_dict())
@@ -102,7 +102,7 @@ def test_parity_sees_one_broken_layer(layer: str) -> None:
     assert gap(ours, theirs) > 1e-4
 
 
-def test_a_head_of_another_size_stays_and_says_so() -> None:
+def test_a_head_of_another_size_is_kept_and_reported() -> None:
     ours = build(network("resnet26"), num_classes=7)
     before = ours.head.linear.weight.clone()
     report = load_weights(ours, randomise(PEERS["resnet26"]()).state_dict())
@@ -113,7 +113,7 @@ def test_a_head_of_another_size_stays_and_says_so() -> None:
     }
 
 
-def test_weights_of_another_network_are_refused_and_change_nothing() -> None:
+def test_weights_of_another_network_are_rejected_and_change_nothing() -> None:
     ours = build(network("resnet26"))
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     with pytest.raises(UserError, match=r"not weights of resnet26: .* tensors differ"):
@@ -170,7 +170,7 @@ def norms_are_plain(model: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", ["regnety_040", "regnetz_500mf_g1", "resnext50_32x4d"])
 def test_initialisation_of_fast_scaling(name: str) -> None:
-    """As pycls: the fan-out is that of a convolution without groups."""
+    """As in pycls: the fan-out is that of a convolution without groups."""
     torch.manual_seed(0)
     model = build(network(name))
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 10_000]
@@ -185,7 +185,7 @@ def test_initialisation_of_fast_scaling(name: str) -> None:
     "name", ["efficientnet_b0", "tf_efficientnet_b1", "efficientnetrs_b0", "efficientnet_b0-dWr-2"]
 )
 def test_initialisation_of_efficientnet(name: str) -> None:
-    """As timm, which follows the authors' TPU code: deviation by deviation, of every layer of its kind."""
+    """As in timm, which follows the authors' TPU code: the standard deviation of every layer."""
     torch.manual_seed(0)
     ours, theirs = build(network(name)), copy.deepcopy(build(network(name)))
     for path, module in theirs.named_modules():
@@ -194,11 +194,11 @@ def test_initialisation_of_efficientnet(name: str) -> None:
     for path, module in ours.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        mine, peer = module.weight.detach(), theirs.get_submodule(path).weight.detach()
-        # the quotient of two sample deviations of n numbers each spreads by 1 / sqrt(n)
-        assert abs(math.log(mine.std() / peer.std())) < 5 / math.sqrt(mine.numel())
+        first, second = module.weight.detach(), theirs.get_submodule(path).weight.detach()
+        # the ratio of two standard deviations of n samples each has a relative error of about 1 / sqrt(n)
+        assert abs(math.log(first.std() / second.std())) < 5 / math.sqrt(first.numel())
         assert module.bias is None or not module.bias.any()
-        large += mine.numel() > 100_000
+        large += first.numel() > 100_000
     weight, bound = ours.head.linear.weight, 1 / math.sqrt(1000)
     assert 0.999 * bound < weight.abs().max() <= bound and large > 5
     depthwise = ours.stages[1][0].conv2.conv.weight
@@ -206,8 +206,8 @@ def test_initialisation_of_efficientnet(name: str) -> None:
     assert norms_are_plain(ours)
 
 
-def test_initialisation_is_the_networks_to_say() -> None:
-    """A file of the first version, which does not say, keeps what it had; any network may say another."""
+def test_the_network_determines_its_initialisation() -> None:
+    """Files of the first version do not specify it and get the default; any network can specify another."""
     b0 = network("efficientnet_b0")
     old = as_mapping(b0)
     assert old.pop("init") == "efficientnet"
@@ -217,9 +217,10 @@ def test_initialisation_is_the_networks_to_say() -> None:
     expected = math.sqrt(2 / (9 * depthwise.out_channels))
     assert math.isclose(depthwise.weight.std().item(), expected, rel_tol=0.05)
     assert network(old).identity == b0.identity
-    begun = build(replace(b0, init="resnet-rs"))
-    norms = [(block.skip, block.conv3.norm.weight) for stage in begun.stages for block in stage]
-    assert all(weight.any() == (skip == "none") for skip, weight in norms)  # else nothing would come through
+    zeroed = build(replace(b0, init="resnet-rs"))
+    norms = [(block.skip, block.conv3.norm.weight) for stage in zeroed.stages for block in stage]
+    # blocks without a shortcut must not start at zero, because no signal would pass
+    assert all(weight.any() == (skip == "none") for skip, weight in norms)
     assert norms_are_plain(build(replace(network("resnet26"), init="fast-scaling")))
 
 
@@ -237,9 +238,9 @@ def test_stochastic_depth_by_stage_and_by_block() -> None:
 def test_stochastic_depth_keeps_the_mean() -> None:
     model = build(network("resnet1-1x0.25"), rates=Rates(stochastic_depth=0.4))
     drop = model.stages[1][0].drop_path.train()
-    kept = drop(torch.ones(20_000, 1, 1, 1))
-    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.6])
-    assert abs(kept.mean().item() - 1) < 0.03
+    scaled = drop(torch.ones(20_000, 1, 1, 1))
+    assert scaled.unique().tolist() == pytest.approx([0, 1 / 0.6])
+    assert abs(scaled.mean().item() - 1) < 0.03
 
 
 def test_rates_reach_every_layer() -> None:
@@ -277,16 +278,16 @@ def test_external_models(tmp_path, monkeypatch) -> None:
             make(model_named(text))
 
 
-def test_what_is_made_again_gives_the_same_gradients(monkeypatch) -> None:
+def test_recomputation_gives_the_same_gradients(monkeypatch) -> None:
     torch.manual_seed(0)
     model, images = randomise(build(network("resnetrs26x0.25@64"))), torch.randn(4, 3, 64, 64)
 
     def gradients() -> list[torch.Tensor]:
         model.zero_grad()
-        copy_ = copy.deepcopy(model).train()
-        copy_(images).square().sum().backward()
-        return [*(p.grad for p in copy_.parameters()), *(b for b in copy_.buffers())]
+        clone = copy.deepcopy(model).train()
+        clone(images).square().sum().backward()
+        return [*(p.grad for p in clone.parameters()), *(b for b in clone.buffers())]
 
-    sparing = gradients()
+    recomputed = gradients()
     monkeypatch.setattr("rescale.models.blocks.saved_tensors_hooks", lambda *_: contextlib.nullcontext())
-    assert all(torch.equal(a, b) for a, b in zip(sparing, gradients(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(recomputed, gradients(), strict=True))

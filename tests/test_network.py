@@ -1,4 +1,4 @@
-"""The network as a value: names, files, identity, and what is refused."""
+"""Networks as values: names, files, identity and rejected input."""
 
 import json
 from dataclasses import asdict, field, fields, make_dataclass, replace
@@ -16,7 +16,7 @@ from rescale.network import LATER, Conv, Head, Input, Network, Stage, Stem, prob
 
 @st.composite
 def resnet_names(draw: st.DrawFn) -> str:
-    """Names over the whole grammar: any blocks, widths, parts that can stand together, resolutions."""
+    """Names from the whole grammar: any blocks, widths, compatible parts and resolutions."""
     family = draw(st.sampled_from(["resnet", "resnetrs"]))
     depth = draw(
         st.one_of(
@@ -30,17 +30,17 @@ def resnet_names(draw: st.DrawFn) -> str:
     stem = draw(
         st.sampled_from(["", "+deepstem", "+smallstem", "+convpool", "+blockpool", "+deepstem+convpool"])
     )
-    rest = "".join(f"+{p}" for p in draw(st.sets(st.sampled_from(["se", "poolshortcut", "stride1x1"]))))
+    options = "".join(f"+{p}" for p in draw(st.sets(st.sampled_from(["se", "poolshortcut", "stride1x1"]))))
     size = draw(st.integers(128, 320))
-    return f"{family}{depth}{width}{stem}{rest}@{size}"
+    return f"{family}{depth}{width}{stem}{options}@{size}"
 
 
 @given(resnet_names())
 @settings(max_examples=60, deadline=None)
-def test_yaml_and_mapping_give_the_network_back(name: str) -> None:
-    found = network(name)
-    assert network(yaml.safe_load(to_yaml(found))) == found
-    assert network(json.loads(json.dumps(asdict(found)))) == found
+def test_yaml_and_mapping_round_trip(name: str) -> None:
+    net = network(name)
+    assert network(yaml.safe_load(to_yaml(net))) == net
+    assert network(json.loads(json.dumps(asdict(net)))) == net
 
 
 def test_published_resolutions_and_at() -> None:
@@ -68,7 +68,7 @@ def test_identity_is_structure_not_name() -> None:
 
 
 def rebuilt(net: Network, kind: type, with_field: type, value: int | None) -> Network:
-    """The network with `with_field`, a subclass of `kind`, in its place; None: the new field's default."""
+    """The network with each `kind` replaced by its subclass `with_field`; None: the new field's default."""
 
     def as_new(part):
         if type(part) is not kind:
@@ -94,10 +94,10 @@ def test_a_new_field_changes_no_identity_at_its_default(kind: type) -> None:
         assert same != net and same.identity == net.identity and to_yaml(same) == to_yaml(net)
     other = rebuilt(net, kind, new, 2)
     assert other.identity != net.identity and "frames: 2" in to_yaml(other)
-    assert rebuilt(net, kind, unmarked, None).identity != net.identity  # so the mark is what does it
+    assert rebuilt(net, kind, unmarked, None).identity != net.identity  # so the mark makes the difference
 
 
-def test_initialisation_is_in_files_where_it_is_no_default_and_not_in_the_identity() -> None:
+def test_files_contain_an_initialisation_other_than_the_default_and_identities_none() -> None:
     b0, plain = network("efficientnet_b0"), network("resnet50")
     assert "init: efficientnet" in to_yaml(b0) and "init" not in to_yaml(plain)
     assert network(yaml.safe_load(to_yaml(b0))).init == "efficientnet"
@@ -112,7 +112,7 @@ def test_authors_depths() -> None:
     }  # fmt: skip
 
 
-def test_a_part_replaces_resnet_rs_own() -> None:
+def test_a_named_part_replaces_the_one_of_resnet_rs() -> None:
     small = network("resnetrs26x0.25+smallstem@32")
     assert [conv.stride for conv in small.stem.convs] == [1]
     assert small.stages[0].se and small.stages[1].shortcut == "pool"
@@ -155,7 +155,7 @@ def test_every_mistake_in_a_file_is_reported_at_once(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "name: [", "\x00"])
-def test_files_that_are_no_network(tmp_path, text: str) -> None:
+def test_files_that_do_not_describe_a_network(tmp_path, text: str) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=r"net\.yaml"):
@@ -171,13 +171,13 @@ def test_every_name_is_a_network() -> None:
     "name", [*names(), "regnety_500mf-dWr-2.5", "resnetrs50-rs-width-1.5", "resnetrs230"]
 )
 def test_a_file_has_the_identity_of_its_name(name: str) -> None:
-    """Also where 6 and 6.0 are equal numbers but not the same text."""
+    """Also where 6 and 6.0 are equal as numbers but differ as text."""
     assert network(yaml.safe_load(to_yaml(network(name)))).identity == network(name).identity
 
 
 @st.composite
 def any_networks(draw: st.DrawFn) -> Network:
-    """Networks over all that a file may say: both blocks, groups, both places of SE, both paddings."""
+    """All networks that a file can describe: both blocks, groups, both SE positions, both paddings."""
     stages, width_in = [], draw(st.sampled_from([8, 12, 16]))
     stem = Stem((Conv(width_in, draw(st.sampled_from([3, 5, 7])), draw(st.integers(1, 2))),))
     stem = replace(stem, pool=draw(st.sampled_from(["none", "max"])))
@@ -197,7 +197,7 @@ def any_networks(draw: st.DrawFn) -> Network:
             stride_at=draw(st.sampled_from(["conv1", "conv2"])),
         )
         stages.append(stage)
-    network_ = Network(
+    net = Network(
         "any",
         Input(draw(st.integers(40, 97)), draw(st.sampled_from([1, 3]))),
         stem,
@@ -206,12 +206,12 @@ def any_networks(draw: st.DrawFn) -> Network:
         activation=draw(st.sampled_from(["relu", "silu"])),
         padding=draw(st.sampled_from(["symmetric", "same"])),
     )
-    assume(not problems(network_) and stride(network_) <= 40)
-    return network_
+    assume(not problems(net) and stride(net) <= 40)
+    return net
 
 
 @given(any_networks())
 @settings(max_examples=60, deadline=None)
-def test_any_network_is_written_and_read_back(net: Network) -> None:
+def test_any_network_round_trips(net: Network) -> None:
     assert network(yaml.safe_load(to_yaml(net))) == net
     assert net.identity == network(json.loads(json.dumps(asdict(net)))).identity

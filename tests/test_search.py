@@ -1,4 +1,4 @@
-"""Searching a design space: results meet the budget, follow the paper's distributions and are reproducible."""
+"""Search in a design space: results meet the budget, follow the distributions and are reproducible."""
 
 import numpy as np
 import pytest
