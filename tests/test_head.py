@@ -1,4 +1,4 @@
-"""The classifier, linear probes that leave the backbone as it is to the bit, and features."""
+"""Classifiers and features, and linear probes, which leave the backbone bit-identical."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from test_models import randomise
 
 
 class Small(nn.Module):
-    """A model as users write them: batch norm without weights, dropout, two linear layers."""
+    """A typical user model: batch norm without weights, dropout, two linear layers."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def images(seed: int = 0, size: int = 32) -> torch.Tensor:
 
 
 def probe_step(module: nn.Module, seed: int) -> None:
-    """A step of training whose weight decay would also shrink what has no gradient."""
+    """A training step; its weight decay would also change parameters without a gradient."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, 0.1, weight_decay=0.1)
     F.cross_entropy(module(images(seed)), torch.tensor([0, 1, 2, 3])).backward()
@@ -64,7 +64,7 @@ def probe_step(module: nn.Module, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_classifier_is_the_layer_that_makes_the_outputs(name: str) -> None:
+def test_the_classifier_is_the_layer_that_computes_the_outputs(name: str) -> None:
     module, path = randomise(MODELS[name][0]()).eval(), MODELS[name][1]
     classifier = classifier_of(module)
     assert classifier is module.get_submodule(path) and classifier.out_features == 5
@@ -76,7 +76,7 @@ def test_the_classifier_is_the_layer_that_makes_the_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_linear_probe_leaves_the_backbone_to_the_bit(name: str) -> None:
+def test_a_linear_probe_leaves_the_backbone_bit_identical(name: str) -> None:
     module, path = randomise(MODELS[name][0]()), MODELS[name][1]
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     freeze_backbone(module)
@@ -89,8 +89,8 @@ def test_a_linear_probe_leaves_the_backbone_to_the_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet", "timm regnet", "python"])
-def test_without_train_mode_the_buffers_would_move(name: str) -> None:
-    """The check above can fail."""
+def test_without_train_mode_the_buffers_would_change(name: str) -> None:
+    """Shows that the check above can fail."""
     module = randomise(MODELS[name][0]())
     freeze_backbone(module)
     before = {key: buffer.clone() for key, buffer in module.named_buffers()}
@@ -99,7 +99,7 @@ def test_without_train_mode_the_buffers_would_move(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet", "efficientnet", "timm regnet"])
-def test_the_backbone_of_a_probe_is_deterministic_and_dropout_of_the_head_is_not(name: str) -> None:
+def test_the_backbone_of_a_probe_is_deterministic_and_the_dropout_of_the_head_is_active(name: str) -> None:
     module = randomise(MODELS[name][0]())
     freeze_backbone(module)
     train_mode(module)
@@ -114,7 +114,7 @@ def test_the_backbone_of_a_probe_is_deterministic_and_dropout_of_the_head_is_not
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_nothing_frozen_is_all_in_training_mode(name: str) -> None:
+def test_without_frozen_parameters_all_modules_are_in_training_mode(name: str) -> None:
     module = MODELS[name][0]().eval()
     assert train_mode(module) is module
     assert all(part.training for part in module.modules())

@@ -1,4 +1,4 @@
-"""Starting weights: where they come from, what is refused, and how a head is filled."""
+"""Starting weights: their sources, rejected input, and filling the head."""
 
 import hashlib
 import os
@@ -55,7 +55,7 @@ def refused(message: str, *arguments: object) -> None:
 def test_from_a_model_folder(tmp_path: Path) -> None:
     module = randomise(make(NET)[0])
     write(tmp_path, NET, module.state_dict(), PREPROCESS, averaged=True)
-    # the input size and the classes may be others
+    # the input size and the number of classes may differ
     weights = starting_weights(str(tmp_path), NET.at(64).with_classes(3))
     assert (weights.averaged, weights.preprocess, weights.classes) == (True, PREPROCESS, 3)
     assert weights.sha256 == ModelFolder(tmp_path).sha256 and weights.source == str(tmp_path)
@@ -65,7 +65,7 @@ def test_from_a_model_folder(tmp_path: Path) -> None:
     assert torch.equal(outputs(fresh), outputs(module))
 
 
-def test_from_a_finished_run_and_not_from_another() -> None:
+def test_from_a_finished_run_and_not_from_an_unfinished_one() -> None:
     run = ModelFolder.open(FORMAT_1 / "finished")
     weights = starting_weights(str(run.path), run.model)
     assert weights.averaged and weights.preprocess == run.preprocess and weights.classes == 10
@@ -83,7 +83,7 @@ THEIRS = {
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_from_files_of_others(name: str, tmp_path: Path) -> None:
+def test_from_files_of_other_libraries(name: str, tmp_path: Path) -> None:
     model = model_named(name).with_classes(6)
     theirs = THEIRS[name](num_classes=6)
     randomise(theirs)
@@ -99,21 +99,21 @@ def test_from_files_of_others(name: str, tmp_path: Path) -> None:
         assert close(outputs(fresh), outputs(theirs))
 
 
-def test_reading_draws_nothing_and_takes_no_memory_of_the_model(tmp_path: Path) -> None:
+def test_reading_leaves_the_random_state_unchanged(tmp_path: Path) -> None:
     save_file(make(NET)[0].state_dict(), tmp_path / "a.safetensors")
     state = torch.random.get_rng_state()
     starting_weights(str(tmp_path / "a.safetensors"), NET)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_sources_that_are_refused(tmp_path: Path) -> None:
+def test_rejected_sources(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     write(folder, NET, make(NET)[0].state_dict(), PREPROCESS)
     refused("none.pth: no such file", str(tmp_path / "none.pth"), NET)
     refused("pretrained.tv: no such file; write pretrained", "pretrained.tv", NET)
     deeper = replace(NET, stages=(replace(NET.stages[0], depth=5), *NET.stages[1:]), norm_eps=1e-3)
-    words = r"another network: stages\[0\].depth is 2, not 5; norm_eps is 1e-05, not 0.001"
-    refused(words, str(folder), deeper)
+    message = r"another network: stages\[0\].depth is 2, not 5; norm_eps is 1e-05, not 0.001"
+    refused(message, str(folder), deeper)
     refused(
         "holds resnet26x0.25@32, another network: 4 stages, not 3",
         str(folder),
@@ -143,7 +143,7 @@ def test_sources_that_are_refused(tmp_path: Path) -> None:
     stage=st.integers(0, 3),
     change=st.sampled_from([{"depth": 9}, {"width": 1024}, {"stride": 3}, {"se": 0.5}, {"shortcut": "pool"}]),
 )
-def test_any_change_of_structure_is_a_difference(stage: int, change: dict[str, object]) -> None:
+def test_any_structural_change_is_a_difference(stage: int, change: dict[str, object]) -> None:
     stages = list(NET.stages)
     stages[stage] = replace(stages[stage], **change)  # type: ignore[arg-type]
     (line,) = differences(NET, replace(NET, name="other", stages=tuple(stages)))
@@ -172,8 +172,8 @@ def test_rows_are_matched_by_name(model, classes: tuple[str, ...]) -> None:
     notes = fill(module, ours, weights_of(source, ("a", "b", "c"), 3), classes)
     columns = ["abc".index(name) for name in classes]
     assert close(outputs(module), outputs(source)[:, columns])
-    what = {"abc": [], "cab": ["(in another order)"]}.get("".join(classes), [f"({len(classes)} of 3)"])
-    assert [note.rpartition("name ")[2] for note in notes] == what
+    expected = {"abc": [], "cab": ["(in another order)"]}.get("".join(classes), [f"({len(classes)} of 3)"])
+    assert [note.rpartition("name ")[2] for note in notes] == expected
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
@@ -197,7 +197,7 @@ def test_a_head_of_other_classes_is_newly_initialised(model) -> None:
         assert close(outputs(module), outputs(source)[:, [0, 1, 2, 0]])  # the backbone was filled
 
 
-def test_without_names_the_order_is_assumed_and_said() -> None:
+def test_without_names_the_order_is_assumed_and_noted() -> None:
     source = randomise(make(NET)[0])
     module = make(NET)[0]
     weights = replace(weights_of(source, (), 3), preprocess=None)
@@ -207,13 +207,13 @@ def test_without_names_the_order_is_assumed_and_said() -> None:
     assert torch.equal(outputs(module), outputs(source))
 
 
-def test_a_misfit_leaves_the_module_as_it_was() -> None:
+def test_weights_that_do_not_fit_leave_the_module_unchanged() -> None:
     module = make(NET)[0]
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     weights = weights_of(randomise(make(NET)[0]), (), 3)
-    gone = {n: t for n, t in weights.tensors.items() if n != "stem.convs.0.conv.weight"}
+    incomplete = {n: t for n, t in weights.tensors.items() if n != "stem.convs.0.conv.weight"}
     for tensors, message in (
-        (gone, r"stem.convs.0.conv.weight: missing"),
+        (incomplete, r"stem.convs.0.conv.weight: missing"),
         (weights.tensors | {"more": torch.ones(1)}, "more: unknown here"),
         (weights.tensors | {"head.linear.weight": torch.ones(3, 7)}, r"head.linear.weight: \(3, 7\), here"),
     ):
@@ -239,7 +239,7 @@ def test_class_order(labels: list[str], data: st.DataObject) -> None:
     order = class_order(labels, classes)
     assert order is not None and [labels[number] for number in order] == classes
     assert class_order(labels, [*classes, "none of them"]) is None
-    assert class_order([*labels, *classes], classes) is None  # a name of two outputs
+    assert class_order([*labels, *classes], classes) is None  # a name occurs twice
     assert class_order(labels, [classes[0], classes[0]]) is None
     assert class_order([*labels, labels[0]], [*labels, labels[0]]) == list(range(len(labels) + 1))
 
@@ -250,7 +250,7 @@ def test_class_order(labels: list[str], data: st.DataObject) -> None:
 def cache(
     home: Path, repository: str, state: dict[str, torch.Tensor], name: str = "model.safetensors"
 ) -> Path:
-    """What Hugging Face's client keeps of a repository with one file."""
+    """Write the cache of Hugging Face's client for a repository with one file."""
     folder = home / "hub" / ("models--" + repository.replace("/", "--"))
     commit = "0123456789abcdef0123456789abcdef01234567"
     (folder / "refs").mkdir(parents=True)
@@ -298,18 +298,18 @@ def test_pretrained_weights_of_timm(name: str, home: Path) -> None:
     assert not close(outputs(module), outputs(theirs))
     assert not fill(module, model, weights)
     assert close(outputs(module), outputs(theirs))
-    said, config = weights.preprocess, timm.get_pretrained_cfg(tagged)
-    assert said is not None
-    assert (said.mean, said.std, said.crop) == (config.mean, config.std, config.crop_pct)
-    assert (said.interpolation, said.resolution) == (config.interpolation, config.input_size[-1])
-    assert said.labels == tuple(timm.data.ImageNetInfo().label_names())
-    some = ("n02123045", "n01440764")  # tabby, tench: outputs 281 and 0 of every ImageNet-1k model
-    few = make(model.with_classes(2))[0]
-    assert "2 of 1000" in fill(few, model.with_classes(2), weights, some)[0]
-    assert close(outputs(few), outputs(theirs)[:, [281, 0]])
+    preprocess, config = weights.preprocess, timm.get_pretrained_cfg(tagged)
+    assert preprocess is not None
+    assert (preprocess.mean, preprocess.std, preprocess.crop) == (config.mean, config.std, config.crop_pct)
+    assert (preprocess.interpolation, preprocess.resolution) == (config.interpolation, config.input_size[-1])
+    assert preprocess.labels == tuple(timm.data.ImageNetInfo().label_names())
+    classes = ("n02123045", "n01440764")  # tabby, tench: outputs 281 and 0 of every ImageNet-1k model
+    smaller = make(model.with_classes(2))[0]
+    assert "2 of 1000" in fill(smaller, model.with_classes(2), weights, classes)[0]
+    assert close(outputs(smaller), outputs(theirs)[:, [281, 0]])
 
 
-def test_an_older_repository_holds_a_pickle(home: Path) -> None:
+def test_an_older_repository_contains_a_pickle(home: Path) -> None:
     theirs = randomise(timm.create_model("resnet10t"))
     cache(home, "timm/resnet10t.c3_in1k", theirs.state_dict(), "pytorch_model.bin")
     model = model_named("timm:resnet10t")
@@ -318,7 +318,7 @@ def test_an_older_repository_holds_a_pickle(home: Path) -> None:
     assert torch.equal(outputs(module), outputs(theirs))
 
 
-def test_without_a_cached_file_one_line_says_how_to_bring_it(home: Path, monkeypatch) -> None:
+def test_without_a_cached_file_one_line_explains_how_to_get_it(home: Path, monkeypatch) -> None:
     remedy = (
         r"download model.safetensors of the hub's repository timm/resnet26.bt_in1k elsewhere and give "
         rf"--weights FILE, or copy the cache's folder models--timm--resnet26.bt_in1k into {home}"
@@ -329,17 +329,17 @@ def test_without_a_cached_file_one_line_says_how_to_bring_it(home: Path, monkeyp
         model_named("resnet26"),
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
-    began = time.monotonic()
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # no server is there
+    start = time.monotonic()
     refused(
         f"not in the cache, and the hub cannot be reached; {remedy}",
         "pretrained",
         model_named("timm:resnet26"),
     )
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - start < 10
 
 
-def test_other_pretrained_weights_that_are_refused(home: Path, monkeypatch) -> None:
+def test_other_pretrained_weights_that_are_not_available(home: Path, monkeypatch) -> None:
     refused("timm has no pretrained weights for resnet200", "pretrained", model_named("resnet200"))
     refused("timm has no pretrained weights for resnet10t.other; it has: resnet10t.c3", "pretrained",
             External("timm:resnet10t.other", 64))  # fmt: skip
@@ -347,8 +347,8 @@ def test_other_pretrained_weights_that_are_refused(home: Path, monkeypatch) -> N
     refused("timm has no pretrained weights for a network of this", "pretrained", network("resnet2-3-2-2"))
     refused("only timm's networks have pretrained weights", "pretrained", External("python:a:b", 64))
     url = timm.get_pretrained_cfg("legacy_seresnet18").url
-    words = f"not on the hub; download {url} and give --weights FILE, or put it at {home}/torch"
-    refused(words, "pretrained",
+    message = f"not on the hub; download {url} and give --weights FILE, or put it at {home}/torch"
+    refused(message, "pretrained",
             External("timm:legacy_seresnet18", 64))  # fmt: skip
     cache(home, "timm/resnet10t.c3_in1k", {"conv1.weight": torch.ones(1)})
     refused(
@@ -362,7 +362,7 @@ def test_other_pretrained_weights_that_are_refused(home: Path, monkeypatch) -> N
     refused("--weights pretrained needs timm", "pretrained", network("resnet26"))
 
 
-def test_weights_outside_the_hub_are_taken_from_torchs_cache(home: Path) -> None:
+def test_weights_that_are_not_on_the_hub_are_read_from_torchs_cache(home: Path) -> None:
     theirs = randomise(timm.create_model("legacy_seresnet18"))
     url = timm.get_pretrained_cfg("legacy_seresnet18").url
     path = home / "torch" / "checkpoints" / url.rpartition("/")[2]
@@ -374,30 +374,34 @@ def test_weights_outside_the_hub_are_taken_from_torchs_cache(home: Path) -> None
     assert torch.equal(outputs(module), outputs(theirs))
 
 
-IN_A_PROCESS = """
+IMPORT_TWICE = """
 import sys
 from rescale.cli import main
 for model in ("timm:resnet10t", "resnet26"):
     sys.argv = ["rescale", "import", "pretrained", "--model", model, "-o", sys.argv[-1]]
     try:
         main()
-    except SystemExit as ended:
-        print("ended", ended.code)
+    except SystemExit as error:
+        print("exit code", error.code)
     sys.argv[-1] += "-again"
 """
 
 
-def test_the_environment_s_cache_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_the_cache_set_in_the_environment_in_a_subprocess(tmp_path: Path) -> None:
     """HF_HOME and HF_HUB_OFFLINE as users set them, and the command line."""
     theirs = randomise(timm.create_model("resnet10t"))
     cache(tmp_path, "timm/resnet10t.c3_in1k", theirs.state_dict())
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     environment.pop("HF_HUB_CACHE", None)
-    command = [sys.executable, "-c", IN_A_PROCESS, tmp_path / "out"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "timm's weights resnet10t.c3_in1k" in done.stdout
-    assert [line for line in done.stdout.splitlines() if line.startswith("ended")] == ["ended 0", "ended 2"]
+    command = [sys.executable, "-c", IMPORT_TWICE, tmp_path / "out"]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "timm's weights resnet10t.c3_in1k" in process.stdout
+    assert [line for line in process.stdout.splitlines() if line.startswith("exit")] == [
+        "exit code 0",
+        "exit code 2",
+    ]
     assert torch.equal(outputs(ModelFolder.open(tmp_path / "out").load()), outputs(theirs))
     assert (
-        done.stderr.startswith("error: resnet26.bt_in1k: not in the cache") and done.stderr.count("\n") == 1
+        process.stderr.startswith("error: resnet26.bt_in1k: not in the cache")
+        and process.stderr.count("\n") == 1
     )
