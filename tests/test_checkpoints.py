@@ -57,7 +57,7 @@ RAW, MEAN = small(1).state_dict(), small(2).state_dict()
         ({"ema": MEAN, "state_dict_ema": RAW}, True, RAW, "'state_dict_ema' .* also holds ema"),
         ({"state_dict_ema": None, "state_dict": RAW}, None, RAW, ""),
         ({"state_dict": RAW, "model": MEAN}, None, RAW, "'state_dict' .* also holds model"),
-        ({"model": RAW, "ema": {"shadow_params": [MEAN["0.weight"]]}}, None, RAW, "'ema' .* unsupported form"),
+        ({"model": RAW, "ema": {"shadow_params": [MEAN["0.weight"]]}}, None, RAW, "'ema' .* unsupported"),
         ({"model": RAW, "criterion": {"weight": torch.ones(3)}}, None, RAW, ""),
         (under("model.", RAW) | under("ema_model.", MEAN), True, MEAN, "'ema_model' .* also holds model"),
     ],
