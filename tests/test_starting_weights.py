@@ -1,4 +1,4 @@
-"""Training from given weights, frozen backbones, and judging model folders."""
+"""Training from starting weights, frozen backbones, and evaluation of model folders."""
 
 import json
 import signal
@@ -58,12 +58,12 @@ def first_checkpoint(run: Path) -> dict[str, torch.Tensor]:
 def test_a_run_starts_from_the_weights_with_the_head_matched_by_name(folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(checkpoint_module, "KEEP", 99)
     run = begin(tmp_path / "run", str(folder.path))
-    start, given = first_checkpoint(run.path), folder.tensors()
+    start, weights = first_checkpoint(run.path), folder.tensors()
     for name, tensor in start.items():
-        expected = given[name].flip(0) if name.startswith("head.linear") else given[name]
+        expected = weights[name].flip(0) if name.startswith("head.linear") else weights[name]
         assert torch.equal(tensor, expected), name
     average = load_file(run.path / "checkpoints" / "step-00000000" / "average.safetensors")
-    assert all(torch.equal(average[name], start[name]) for name in start)  # made after the weights were there
+    assert all(torch.equal(average[name], start[name]) for name in start)  # created after loading
     facts = run.facts["weights"]
     assert facts == {"source": str(folder.path), "sha256": folder.sha256, "averaged": True}
     notes = " ".join(run.result["not_applied"])
@@ -80,8 +80,8 @@ def test_identity_depends_on_the_weights(folder, tmp_path) -> None:
         begin(tmp_path / f"run{i}", weights, epochs=1)
         for i, weights in enumerate(("", str(folder.path), str(folder.path), str(other)))
     ]
-    without, one, again, raw = (run.facts["identity"] for run in runs)
-    assert one == again and len({without, one, raw}) == 3
+    without, averaged, again, raw = (run.facts["identity"] for run in runs)
+    assert averaged == again and len({without, averaged, raw}) == 3
 
 
 def test_a_head_of_another_size_is_new(folder, tmp_path, monkeypatch) -> None:
@@ -98,7 +98,7 @@ def test_a_head_of_another_size_is_new(folder, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("net", [NET, "timm:resnet10t@32"])
-def test_a_frozen_backbone_stays_to_the_bit(net: str, tmp_path, monkeypatch) -> None:
+def test_a_frozen_backbone_stays_bit_identical(net: str, tmp_path, monkeypatch) -> None:
     from rescale.models import make, model_named
 
     monkeypatch.setattr(checkpoint_module, "KEEP", 99)
@@ -126,8 +126,8 @@ def newest(run: Run) -> Path:
     return sorted((run.path / "checkpoints").glob("step-*"))[-1]
 
 
-def test_killed_early_it_never_resumes_from_newly_drawn_weights(folder, tmp_path) -> None:
-    """The real command, killed as soon as the folder is a run; the weights are gone when it is resumed."""
+def test_a_run_killed_early_never_resumes_from_newly_initialised_weights(folder, tmp_path) -> None:
+    """The real command, killed as soon as the folder is a run; the weights are deleted before the resume."""
     words = ["train", NET, "--data", "digits", "--threads", "1", "--device", "cpu", "--workers", "1"]
     words += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     moved = tmp_path / "weights"
@@ -159,11 +159,11 @@ def test_killed_early_it_never_resumes_from_newly_drawn_weights(folder, tmp_path
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_ended_before_its_first_checkpoint_it_is_no_run(folder, tmp_path, monkeypatch) -> None:
-    def full(*_):
+def test_a_folder_without_a_first_checkpoint_is_not_a_run(folder, tmp_path, monkeypatch) -> None:
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint_module, "save", full)
+    monkeypatch.setattr(checkpoint_module, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "run", str(folder.path))
     with pytest.raises(UserError, match="no run is here"):
@@ -172,20 +172,20 @@ def test_ended_before_its_first_checkpoint_it_is_no_run(folder, tmp_path, monkey
         begin(tmp_path / "run", str(folder.path))
 
 
-def test_a_folder_is_judged_by_names_and_by_order(folder, tmp_path) -> None:
+def test_a_folder_is_evaluated_by_names_and_by_order(folder, tmp_path) -> None:
     by_name = evaluate_folder(folder.path, "digits")
     assert by_name.notes == ["the 10 classes are matched by name among the model's 10 outputs"]
     state = folder.tensors()
-    turned = {n: t.flip(0) if n.startswith("head.linear") else t for n, t in state.items()}
-    in_order = write(tmp_path / "in_order", folder.model, turned, replace(folder.preprocess, labels=DIGITS))
+    flipped = {n: t.flip(0) if n.startswith("head.linear") else t for n, t in state.items()}
+    in_order = write(tmp_path / "in_order", folder.model, flipped, replace(folder.preprocess, labels=DIGITS))
     assert evaluate_folder(in_order.path, "digits").figures == by_name.figures
-    nameless = write(tmp_path / "nameless", folder.model, turned, replace(folder.preprocess, labels=()))
-    judged = evaluate_folder(nameless.path, "digits")
-    assert judged.figures == by_name.figures
-    assert any("assumed to be the classes in order (0, 1, 2, 3, 4, ...)" in note for note in judged.notes)
+    unnamed = write(tmp_path / "unnamed", folder.model, flipped, replace(folder.preprocess, labels=()))
+    evaluated = evaluate_folder(unnamed.path, "digits")
+    assert evaluated.figures == by_name.figures
+    assert any("assumed to be the classes in order (0, 1, 2, 3, 4, ...)" in note for note in evaluated.notes)
 
 
-def test_what_cannot_be_judged_is_one_line(folder, tmp_path) -> None:
+def test_what_cannot_be_evaluated_gives_one_line(folder, tmp_path) -> None:
     with pytest.raises(UserError, match="is no run, so it has no data of its own; give --data"):
         evaluate_folder(folder.path)
     for name in ("cat", "dog"):
@@ -196,30 +196,30 @@ def test_what_cannot_be_judged_is_one_line(folder, tmp_path) -> None:
         evaluate_folder(folder.path, str(tmp_path / "data"))
     knn = evaluate_folder(folder.path, str(tmp_path / "data"), evaluators=["knn"])  # needs no outputs
     assert set(knn.figures) == {"data", "resolution", "knn", "images"} and not knn.notes
-    nameless = write(
-        tmp_path / "nameless", folder.model, folder.tensors(), replace(folder.preprocess, labels=())
+    unnamed = write(
+        tmp_path / "unnamed", folder.model, folder.tensors(), replace(folder.preprocess, labels=())
     )
     with pytest.raises(UserError, match="10 outputs without names, the data 2 classes"):
-        evaluate_folder(nameless.path, str(tmp_path / "data"))
+        evaluate_folder(unnamed.path, str(tmp_path / "data"))
     with pytest.raises(UserError, match="no evaluator 'kn'; did you mean 'knn'"):
         evaluate_folder(folder.path, "digits", evaluators=["kn"])
 
 
-def test_a_model_of_a_thousand_classes_is_judged_on_ten_of_them(tmp_path) -> None:
-    """Choosing rows of the head beforehand gives the same figures as choosing its outputs."""
+def test_a_model_of_a_thousand_classes_is_evaluated_on_ten_of_them(tmp_path) -> None:
+    """Selecting rows of the head gives the same figures as selecting its outputs."""
     labels = tuple(str(i) for i in range(1000))
     net = rescale.network(NET).with_classes(1000)
     state = randomise(build(net)).state_dict()
     large = write(tmp_path / "large", net, state, Preprocess(MEAN, STD, 8, labels=labels))
     rows = {name: t[:10] if name.startswith("head.linear") else t for name, t in state.items()}
     small = write(tmp_path / "small", net.with_classes(10), rows, Preprocess(MEAN, STD, 8, labels=DIGITS))
-    chosen, expected = (evaluate_folder(f.path, "digits") for f in (large, small))
-    assert chosen.figures == pytest.approx(expected.figures)
-    assert any("10 classes are matched by name among the model's 1000 outputs" in n for n in chosen.notes)
+    selected, expected = (evaluate_folder(f.path, "digits") for f in (large, small))
+    assert selected.figures == pytest.approx(expected.figures)
+    assert any("10 classes are matched by name among the model's 1000 outputs" in n for n in selected.notes)
 
 
 def test_frozen_features_against_scikit_learn(folder) -> None:
-    """The nearest neighbours' vote is scikit-learn's with the same weights; a linear probe beats guessing."""
+    """The k-NN accuracy is scikit-learn's with the same weights; a linear probe is better than chance."""
     from rescale.tasks import task_of
     from rescale.training.judge import recipe_for
 
@@ -246,7 +246,7 @@ def bf16(folder: ModelFolder) -> bool:
     return recipe_for(folder.path).precision == "bf16"
 
 
-def test_features_leave_the_model_as_it_is(folder) -> None:
+def test_feature_evaluators_leave_the_model_unchanged(folder) -> None:
     from rescale.data import Loading
     from rescale.tasks import task_of
     from rescale.training import recipe_for
@@ -269,20 +269,20 @@ def test_the_commands(folder, tmp_path, monkeypatch, capsys) -> None:
 
     def run(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["rescale", *words])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_:
             main()
             sys.exit(0)
-        shown = capsys.readouterr()
-        assert not ended.value.code, shown.err
-        return shown.out
+        captured = capsys.readouterr()
+        assert not exit_.value.code, captured.err
+        return captured.out
 
     changes = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     out = tmp_path / "run"
-    shown = run(
+    output = run(
         *("train", NET, "--data", "digits", "--weights", str(folder.path), "--freeze", "backbone"),
         *("--device", "cpu", "--threads", "1", "--out", str(out), *changes),
     )
-    assert f"{out}: {NET}: top-1 " in shown and "note: normalised as the starting weights" in shown
+    assert f"{out}: {NET}: top-1 " in output and "note: normalised as the starting weights" in output
     table = tmp_path / "predictions.parquet"
     words = ("eval", str(folder.path), "--data", "digits", "--evaluator", "top-k", "--evaluator", "knn")
     (figures,) = json.loads(run(*words, "--predictions", str(table), "--device", "cpu", "--json"))
