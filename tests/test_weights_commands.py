@@ -1,4 +1,4 @@
-"""rescale import, rescale export-weights: what others wrote comes in, and what goes out they load equal."""
+"""rescale import and rescale export-weights, against timm and torchvision."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ from rescale.models.weights.timm_config import preprocess_of
 from rescale.preprocess import Preprocess
 from test_models import randomise
 
-MIDDLE = (0.5, 0.5, 0.5)
+HALF = (0.5, 0.5, 0.5)
 
 
 def run(*words: str) -> str:
@@ -43,28 +43,28 @@ def outputs(model: torch.nn.Module, size: int) -> torch.Tensor:
 def test_timm_loads_what_is_exported(name: str, tmp_path) -> None:
     model = randomise(build(network(name), num_classes=5))
     notes = export_weights(
-        model, tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64, 0.9, "tf1-bicubic", tuple("abcde"))
+        model, tmp_path / "out", Preprocess(HALF, HALF, 64, 0.9, "tf1-bicubic", tuple("abcde"))
     )
     assert any("loads it" in note for note in notes)
     theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     ours = outputs(model, model.network.resolution)
     assert (outputs(theirs, model.network.resolution) - ours).abs().max() <= 1e-4 * ours.abs().max()
     assert theirs.pretrained_cfg["label_names"] == list("abcde")
-    assert theirs.pretrained_cfg["mean"] == list(MIDDLE)
+    assert theirs.pretrained_cfg["mean"] == list(HALF)
     assert (theirs.pretrained_cfg["crop_pct"], theirs.pretrained_cfg["interpolation"]) == (0.9, "bicubic")
 
 
-def test_every_name_that_timm_has_is_found_there() -> None:
+def test_every_name_that_timm_has_gives_its_architecture() -> None:
     in_timm = set(timm.list_models()) & set(names())
     assert len(in_timm) > 50
     for name in in_timm - {"regnetz_005"}:
         assert architecture(network(name)).name == name
 
 
-def test_networks_that_timm_lacks_are_refused(tmp_path) -> None:
+def test_networks_that_timm_does_not_have_are_rejected(tmp_path) -> None:
     for name in ("regnety_500mf-dWr-4@64", "resnet26+se@64", "regnetz_500mf@64"):
         with pytest.raises(UserError, match="timm has no network of this structure"):
-            export_weights(build(network(name)), tmp_path / "out", Preprocess(MIDDLE, MIDDLE, 64))
+            export_weights(build(network(name)), tmp_path / "out", Preprocess(HALF, HALF, 64))
         assert not (tmp_path / "out").exists()
 
 
@@ -78,7 +78,7 @@ def test_import_then_export(tmp_path) -> None:
     assert torch.allclose(outputs(ours, 64), outputs(theirs, 64), rtol=1e-4, atol=1e-4)
     text = run("export-weights", tmp_path / "in", "-o", tmp_path / "timm")
     assert "architecture regnetx_004_tv" in text and "loads it" in text
-    # and the folder that was written for timm comes back, its own name known
+    # the folder written for timm can be imported again, without the name of the network
     run("import", tmp_path / "timm", "-o", tmp_path / "back")
     assert network(tmp_path / "back").resolution == 64
     first, second = (load_file(tmp_path / part / "model.safetensors") for part in ("in", "back"))
@@ -130,23 +130,23 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
 @pytest.mark.parametrize(
     "name", ["timm:resnet10t@64", "timm:vit_tiny_patch16_224", "python:torchvision.models:resnet18"]
 )
-def test_import_of_models_that_are_not_ours(name: str, tmp_path) -> None:
-    described = model_named(name).with_classes(4)
-    theirs = randomise(make(described)[0])
+def test_import_of_external_models(name: str, tmp_path) -> None:
+    model = model_named(name).with_classes(4)
+    theirs = randomise(make(model)[0])
     torch.save({"model": {f"module.{key}": t for key, t in theirs.state_dict().items()}}, tmp_path / "a.pth")
     text = run("import", tmp_path / "a.pth", "--model", name, "-o", tmp_path / "in")
     assert "assumed, since the weights do not specify it: mean 0.485,0.456,0.406, std 0.229" in text
     assert "crop 0.875, interpolation bicubic" in text
     folder = ModelFolder.open(tmp_path / "in")
-    assert folder.model == described  # as many classes as the weights have
-    size = described.resolution
+    assert folder.model == model  # as many classes as the weights have
+    size = model.resolution
     assert torch.equal(outputs(folder.load(), size), outputs(theirs, size))
     with pytest.raises(UserError, match="is not one of this project's networks"):
         run("export-weights", tmp_path / "in", "-o", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["resnet26", "resnet10t"])
-def test_what_timms_folder_says_is_kept(name: str, tmp_path) -> None:
+def test_the_config_of_timms_folder_is_used(name: str, tmp_path) -> None:
     theirs = randomise(timm.create_model(name, num_classes=4))
     data = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "crop_pct": 0.9, "interpolation": "bilinear",
             "input_size": (3, 64, 64)}  # fmt: skip
@@ -161,17 +161,17 @@ def test_what_timms_folder_says_is_kept(name: str, tmp_path) -> None:
     assert folder.model.name == ("resnet26@64" if name == "resnet26" else "timm:resnet10t@64")
     ours = outputs(folder.load(), 64)
     assert (ours - outputs(theirs, 64)).abs().max() <= 1e-5 * ours.abs().max()
-    # names of another head's outputs are no names of a new one
+    # the names of the outputs do not apply to a new head
     text = run("import", tmp_path / "timm", "--classes", "3", "-o", tmp_path / "three")
     assert "newly initialised for 3 classes (the weights have 4)" in text
     assert ModelFolder.open(tmp_path / "three").preprocess == replace(expected, labels=())
-    # what the user states comes before it
+    # options override the folder
     (tmp_path / "names.txt").write_text("one\ntwo\n\n three \nfour\n")
     words = ["--mean", "0.5,0.5,0.5", "--std", ".2,.2,.2", "--crop", "1", "--interpolation", "bicubic"]
     run("import", tmp_path / "timm", *words, "--labels", tmp_path / "names.txt", "-o", tmp_path / "stated")
     stated = Preprocess((0.5,) * 3, (0.2,) * 3, 64, 1.0, "bicubic", ("one", "two", "three", "four"))
     assert ModelFolder.open(tmp_path / "stated").preprocess == stated
-    # a folder is a source, too, and another size is said
+    # a model folder can be imported too, and a different input size is noted
     other = folder.model.at(96).name
     text = run("import", tmp_path / "stated", "--model", other, "-o", tmp_path / "larger")
     assert f"weights for 64 pixels; {other} takes 96" in text
@@ -194,23 +194,23 @@ def test_label_names_by_number(tmp_path) -> None:
 
 
 def test_averaged_weights_and_the_key(tmp_path) -> None:
-    raw, mean = (timm.create_model("resnet26", num_classes=3) for _ in range(2))
-    torch.save({"state_dict": raw.state_dict(), "state_dict_ema": mean.state_dict()}, tmp_path / "a.pth")
+    raw, averaged = (timm.create_model("resnet26", num_classes=3) for _ in range(2))
+    torch.save({"state_dict": raw.state_dict(), "state_dict_ema": averaged.state_dict()}, tmp_path / "a.pth")
     words = ["import", tmp_path / "a.pth", "--model", "resnet26@64", "--json"]
-    (report,) = json.loads(run(*words, "-o", tmp_path / "mean"))
+    (report,) = json.loads(run(*words, "-o", tmp_path / "averaged"))
     assert report["averaged"] is True and "'state_dict_ema' are used; the file also" in report["notes"][0]
     (report,) = json.loads(run(*words, "--weights-key", "state_dict", "-o", tmp_path / "raw"))
     assert report["averaged"] is False and len(report["notes"]) == 1
-    for part, theirs in (("mean", mean), ("raw", raw)):
+    for part, theirs in (("averaged", averaged), ("raw", raw)):
         folder = ModelFolder.open(tmp_path / part)
-        assert folder.averaged is (part == "mean")
+        assert folder.averaged is (part == "averaged")
         assert torch.allclose(outputs(folder.load(), 64), outputs(theirs, 64), rtol=1e-4, atol=1e-5)
 
 
-def test_export_takes_the_folders_preprocessing(tmp_path) -> None:
-    described = network("resnet26@64").with_classes(3)
-    preprocess = Preprocess(MIDDLE, MIDDLE, 64, 0.9, "bilinear", tuple("xyz"))
-    write(tmp_path / "in", described, randomise(build(described)).state_dict(), preprocess)
+def test_export_uses_the_preprocessing_of_the_folder(tmp_path) -> None:
+    net = network("resnet26@64").with_classes(3)
+    preprocess = Preprocess(HALF, HALF, 64, 0.9, "bilinear", tuple("xyz"))
+    write(tmp_path / "in", net, randomise(build(net)).state_dict(), preprocess)
     text = run("export-weights", tmp_path / "in", "-o", tmp_path / "out")
     assert "loads it" in text and "assumed" not in text
     config = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).pretrained_cfg
