@@ -1,4 +1,4 @@
-"""Fields that later versions added: identities and stored recipes of the first version; a task's options."""
+"""Fields added by later versions, which keep identities and stored recipes; the options of a task."""
 
 import hashlib
 import json
@@ -15,23 +15,23 @@ from rescale.recipes import MEANING, NAMED, Recipe, changed, from_file, recipe, 
 from rescale.recipes.options import Options
 from rescale.recipes.recipe import ADDED_LATER
 
-ADDED = {"steps": 10, "task": {"name": "other"}, "freeze": "backbone"}  # another value than the default
+ADDED = {"steps": 10, "task": {"name": "other"}, "freeze": "backbone"}  # values other than the defaults
 
 
 class Later(Recipe):
-    """A recipe of a version to come."""
+    """A recipe of a future version."""
 
     mean_teacher: Annotated[float, ADDED_LATER] = 0.0
 
 
-def test_an_added_field_at_its_default_is_no_part_of_the_identity_or_the_file() -> None:
+def test_an_added_field_at_its_default_is_not_in_the_identity_or_the_file() -> None:
     for value in (Recipe(), Recipe(epochs=3, task={"name": "other"})):
         later = Later.model_validate(value.model_dump())
         assert later.identity_text() == value.identity_text()
         assert to_yaml(later) == to_yaml(value)
-    changed_ = Later(mean_teacher=0.5)
-    assert json.loads(changed_.identity_text())["mean_teacher"] == 0.5
-    assert yaml.safe_load(to_yaml(changed_))["mean_teacher"] == 0.5
+    other = Later(mean_teacher=0.5)
+    assert json.loads(other.identity_text())["mean_teacher"] == 0.5
+    assert yaml.safe_load(to_yaml(other))["mean_teacher"] == 0.5
 
 
 def test_the_added_fields_are_marked_and_each_changes_the_identity() -> None:
@@ -51,7 +51,7 @@ def test_every_field_has_a_meaning() -> None:
     assert set(MEANING) == set(Recipe.model_fields) - {"name"}
 
 
-def test_one_option_of_a_task_is_set_and_the_others_are_kept() -> None:
+def test_setting_one_option_of_a_task_keeps_the_others() -> None:
     first = with_changes(Recipe(), ["task.name=python:module:factory", "task.scale_min=1e-1"])
     second = with_changes(first, ["task.flips=true", "task.sizes=3"])
     expected = {"name": "python:module:factory", "scale_min": 0.1, "flips": True, "sizes": 3}
@@ -80,7 +80,7 @@ SCALARS = st.one_of(
 
 @given(st.dictionaries(NAMES, SCALARS, max_size=4), st.text(min_size=1, max_size=8), st.integers(1, 10**6))
 @settings(max_examples=80, deadline=None)
-def test_yaml_gives_the_options_back(tmp_path_factory, options: dict, name: str, steps: int) -> None:
+def test_yaml_round_trip_of_options(tmp_path_factory, options: dict, name: str, steps: int) -> None:
     value = Recipe(name=name, task={**options, "name": "x"}, steps=steps, freeze="backbone")
     path = tmp_path_factory.mktemp("recipe") / "r.yaml"
     path.write_text(to_yaml(value, {"task": "somewhere"}))
@@ -109,12 +109,12 @@ def test_a_file_sets_one_option_or_all(tmp_path) -> None:
         ("freeze=head", "'none' or 'backbone'"),
     ],
 )
-def test_what_is_refused(pair: str, words: str) -> None:
+def test_rejected_changes(pair: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         with_changes(Recipe(), [pair])
     assert len(caught.value.lines) == 1
 
 
-def test_named_recipes_train_all_of_a_classifier() -> None:
+def test_named_recipes_train_the_whole_classifier() -> None:
     for named in NAMED.values():
         assert named.recipe.task == Options({"name": "classification"}) and named.recipe.freeze == "none"

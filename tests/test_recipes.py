@@ -1,4 +1,4 @@
-"""Recipes: the papers' numbers, their text forms, and what is refused."""
+"""Recipes: the papers' numbers, conversion to and from text, and rejected values."""
 
 import json
 import subprocess
@@ -48,8 +48,8 @@ TABLE_8 = [
 
 @pytest.mark.parametrize(("depth", "size", "magnitude", "stochastic_depth", "dropout"), TABLE_8)
 def test_table_8(depth: int, size: int, magnitude: float, stochastic_depth: float, dropout: float) -> None:
-    found = resolve(recipe("resnet-rs"), network(f"resnetrs{depth}@{size}"))
-    value = found.recipe
+    resolved = resolve(recipe("resnet-rs"), network(f"resnetrs{depth}@{size}"))
+    value = resolved.recipe
     assert (value.randaugment_magnitude, value.stochastic_depth, value.dropout) == (
         magnitude,
         stochastic_depth,
@@ -59,13 +59,13 @@ def test_table_8(depth: int, size: int, magnitude: float, stochastic_depth: floa
     assert (value.label_smoothing, value.lr, value.warmup_epochs, value.bn_momentum) == (0.1, 1.6, 5, 1.0)
     assert value.keep_best == (size == 320) and value.minival == (0.02 if size == 320 else 0)
     for field in ("dropout", "stochastic_depth", "randaugment_magnitude"):
-        assert found.sources[field] == "Table 8"
+        assert resolved.sources[field] == "Table 8"
 
 
-def test_table_8_as_the_reference_tables_have_it() -> None:
+def test_table_8_agrees_with_the_reference_tables() -> None:
     path = ROOT.parent / "shared" / "reference" / "resnet-rs-tables.json"
     if not path.exists():
-        pytest.skip(f"no {path.name} beside the project")
+        pytest.skip(f"no {path.name} next to the project")
     rows = json.loads(path.read_text())["arxiv_v1"]["table8"]["rows"]
     keys = ("depth", "resolution", "randaug_magnitude", "stochastic_depth", "dropout")
     assert [tuple(row[key] for key in keys) for row in rows] == TABLE_8
@@ -83,14 +83,14 @@ def test_table_8_as_the_reference_tables_have_it() -> None:
     ],
 )
 def test_scaling_study(name: str, magnitude: float, stochastic_depth: float, dropout: float) -> None:
-    found = resolve(recipe("resnet-rs-study"), network(name))
-    value = found.recipe
+    resolved = resolve(recipe("resnet-rs-study"), network(name))
+    value = resolved.recipe
     assert (value.randaugment_magnitude, value.stochastic_depth, value.dropout) == (
         magnitude,
         stochastic_depth,
         dropout,
     )
-    assert not any(found.sources[f].startswith(OWN) for f in ("dropout", "stochastic_depth"))
+    assert not any(resolved.sources[f].startswith(OWN) for f in ("dropout", "stochastic_depth"))
 
 
 def test_width_dropout_between_and_outside_the_rows() -> None:
@@ -99,12 +99,12 @@ def test_width_dropout_between_and_outside_the_rows() -> None:
 
 
 def test_own_rules_are_marked() -> None:
-    found = resolve(recipe("resnet-rs", epochs=80), network("resnetrs26x0.75@32"))
-    assert found.recipe.warmup_epochs == 4
-    assert found.sources["warmup_epochs"].startswith(OWN)
-    found = resolve(recipe("resnet-rs"), network("resnetrs26x0.75@32"))
+    resolved = resolve(recipe("resnet-rs", epochs=80), network("resnetrs26x0.75@32"))
+    assert resolved.recipe.warmup_epochs == 4
+    assert resolved.sources["warmup_epochs"].startswith(OWN)
+    resolved = resolve(recipe("resnet-rs"), network("resnetrs26x0.75@32"))
     for field in ("dropout", "stochastic_depth", "randaugment_magnitude", "precision"):
-        assert found.sources[field].startswith(OWN), field
+        assert resolved.sources[field].startswith(OWN), field
 
 
 def test_the_papers_lengths_warm_up_for_five_epochs() -> None:
@@ -122,10 +122,10 @@ def test_bn_momentum_follows_the_average() -> None:
 
 
 def test_a_model_without_depth_is_noted() -> None:
-    found = resolve(recipe("resnet-rs"), External("timm:vit_tiny", 224))
-    assert found.recipe.stochastic_depth == 0 and found.recipe.dropout == 0.25
+    resolved = resolve(recipe("resnet-rs"), External("timm:vit_tiny", 224))
+    assert resolved.recipe.stochastic_depth == 0 and resolved.recipe.dropout == 0.25
     assert {"dropout", "stochastic_depth", "randaugment_magnitude"} == {
-        field for field in found.sources for note in found.notes if f"; {field} is" in note
+        field for field in resolved.sources for note in resolved.notes if f"; {field} is" in note
     }
 
 
@@ -138,24 +138,24 @@ def test_precision_follows_the_device() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_resolved_recipes_hold_numbers_only_and_resolve_to_themselves(name: str) -> None:
-    found = resolve(recipe(name), network("resnet50"))
+    resolved = resolve(recipe(name), network("resnet50"))
     texts = {name for _, name in RULES}
     assert not texts & {
         value
-        for value in found.recipe.model_dump(exclude={"small_images"}).values()
+        for value in resolved.recipe.model_dump(exclude={"small_images"}).values()
         if isinstance(value, str)
     }
-    assert resolve(found.recipe, network("resnet50")).recipe == found.recipe
+    assert resolve(resolved.recipe, network("resnet50")).recipe == resolved.recipe
 
 
 def test_every_difference_of_the_baselines() -> None:
     assert differences(recipe("resnet-rs"), recipe("resnet-rs")) == {}
-    found = differences(recipe("resnet-2015"), recipe("resnet-rs"))
-    assert set(found) == {
+    changes = differences(recipe("resnet-2015"), recipe("resnet-rs"))
+    assert set(changes) == {
         "epochs", "schedule", "weight_decay", "label_smoothing", "dropout", "stochastic_depth",
         "ema", "augment", "randaugment_magnitude", "keep_best",
     }  # fmt: skip
-    assert found["epochs"] == (90, 350)
+    assert changes["epochs"] == (90, 350)
 
 
 @given(
@@ -172,27 +172,27 @@ def test_every_difference_of_the_baselines() -> None:
     )
 )
 @settings(max_examples=60, deadline=None)
-def test_yaml_gives_the_recipe_back(tmp_path_factory, value: Recipe) -> None:
+def test_yaml_round_trip(tmp_path_factory, value: Recipe) -> None:
     path = tmp_path_factory.mktemp("recipe") / "r.yaml"
     path.write_text(to_yaml(value, {"lr": "somewhere"}))
     assert from_file(path) == value
     assert changed(Recipe(), yaml.safe_load(path.read_text()) | {"milestones": value.milestones}) == value
 
 
-def test_a_file_can_begin_from_another_recipe(tmp_path) -> None:
+def test_a_file_can_be_based_on_another_recipe(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: resnet-rs\nepochs: 12\nlr: 1e-3\n")
-    found = recipe(path)
-    assert (found.epochs, found.lr, found.ema) == (12, 1e-3, 0.9999)
+    value = recipe(path)
+    assert (value.epochs, value.lr, value.ema) == (12, 1e-3, 0.9999)
 
 
 def test_changes_are_typed() -> None:
-    found = with_changes(
+    value = with_changes(
         recipe("resnet-rs"),
         ["lr=1e-4", "milestones=[.1, .2]", "nesterov=false", "dropout=0", "minival=0.1", "epochs=3"],
     )
-    assert (found.lr, found.milestones, found.nesterov, found.dropout) == (1e-4, (0.1, 0.2), False, 0)
-    assert (found.minival, found.epochs) == (0.1, 3)
+    assert (value.lr, value.milestones, value.nesterov, value.dropout) == (1e-4, (0.1, 0.2), False, 0)
+    assert (value.minival, value.epochs) == (0.1, 3)
 
 
 def test_every_mistake_is_reported_at_once() -> None:
@@ -248,9 +248,9 @@ def test_bad_files(tmp_path, text: str) -> None:
         from_file(path)
 
 
-def test_nothing_to_choose_on_is_no_early_stopping() -> None:
-    found = resolve(recipe("resnet-rs", minival=0.0), network("resnetrs350@320")).recipe
-    assert found.keep_best is False and found.minival == 0
+def test_without_held_out_images_there_is_no_early_stopping() -> None:
+    value = resolve(recipe("resnet-rs", minival=0.0), network("resnetrs350@320")).recipe
+    assert value.keep_best is False and value.minival == 0
 
 
 def test_only_the_two_largest_stop_early() -> None:
@@ -258,24 +258,24 @@ def test_only_the_two_largest_stop_early() -> None:
         assert resolve(recipe("resnet-rs"), network(name)).recipe.keep_best is False
 
 
-def test_changes_are_said_beside_the_values() -> None:
-    found = resolve(recipe("resnet-rs", epochs=10, dropout=0.3), network("resnetrs50@160"))
-    assert found.sources["epochs"] == "changed; resnet-rs has 350"
-    assert found.sources["dropout"] == "changed; resnet-rs has table-8"
-    assert found.sources["weight_decay"] == "Table 8"
+def test_sources_report_changes() -> None:
+    resolved = resolve(recipe("resnet-rs", epochs=10, dropout=0.3), network("resnetrs50@160"))
+    assert resolved.sources["epochs"] == "changed; resnet-rs has 350"
+    assert resolved.sources["dropout"] == "changed; resnet-rs has table-8"
+    assert resolved.sources["weight_decay"] == "Table 8"
 
 
-def test_every_source_is_of_a_field() -> None:
+def test_every_source_belongs_to_a_field() -> None:
     for named in NAMED.values():
         assert set(named.sources) <= set(Recipe.model_fields)
 
 
-def test_by_epoch_from_zero_is_noted() -> None:
-    found = resolve(recipe("resnet-rs", schedule_by="epoch"), network("resnetrs50"))
-    assert any("first epoch" in note for note in found.notes)
+def test_a_first_epoch_at_rate_0_is_noted() -> None:
+    resolved = resolve(recipe("resnet-rs", schedule_by="epoch"), network("resnetrs50"))
+    assert any("first epoch" in note for note in resolved.notes)
 
 
-def test_a_file_is_named_by_itself_and_its_base_is_known(tmp_path: Path) -> None:
+def test_a_file_gives_the_name_and_its_base_must_be_known(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: resnet-rs\nepochs: 3\n")
     assert recipe(path).name == "mine"
@@ -286,17 +286,17 @@ def test_a_file_is_named_by_itself_and_its_base_is_known(tmp_path: Path) -> None
 
 @given(st.text(min_size=1, max_size=12), st.floats(0, 5), st.sampled_from([0.0, 0.1, 1e-4, 1e-12]))
 @settings(max_examples=60, deadline=None)
-def test_changes_of_any_text_are_taken_or_refused_in_words(key: str, rate: float, decay: float) -> None:
-    found = with_changes(Recipe(), [f"lr={rate!r}", f"weight_decay={decay!r}", f"name={key}"])
-    assert (found.lr, found.weight_decay, found.name) == (rate, decay, key)
+def test_changes_with_any_text_are_applied_or_rejected(key: str, rate: float, decay: float) -> None:
+    value = with_changes(Recipe(), [f"lr={rate!r}", f"weight_decay={decay!r}", f"name={key}"])
+    assert (value.lr, value.weight_decay, value.name) == (rate, decay, key)
     with pytest.raises(UserError, match="no key"):
         with_changes(Recipe(), [f"x{key.replace('=', '')}x=1"])
 
 
 def run(*arguments: str) -> str:
-    found = CliRunner().invoke(app, ["recipes", *arguments])
-    assert found.exit_code == 0, found.exception
-    return found.stdout
+    result = CliRunner().invoke(app, ["recipes", *arguments])
+    assert result.exit_code == 0, result.exception
+    return result.stdout
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_tables_fit_a_terminal(arguments: tuple[str, ...]) -> None:
     assert max(len(line) for line in run(*arguments).splitlines()) <= 80
 
 
-def test_the_command_says_where_each_value_comes_from(tmp_path: Path) -> None:
+def test_the_command_prints_the_source_of_each_value(tmp_path: Path) -> None:
     rows = {row["key"]: row for row in json.loads(run("resnet-rs", "--model", "resnetrs152@256", "--json"))}
     assert (rows["dropout"]["value"], rows["dropout"]["source"]) == (0.25, "Table 8")
     assert OWN.strip(": ") in run("resnet-rs", "--model", "resnetrs26@32")
