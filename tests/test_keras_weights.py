@@ -1,7 +1,7 @@
-"""Weights that Keras and TensorFlow 1 wrote: golden files by the libraries themselves, and damaged ones.
+"""Keras and TensorFlow 1 weights: golden files written by the libraries, and damaged files.
 
-tests/golden/keras_weights.tar.xz is scripts/check_keras_weights.py's: files of narrow networks, every
-variable drawn anew, and the libraries' own logits.
+scripts/check_keras_weights.py writes tests/golden/keras_weights.tar.xz: files of narrow networks with random
+variables, and the logits computed by the libraries.
 """
 
 import shutil
@@ -90,9 +90,9 @@ def test_parity_sees_every_tensor_and_its_axes(file: str, golden: Path) -> None:
             continue
         before = tensor.clone()
         if tensor.ndim == 4 and tensor.shape[2] > 1:
-            tensor.copy_(before.transpose(2, 3))  # H for W
+            tensor.copy_(before.transpose(2, 3))  # swaps H and W
         elif tensor.ndim > 1 and min(tensor.shape[:2]) > 1:
-            tensor.copy_(before.flatten(1).T.reshape(tensor.shape))  # I for O
+            tensor.copy_(before.flatten(1).T.reshape(tensor.shape))  # swaps I and O
         else:
             tensor.copy_(before.roll(1) * 1.1 + 0.1)
         assert gap(model, golden, key) > 3e-5, name
@@ -103,7 +103,7 @@ def test_parity_sees_every_tensor_and_its_axes(file: str, golden: Path) -> None:
     assert gap(model, golden, key) > 0.01
 
 
-def test_a_checkpoint_is_named_by_its_beginning_a_file_or_its_folder(golden: Path) -> None:
+def test_a_checkpoint_is_given_by_prefix_file_or_folder(golden: Path) -> None:
     for path in ("tf1", "tf1/model.ckpt.index", "tf1/model.ckpt.data-00000-of-00001"):
         model = build(RESNET_RS)
         load_weights(model, golden / path)
@@ -125,7 +125,7 @@ NAMED = [name for name in names() if name.startswith(("resnetrs", "tf_efficientn
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_layer_has_a_name_of_its_own(name: str) -> None:
+def test_every_layer_has_a_unique_name(name: str) -> None:
     net = network(name)
     theirs = by_name(net)
     ours = {f"{p.ours}{leaf}" for p in places(net) for leaf in ((".conv", ".norm") if p.normed else ("",))}
@@ -135,13 +135,13 @@ def test_every_layer_has_a_name_of_its_own(name: str) -> None:
 
 
 def test_names_are_the_published_ones() -> None:
-    found = counted(network("resnetrs50"), in_creation_order(network("resnetrs50")))
-    assert sum(name.startswith("conv2d") for name in found) == 88
-    assert sum(name.startswith("batch_normalization") for name in found) == 56
-    assert found["conv2d_4"] == "stages.0.0.shortcut.project.conv"
-    assert found["batch_normalization_4"] == "stages.0.0.shortcut.project.norm"
-    assert found["conv2d_9"] == "stages.0.0.se.expand"
-    assert found["dense"] == "head.linear"
+    ours_by_theirs = counted(network("resnetrs50"), in_creation_order(network("resnetrs50")))
+    assert sum(name.startswith("conv2d") for name in ours_by_theirs) == 88
+    assert sum(name.startswith("batch_normalization") for name in ours_by_theirs) == 56
+    assert ours_by_theirs["conv2d_4"] == "stages.0.0.shortcut.project.conv"
+    assert ours_by_theirs["batch_normalization_4"] == "stages.0.0.shortcut.project.norm"
+    assert ours_by_theirs["conv2d_9"] == "stages.0.0.se.expand"
+    assert ours_by_theirs["dense"] == "head.linear"
     assert by_name(network("tf_efficientnet_b0"))["block6d_se_reduce"] == "stages.5.3.se.reduce"
 
 
@@ -155,7 +155,7 @@ def test_weights_of_another_network(file: str, golden: Path) -> None:
     wider = build(network("resnetrs2-1x0.125"))
     with pytest.raises(UserError, match=r"stem.convs.0.conv.weight: \(2, 3, 3, 3\), here \(4, 3, 3, 3\)"):
         load_weights(wider, golden / file)
-    # numbers mean other layers in a shallower network, names do not
+    # in a shallower network the numbers denote other layers, the names do not
     words = (
         "c2_block_1_batch_norm_1/beta: unknown here"
         if "published" in file
@@ -166,7 +166,7 @@ def test_weights_of_another_network(file: str, golden: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
 
 
-def test_a_head_of_another_size_is_left(golden: Path) -> None:
+def test_a_head_of_another_size_is_not_loaded(golden: Path) -> None:
     for file in ("resnetrs.weights.h5", "tf1"):
         report = load_weights(build(RESNET_RS.with_classes(7)), golden / file)
         assert "head of 5 classes" in report.notes[0]
@@ -216,7 +216,7 @@ def test_bad_checkpoints(golden: Path, tmp_path: Path) -> None:
     for size in (0, 20, 4000, len(index) - 1):
         index_file.write_bytes(index[:size])
         refused(prefix, "model.ckpt: damaged, or not a TensorFlow checkpoint")
-    for at in range(0, len(index), 97):  # never another error; a few bytes mean nothing
+    for at in range(0, len(index), 97):  # no other error; a few bytes have no effect
         index_file.write_bytes(index[:at] + bytes([index[at] ^ 255]) + index[at + 1 :])
         try:
             load_weights(build(RESNET_RS), prefix)
@@ -230,10 +230,10 @@ def test_bad_checkpoints(golden: Path, tmp_path: Path) -> None:
 
 
 def varint(value: int) -> bytes:
-    found = b""
+    encoded = b""
     while value > 127:
-        found, value = found + bytes([value & 127 | 128]), value >> 7
-    return found + bytes([value])
+        encoded, value = encoded + bytes([value & 127 | 128]), value >> 7
+    return encoded + bytes([value])
 
 
 def field(number: int, value: int | bytes) -> bytes:
@@ -243,16 +243,16 @@ def field(number: int, value: int | bytes) -> bytes:
 
 
 def block(pairs: list[tuple[bytes, bytes]], snappy: bool) -> bytes:
-    """A table's block of whole keys, its kind and its checksum."""
+    """A block of a table with unshortened keys, its compression type and its checksum."""
     entries = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
-    found = entries + (0).to_bytes(4, "little") + (1).to_bytes(4, "little")
-    found = pyarrow.compress(found, codec="snappy", asbytes=True) if snappy else found
-    found += bytes([snappy])
-    return found + masked(crc32c(found)).to_bytes(4, "little")
+    content = entries + (0).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    content = pyarrow.compress(content, codec="snappy", asbytes=True) if snappy else content
+    content += bytes([snappy])
+    return content + masked(crc32c(content)).to_bytes(4, "little")
 
 
 def write_checkpoint(prefix: Path, tensors: dict[str, np.ndarray], snappy: bool, shards: int = 2) -> None:
-    """As TensorFlow does, in several blocks and data files."""
+    """Write a checkpoint in TensorFlow's format, in several blocks and data files."""
     data = [b""] * shards
     pairs = [(b"", field(1, shards) + field(3, field(1, 1)))]
     for i, (name, values) in enumerate(sorted(tensors.items())):
@@ -265,9 +265,9 @@ def write_checkpoint(prefix: Path, tensors: dict[str, np.ndarray], snappy: bool,
         data[shard] += raw
     table, handles = b"", []
     for group in (pairs[:1], pairs[1:]):
-        made = block(group, snappy)
-        handles.append((group[-1][0], varint(len(table)) + varint(len(made) - 5)))
-        table += made
+        stored = block(group, snappy)
+        handles.append((group[-1][0], varint(len(table)) + varint(len(stored) - 5)))
+        table += stored
     index = block(handles, snappy)
     footer = varint(0) + varint(0) + varint(len(table)) + varint(len(index) - 5)
     Path(f"{prefix}.index").write_bytes(table + index + footer.ljust(40, b"\0") + MAGIC)
@@ -276,7 +276,7 @@ def write_checkpoint(prefix: Path, tensors: dict[str, np.ndarray], snappy: bool,
 
 
 @pytest.mark.parametrize("snappy", [False, True])
-def test_checkpoints_without_averages_compressed_and_in_parts(
+def test_checkpoints_without_averages_compressed_and_in_shards(
     golden: Path, tmp_path: Path, snappy: bool
 ) -> None:
     bundle = Bundle(golden / "tf1" / "model.ckpt")
