@@ -1,4 +1,4 @@
-"""Cost against the paper's tables, timm's counts, and hooks on what is built."""
+"""Cost against the paper's tables, timm's counts, and hooks on the built module."""
 
 import json
 from pathlib import Path
@@ -48,10 +48,10 @@ def test_pareto_table(depth: int, size: int, params: int, millions: str, flops: 
 def test_reference_integers() -> None:
     path = Path(__file__).parent.parent.parent / "shared" / "reference" / "resnet-rs-tables.json"
     if not path.is_file():
-        pytest.skip(f"no {path.name} beside the project")
+        pytest.skip(f"no {path.name} next to the project")
     for row in json.loads(path.read_text())["computed"]["rows"]:
         net = network(f"resnetrs{row['depth']}@{row['res']}")
-        biases = sum(layer.width_out for layer in layers(net) if layer.bias)  # its integers leave them out
+        biases = sum(layer.width_out for layer in layers(net) if layer.bias)  # not included in its integers
         assert cost(net).params == row["params"]
         assert cost(net).macs - biases == round(row["gmacs"] * 1e9)
 
@@ -81,7 +81,7 @@ def test_counted_is_built_for_any_network(name: str) -> None:
 
 @given(any_networks())
 @settings(max_examples=100, deadline=None)
-def test_counted_is_built_for_whatever_a_file_says(net: Network) -> None:
+def test_counted_is_built_for_any_file(net: Network) -> None:
     with torch.device("meta"):
         assert count(build(net), net.resolution, net.input.channels) == cost(net)
 
@@ -89,29 +89,29 @@ def test_counted_is_built_for_whatever_a_file_says(net: Network) -> None:
 @given(any_networks())
 @settings(max_examples=25, deadline=None)
 def test_the_listed_sizes_are_the_built_ones(net: Network) -> None:
-    """Every convolution's shape and output, as they really are."""
-    seen = {}
+    """Shapes and outputs of all convolutions, recorded by hooks."""
+    recorded = {}
     model = build(net).eval()
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(
-                lambda m, given_, out, name=name: seen.__setitem__(name.removesuffix(".conv"), (m, out))
+                lambda m, _, out, name=name: recorded.__setitem__(name.removesuffix(".conv"), (m, out))
             )
     with torch.no_grad():
         model(torch.zeros(1, net.input.channels, net.resolution, net.resolution))
     for layer in layers(net):
         if layer.kind == "conv":
-            module, out = seen.pop(layer.name)
+            module, out = recorded.pop(layer.name)
             assert (layer.width_out, *layer.map_out[1:]) == tuple(out.shape[1:])
             assert (layer.kernel[1:], layer.stride[1:]) == (module.kernel_size, module.stride)
             assert (layer.width_in, layer.groups) == (module.in_channels, module.groups)
             assert layer.weights == module.weight.numel() and layer.fan_in == module.weight[0].numel()
             assert layer.full_fan_out == layer.fan_out * layer.groups == module.weight[:, 0].numel()
-    assert not seen
+    assert not recorded
 
 
 def test_a_layer_of_clips_that_are_not_square() -> None:
-    """A convolution of 5x3x3, strides 2x2x1, in four groups, and a pool, as torch makes them."""
+    """A 5x3x3 convolution with strides 2x2x1 and four groups, and a pool, against torch's."""
     kernel, stride, size = Grid(5, 3, 3), Grid(2, 2, 1), Grid(8, 14, 9)
     layer = Layer("", "conv", 16, 32, kernel, stride, size, strided(size, stride), 4, norm=True)
     pool = layer._replace(kind="maxpool", width_out=16, groups=1, norm=False)
@@ -130,7 +130,7 @@ def test_a_layer_of_clips_that_are_not_square() -> None:
 
 
 def test_maps_are_shared() -> None:
-    """A map is one value: of 16 blocks' layers there are no more Grids than sizes."""
+    """Equal maps are one object: the layers of 16 blocks have one Grid per size."""
     listed = layers(network("resnet50"))
     maps = {id(grid): grid for layer in listed for grid in (layer.map_in, layer.map_out)}
     assert len(maps) == len(set(maps.values())) == 7  # 224, 112, 56, 28, 14, 7 and the head's point

@@ -1,4 +1,4 @@
-"""Layouts against other readers (torchvision, tarfile), and what happens to them on a long way."""
+"""Data layouts against other readers (torchvision, tarfile), and missing, damaged or unusual files."""
 
 import resource
 import runpy
@@ -21,14 +21,14 @@ from rescale.errors import UserError
 
 
 def assert_is_torchvisions(source: folders.Folder, oracle: ImageFolder, every: int = 1) -> None:
-    """The same images, classes and, for every so many, pixels."""
+    """The same images and classes and, for every `every`-th image, the same pixels."""
     ours = {source.describe(i): i for i in range(len(source))}
     assert {path: source.strata[i] for path, i in ours.items()} == dict(oracle.samples)
     for path, i in list(ours.items())[::every]:
         assert np.array_equal(np.asarray(source.sample(i).media), np.asarray(oracle.loader(path)))
 
 
-def test_a_folder_holds_what_torchvision_reads(tmp_path: Path) -> None:
+def test_a_folder_is_read_like_torchvision_does(tmp_path: Path) -> None:
     write_folder(tmp_path / "train")
     write_folder(tmp_path / "val", per_class=2, start=100)
     bee = tmp_path / "train" / "bee"
@@ -38,15 +38,15 @@ def test_a_folder_holds_what_torchvision_reads(tmp_path: Path) -> None:
     Image.fromarray(pixels(9)).convert("CMYK").save(bee / "b" / "a" / "print.jpeg")
     (bee / "notes.txt").write_text("no image")
     (tmp_path / "train" / "list.csv").write_text("no class")
-    found = folders.read(tmp_path)
-    assert (len(found.train), len(found.val)) == (15, 6)
-    for part, source in (("train", found.train), ("val", found.val)):
+    data = folders.read(tmp_path)
+    assert (len(data.train), len(data.val)) == (15, 6)
+    for part, source in (("train", data.train), ("val", data.val)):
         oracle = ImageFolder(tmp_path / part)
-        assert found.classes == tuple(oracle.classes)
+        assert data.classes == tuple(oracle.classes)
         assert_is_torchvisions(source, oracle)
 
 
-def test_tiny_imagenet_is_what_torchvision_reads(tmp_path: Path, data_folder) -> None:
+def test_tiny_imagenet_is_read_like_torchvision_does(tmp_path: Path, data_folder) -> None:
     folder = data_folder("tiny_imagenet20")
     load = runpy.run_path(str(folder / "read_tiny.py"))["load"]
     for part in ("train", "val"):
@@ -67,10 +67,10 @@ def test_names_of_a_folder_s_validation_part(tmp_path: Path, name: str) -> None:
     write_folder(tmp_path / name, per_class=2)
     assert len(folders.read(tmp_path).val) == 6
     write_folder(tmp_path / "val", per_class=1)
-    assert len(folders.read(tmp_path).val) == 3  # val/ comes before the others
+    assert len(folders.read(tmp_path).val) == 3  # val/ has precedence
 
 
-def test_an_image_that_went_missing_is_a_damaged_one(tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_as_damaged(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder")
     write_tar(tmp_path / "tar" / "0.tar", samples(range(6)))
     write_parquet(tmp_path / "parquet" / "0.parquet", range(6))
@@ -82,7 +82,7 @@ def test_an_image_that_went_missing_is_a_damaged_one(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_cifar_s_folder_may_be_the_one_stood_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_s_folder_can_be_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write_cifar(tmp_path))
     assert open_data(".").format == "cifar"
 
@@ -92,7 +92,7 @@ def as_is(image: Image.Image, _: np.random.Generator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
-def test_workers_read_files_that_their_parent_has_read(tmp_path: Path, kind: str) -> None:
+def test_workers_read_files_that_their_parent_has_opened(tmp_path: Path, kind: str) -> None:
     if kind == "tar":
         write_tar(tmp_path / "0.tar", samples(range(48)))
         source: Source = shards.read(tmp_path).train
@@ -116,22 +116,22 @@ def test_workers_read_files_that_their_parent_has_read(tmp_path: Path, kind: str
 def test_parts_of_shards_by_the_names_of_files_and_folders(tmp_path: Path, train: str, val: str) -> None:
     write_tar(tmp_path / train, samples(range(6)))
     write_tar(tmp_path / val, samples(range(6, 9)))
-    found = shards.read(tmp_path)
-    assert len(found.train) == 6 and found.val is not None and len(found.val) == 3
-    assert set(found.files) == {train, val}
+    data = shards.read(tmp_path)
+    assert len(data.train) == 6 and data.val is not None and len(data.val) == 3
+    assert set(data.files) == {train, val}
 
 
-def test_a_tar_cut_at_any_length_is_refused_or_whole(tmp_path: Path) -> None:
-    """A cut tar is one error that names it, never fewer images."""
+def test_a_truncated_tar_is_rejected(tmp_path: Path) -> None:
+    """At any length it is one error with the name of the file, never fewer images."""
     shard = write_tar(tmp_path / "0.tar", samples(range(3)))
-    whole = shard.read_bytes()
+    content = shard.read_bytes()
     with tarfile.open(shard) as tar:
         used = tar.getmembers()[-1].offset_data + 512
     for length in {*range(0, used, 97), *range(0, used + 1, 512)}:
-        shard.write_bytes(whole[:length])
+        shard.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"0\.tar: (truncated|damaged)"):
             shards.read(tmp_path)
-    shard.write_bytes(whole[: used + 512])
+    shard.write_bytes(content[: used + 512])
     assert len(shards.read(tmp_path).train) == 3
 
 
@@ -140,8 +140,8 @@ def test_many_shards_need_few_open_files(tmp_path: Path) -> None:
     for n in range(1, 60):
         shutil.copyfile(tmp_path / "0.tar", tmp_path / f"{n}.tar")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 30, hard))
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 30, hard))
     try:
         source = shards.read(tmp_path).train
         assert len({source.sample(i).media.pixels().tobytes() for i in range(len(source))}) == 3
@@ -150,23 +150,23 @@ def test_many_shards_need_few_open_files(tmp_path: Path) -> None:
     assert len(source) == 180
 
 
-def test_the_imagenet_sample_is_what_tarfile_reads(tmp_path: Path, data_folder) -> None:
+def test_the_imagenet_sample_is_read_like_tarfile_does(tmp_path: Path, data_folder) -> None:
     folder = data_folder("imagenet_sample")
     for name in ("imagenet_sample400.tar", "classes.txt"):
         (tmp_path / name).symlink_to(folder / name)
-    found = shards.read(tmp_path)
-    assert found.val is None and len(found.train) == 400 and len(found.classes) == 1000
-    assert set(found.train.strata % 5) == {0, 2}
+    data = shards.read(tmp_path)
+    assert data.val is None and len(data.train) == 400 and len(data.classes) == 1000
+    assert set(data.train.strata % 5) == {0, 2}
     ids = [line.split("\t")[1] for line in (folder / "classes.txt").read_text().splitlines()]
     with tarfile.open(folder / "imagenet_sample400.tar") as tar:
         for i in range(0, 400, 16):
-            name = found.train.names[i]
-            assert ids[found.train.strata[i]] == name.removesuffix(".jpg")
+            name = data.train.names[i]
+            assert ids[data.train.strata[i]] == name.removesuffix(".jpg")
             theirs = Image.open(tar.extractfile(name)).convert("RGB")
-            assert np.array_equal(np.asarray(found.train.sample(i).media), np.asarray(theirs))
+            assert np.array_equal(np.asarray(data.train.sample(i).media), np.asarray(theirs))
 
 
-def test_a_missing_parquet_file_is_found_by_the_count_in_the_names(tmp_path: Path) -> None:
+def test_a_missing_parquet_file_is_detected_by_the_count_in_the_names(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-00000-of-00003.parquet", range(6))
     write_parquet(tmp_path / "train-00002-of-00003.parquet", range(6, 12))
     with pytest.raises(UserError, match=r"train-00001-of-00003\.parquet: missing, one of 3"):
@@ -188,15 +188,15 @@ def test_kinds_of_binary_and_compression(tmp_path: Path, kind: pa.DataType, comp
 
 def test_row_groups_are_read_once_while_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "train.parquet", range(12), rows_per_group=3)
-    seen = []
+    groups = []
     read_group = pq.ParquetFile.read_row_group
 
     def counted(self, group, **options):
-        seen.append(group)
+        groups.append(group)
         return read_group(self, group, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     source = parquet.read(tmp_path).train
-    for place in (0, 5, 11, 1, 4, 9, 7):
-        source.sample(place)
-    assert seen == [0, 1, 3, 2]
+    for index in (0, 5, 11, 1, 4, 9, 7):
+        source.sample(index)
+    assert groups == [0, 1, 3, 2]

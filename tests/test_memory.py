@@ -1,4 +1,4 @@
-"""The predicted memory of a training step against the tensors autograd keeps and torch's allocations."""
+"""The predicted memory of a training step against the tensors stored by autograd and torch's allocations."""
 
 from contextlib import nullcontext
 
@@ -22,8 +22,8 @@ NAMES = (
 )  # fmt: skip
 
 
-def kept(net: Network, batch: int, dtype: torch.dtype | None = None) -> int:
-    """Bytes of the storages that autograd keeps, weights and statistics left out."""
+def stored_bytes(net: Network, batch: int, dtype: torch.dtype | None = None) -> int:
+    """Bytes that autograd stores, without weights and statistics."""
     model = build(net).train()
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     sizes, alive = {}, []
@@ -43,9 +43,9 @@ def kept(net: Network, batch: int, dtype: torch.dtype | None = None) -> int:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_activations_are_what_autograd_keeps(name: str) -> None:
+def test_activations_are_the_tensors_stored_by_autograd(name: str) -> None:
     net = network(name)
-    assert step_memory(net, 3).activations == kept(net, 3)
+    assert step_memory(net, 3).activations == stored_bytes(net, 3)
 
 
 @settings(max_examples=6, deadline=None)
@@ -53,15 +53,15 @@ def test_activations_are_what_autograd_keeps(name: str) -> None:
 def test_activations_of_any_resnet(name: str) -> None:
     net = network(name.split("@", maxsplit=1)[0] + "@64")
     if cost(net).params < 40e6:
-        assert step_memory(net, 2).activations == kept(net, 2)
+        assert step_memory(net, 2).activations == stored_bytes(net, 2)
 
 
 @settings(max_examples=40, deadline=None)
 @given(any_networks())
 def test_activations_of_any_network(net: Network) -> None:
-    """With TensorFlow's padding some tensors are kept twice or shared, so its margin is wide."""
+    """With TensorFlow's padding some tensors are stored twice or shared, so its margin is wide."""
     margin = 0.25 if net.padding == "same" else 0.001
-    assert step_memory(net, 2).activations == pytest.approx(kept(net, 2), rel=margin)
+    assert step_memory(net, 2).activations == pytest.approx(stored_bytes(net, 2), rel=margin)
 
 
 @pytest.mark.parametrize("name", ["resnetrs26x0.25@64", "efficientnet_b0@64"])
@@ -69,7 +69,7 @@ def test_half_precision_halves_maps_and_copies_weights(name: str) -> None:
     net = network(name)
     half, full = step_memory(net, 3, "bf16"), step_memory(net, 3)
     copies = half.weights - full.weights
-    assert half.activations + copies == pytest.approx(kept(net, 3, torch.bfloat16), rel=0.002)
+    assert half.activations + copies == pytest.approx(stored_bytes(net, 3, torch.bfloat16), rel=0.002)
 
 
 def test_weights_gradients_optimizer_average() -> None:
@@ -88,7 +88,7 @@ def test_weights_gradients_optimizer_average() -> None:
     ("name", "margin"), [("resnetrs26x0.5@96", 0.1), ("regnety_002@96", 0.1), ("efficientnet_b0@96", 0.2)]
 )
 def test_peak_is_what_torch_allocates(name: str, margin: float) -> None:
-    """The profiler sees every allocation, also workspace: 29 MB in a depthwise convolution's gradient."""
+    """The profiler records all allocations, also workspace: 29 MB in a depthwise convolution's gradient."""
     net, batch = network(name), 8
     model = build(net).train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -109,5 +109,5 @@ def test_peak_is_what_torch_allocates(name: str, margin: float) -> None:
         now += event.nbytes()
         peak = max(peak, now)
     predicted = step_memory(net, batch, average=False)
-    always = predicted.weights + predicted.optimizer
-    assert predicted.peak - always == pytest.approx(peak, rel=margin)
+    constant = predicted.weights + predicted.optimizer
+    assert predicted.peak - constant == pytest.approx(peak, rel=margin)

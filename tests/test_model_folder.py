@@ -1,4 +1,4 @@
-"""A model folder: what is written is read back, runs of format 1 are such folders, bad ones get one line."""
+"""Model folders: round trips, runs of format 1, and one line for every mistake."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def outputs(module: nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("averaged", [True, False, None])
-def test_what_is_written_is_read_back(kind: str, averaged: bool | None, tmp_path: Path) -> None:
+def test_a_written_folder_is_read_back(kind: str, averaged: bool | None, tmp_path: Path) -> None:
     model = MODELS[kind]
     module = randomise(make(model)[0])
     folder = write(tmp_path / "a" / "b", model, module.state_dict(), PREPROCESS, averaged)
@@ -76,7 +76,7 @@ def test_a_run_that_has_not_finished(tmp_path: Path) -> None:
     assert ModelFolder.open(tmp_path / "run").preprocess
 
 
-def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_reported(tmp_path: Path) -> None:
     model = MODELS["ours"]
     state = make(model)[0].state_dict()
     path = tmp_path / "folder"
@@ -96,8 +96,8 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"preprocess.json: mean is missing"):
         folder.preprocess  # noqa: B018
     weights = path / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-5])
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-5])
     refused("damaged or not safetensors", folder.load)
     refused("damaged or not safetensors", lambda: folder.averaged)
     save_file({**state, "extra": torch.ones(2)}, weights)
@@ -110,7 +110,7 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
         refused("external.json: must hold name, resolution and classes", lambda: folder.model)
 
 
-def test_a_run_without_its_normalisation_is_refused(tmp_path: Path) -> None:
+def test_a_run_without_its_normalisation_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(FORMAT_1 / "finished", path)
     data = json.loads((path / "data.json").read_text())

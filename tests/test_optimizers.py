@@ -19,7 +19,7 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
 
 
-def walk(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 6) -> torch.Tensor:
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 6) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -38,13 +38,13 @@ def test_rmsprop_is_tensorflows(weight_decay: float, momentum: float) -> None:
     peer = timm.optim.RMSpropTF(
         theirs.parameters(), 0.1, alpha=0.9, eps=1e-3, weight_decay=weight_decay, momentum=momentum
     )
-    assert torch.allclose(walk(ours, mine), walk(theirs, peer), rtol=1e-5, atol=1e-6)
-    torchs = small()
+    assert torch.allclose(trained(ours, mine), trained(theirs, peer), rtol=1e-5, atol=1e-6)
+    torch_model = small()
     other = torch.optim.RMSprop(
-        torchs.parameters(), 0.1, alpha=0.9, eps=1e-3, weight_decay=weight_decay, momentum=momentum
+        torch_model.parameters(), 0.1, alpha=0.9, eps=1e-3, weight_decay=weight_decay, momentum=momentum
     )
     assert not torch.allclose(
-        walk(small(), RMSpropTF(small().parameters(), 0.1)), walk(torchs, other), rtol=1e-2
+        trained(small(), RMSpropTF(small().parameters(), 0.1)), trained(torch_model, other), rtol=1e-2
     )
 
 
@@ -53,18 +53,20 @@ def test_sgd_is_torchs(nesterov: bool) -> None:
     ours, theirs = small(), small()
     recipe = Recipe(lr=0.1, nesterov=nesterov, weight_decay=1e-2, weight_decay_on="all")
     peer = torch.optim.SGD(theirs.parameters(), 0.1, 0.9, weight_decay=1e-2, nesterov=nesterov)
-    assert torch.allclose(walk(ours, make_optimizer(ours, recipe)), walk(theirs, peer), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(
+        trained(ours, make_optimizer(ours, recipe)), trained(theirs, peer), rtol=1e-5, atol=1e-6
+    )
 
 
-def test_a_first_step_that_overflows_leaves_nothing_behind() -> None:
-    """fp16: the scaler skips it; torch's fused SGD would go on with momentum that nobody has written."""
+def test_a_first_step_that_overflows_has_no_effect() -> None:
+    """fp16: the scaler skips it; torch's fused SGD would then use uninitialised momentum."""
 
-    def walked(overflows: int) -> torch.Tensor:
+    def parameters(overflows: int) -> torch.Tensor:
         model, scaler = small(), torch.amp.GradScaler("cpu", init_scale=4.0)
         optimizer = make_optimizer(model, Recipe(lr=0.1, precision="fp16"))
         for step in range(overflows + 1):
-            junk = [torch.full_like(p, 1e9) for p in model.parameters()]
-            del junk  # where uninitialised memory comes from
+            garbage = [torch.full_like(p, 1e9) for p in model.parameters()]
+            del garbage  # uninitialised memory will contain these values
             loss = model(torch.ones(4, 3, 8, 8)).square().mean()
             scaler.scale(loss).backward()
             if step < overflows:
@@ -74,10 +76,10 @@ def test_a_first_step_that_overflows_leaves_nothing_behind() -> None:
             optimizer.zero_grad()
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
-    torch.testing.assert_close(walked(overflows=2), walked(overflows=0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parameters(overflows=2), parameters(overflows=0), rtol=1e-5, atol=1e-6)
 
 
-def test_what_decays() -> None:
+def test_parameters_with_weight_decay() -> None:
     model = build(network("resnetrs26x0.25"))
     sizes = {
         on: sum(p.numel() for p in decay_groups(model, 1.0, on)[0]["params"])
@@ -122,9 +124,9 @@ def test_average_swaps_in_and_out_even_on_an_error() -> None:
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1)
-    now = copy.deepcopy(model.state_dict())
+    current = copy.deepcopy(model.state_dict())
     with pytest.raises(KeyError), average.swapped_in(model):
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
         raise KeyError
-    assert all(torch.equal(now[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(current[name], tensor) for name, tensor in model.state_dict().items())
     assert all(torch.equal(before[name], tensor) for name, tensor in average.state_dict().items())

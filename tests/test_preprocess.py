@@ -1,4 +1,4 @@
-"""preprocess.json: what is written is read back equal, and a wrong key is named."""
+"""preprocess.json: round trips, and errors that name the wrong key."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ POSITIVE = st.floats(1e-6, 10)
     interpolation=st.sampled_from(INTERPOLATIONS),
     labels=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
 )
-def test_a_written_file_is_read_back_equal(tmp_path, values, resolution, crop, interpolation, labels) -> None:
+def test_round_trip(tmp_path, values, resolution, crop, interpolation, labels) -> None:
     mean, std = zip(*values, strict=True)
     first = Preprocess(mean, std, resolution, crop, interpolation, tuple(labels))
     first.write(tmp_path / "preprocess.json")
@@ -57,7 +57,7 @@ def test_defaults() -> None:
         ({"label": []}, "no key 'label'; did you mean 'labels'?"),
     ],
 )
-def test_a_wrong_key_is_named(change, message: str, tmp_path: Path) -> None:
+def test_errors_name_the_wrong_key(change, message: str, tmp_path: Path) -> None:
     path = tmp_path / "preprocess.json"
     path.write_text(json.dumps(GOOD | change))
     with pytest.raises(UserError) as caught:
