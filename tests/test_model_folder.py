@@ -116,7 +116,7 @@ def test_a_run_without_its_normalisation_is_rejected(tmp_path: Path) -> None:
     data = json.loads((path / "data.json").read_text())
     del data["mean"]
     (path / "data.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"what was done to its images .*KeyError: 'mean'"):
+    with pytest.raises(UserError, match=r"its preprocessing is missing or incomplete .*KeyError: 'mean'"):
         ModelFolder.open(path).preprocess  # noqa: B018
 
 

@@ -15,7 +15,7 @@ from rescale.network import Network, problems, to_yaml
 from rescale.scaling import Measure
 
 CHUNK = 20_000
-HOPELESS = 100_000  # candidates after which a search without a single match gives up
+DRAWS_WITHOUT_MATCH = 100_000  # the search stops if none of these candidates matches
 STAGES = 4
 BAND = 0.05  # this project's choice: the paper searches "a regime" and does not give its width
 
@@ -41,7 +41,7 @@ class Space:
 
     def __post_init__(self) -> None:
         mistakes = [
-            f"{name} {low:g}..{high:g}: from a number above 0 to one not below it"
+            f"{name} {low:g}..{high:g}: expected 0 < low <= high"
             for name in ("depth", "w0", "wa", "wm", "group", "resolution")
             for low, high in [getattr(self, name)]
             if not 0 < low <= high
@@ -119,7 +119,7 @@ def search(
         if len(networks) == samples:
             seconds = tuple(map(predict, networks.values())) if predict else ()
             return Found(tuple(networks.values()), tuple(costs), drawn, valid, seconds)
-        if drawn == most or (drawn == HOPELESS and not networks):
+        if drawn == most or (drawn == DRAWS_WITHOUT_MATCH and not networks):
             break
     first_budget = next(iter(budget))
     unit = "seconds" if first_budget == "latency" else first_budget

@@ -22,8 +22,8 @@ def check_mode(model: Network | External, mode: ExecutionMode, device: str) -> N
         raise UserError(f"execution mode {mode}: CUDA graphs need a GPU; use compile")
     if mode.checkpointing and isinstance(model, External):
         raise UserError(
-            f"execution mode {mode}: {model.name} has no blocks "
-            f"of this project, which checkpointing needs; lower the batch"
+            f"execution mode {mode}: checkpointing needs the blocks of this project's networks, "
+            f"which {model.name} does not have; reduce the batch"
         )
 
 
@@ -35,7 +35,7 @@ def place(module: nn.Module, mode: ExecutionMode, device: str) -> nn.Module:
 
 
 def executed(module: nn.Module, mode: ExecutionMode) -> nn.Module:
-    """What is called instead of the module: itself, or a compiled form with the same weights."""
+    """The module to call: the module itself, or a compiled version that shares its weights."""
     if not mode.compile:
         return module
     options: dict[str, Any] = {"triton.cudagraphs": mode.graphs}

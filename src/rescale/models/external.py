@@ -104,9 +104,7 @@ def _build_timm(name: str, model: External, rates: Rates) -> tuple[nn.Module, li
             )
         else:
             if rates.stochastic_depth_by == "stage":
-                missed.append(
-                    f"{model.name}: stochastic depth by stage (timm's own, block by block, in its place)"
-                )
+                missed.append(f"{model.name}: stochastic depth by stage (timm increases it block by block)")
             return module, missed
     return timm.create_model(name, **arguments), missed
 
@@ -126,5 +124,5 @@ def _build_python(path: str, model: External, rates: Rates) -> tuple[nn.Module, 
         raise UserError(f"{model.name}: {function} returned {type(module).__name__}, not an nn.Module")
     not_applied = {"dropout": rates.dropout, "stochastic depth": rates.stochastic_depth}
     return module, [
-        f"{model.name}: {what} {rate} (a function's own)" for what, rate in not_applied.items() if rate
+        f"{model.name}: {what} {rate} (set by the function)" for what, rate in not_applied.items() if rate
     ]

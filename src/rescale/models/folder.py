@@ -175,6 +175,6 @@ def preprocess_of_format_1(run: Path, resolution: int) -> Preprocess:
         }
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
         raise UserError(
-            f"{run}: does not say what was done to its images ({type(error).__name__}: {error})"
+            f"{run}: its preprocessing is missing or incomplete ({type(error).__name__}: {error})"
         ) from None
     return Preprocess.from_json(values, where=str(run))

@@ -62,7 +62,9 @@ def chosen(content: Any, key: str, where: str) -> Checkpoint:
             candidates[averaged[0]], True, _note("averaged weights", [*averaged, *(raw or others)])
         )
     if not raw and len(others) > 1:
-        raise UserError(f"{where}: holds several state dicts ({', '.join(others)}); choose by --weights-key")
+        raise UserError(
+            f"{where}: holds several state dicts ({', '.join(others)}); choose one with --weights-key"
+        )
     notes = _note("weights", raw) if len(raw) > 1 else ()
     unread = (f"the averaged weights under {name!r} are in an unsupported form" for name in _unread(content))
     return Checkpoint(candidates[(raw or others)[0]], None, (*notes, *unread))
