@@ -145,7 +145,7 @@ def test_modes_that_cannot_be_had() -> None:
     net = rescale.network("resnetrs50")
     with pytest.raises(UserError, match="GPU"):
         check_mode(net, ExecutionMode(compile=True, graphs=True), "cpu")
-    with pytest.raises(UserError, match="no blocks of this project"):
+    with pytest.raises(UserError, match="checkpointing needs the blocks of this project"):
         check_mode(model_named("python:torch.nn:Identity@8"), ExecutionMode(checkpointing=True), "cpu")
     check_mode(net, ExecutionMode(checkpointing=True), "cpu")
 
