@@ -1,4 +1,4 @@
-"""Does our input pipeline make 2.5 times as many training images a second of a core as timm's?
+"""Does our input pipeline make 2.2 times as many training images a second of a core as timm's?
 
 From encoded JPEGs to a normalised float batch at 224 pixels, in one process on one core: random crop,
 bicubic resize, mirror, two RandAugment operations, batch, normalisation. Ours is `rescale.data.batches` and
