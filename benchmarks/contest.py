@@ -150,7 +150,7 @@ class Contest:
         """Seconds of timm's step by flags, the fastest first; the faster eager flags are also compiled."""
         from rescale import machine
 
-        eager = ("channels-last", "channels-last amp")[: len(machine.precisions())]
+        eager = ["channels-last", *(["channels-last amp"] if machine.native_bf16() else [])]
         seconds = {flags: self.tried(flags) for flags in eager}
         if not self.eager:
             compiled = min(seconds, key=seconds.__getitem__) + " torchcompile"

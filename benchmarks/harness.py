@@ -59,6 +59,14 @@ def serve(prepare: Callable[[], Step]) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
+def use_one_core() -> None:
+    """Run this process on a single core, if the system supports it."""
+    import os
+
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def alternate(contenders: Mapping[str, Contender], *, warmup: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of each contender's steps, alternating so that disturbances of the machine affect all alike."""
     for contender in contenders.values():

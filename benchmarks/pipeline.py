@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import Contender, Step, alternate, compare, finish, serve
+from harness import Contender, Step, alternate, compare, finish, serve, use_one_core
 
 SAMPLE = "imagenet_sample/imagenet_sample400.tar"
 LACKING = "Cutout"  # the one of our sixteen operations that timm's list lacks
@@ -197,8 +197,7 @@ def decoders(folder: Path, pillow: bool) -> Step:
 
 def maker(name: str, folder: Path, images: int, batch: int) -> Callable[[], Step]:
     """Import what a contender needs, and return a function that prepares its step, on one core."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    use_one_core()
     pixels = {"160": 160, "small": 32}.get(name.rpartition("-")[2], 224)
     small = name.endswith("-small")
     if name.startswith("ours"):

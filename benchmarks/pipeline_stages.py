@@ -6,13 +6,12 @@ microsecond per call.
 """
 
 import argparse
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from harness import Step, finish
+from harness import Step, finish, use_one_core
 from pipeline import jpegs, ours
 
 
@@ -92,8 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     images, batch = (32, 32) if options.quick else (128, 64)
     rounds = options.rounds or (3 if options.quick else 30)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    use_one_core()
     step = ours(jpegs(images), images, batch, 224, small=False)
     seconds, calls = measured(step, watched(), rounds)
     per_image = {stage: 1000 * value / rounds / images for stage, value in seconds.most_common()}

@@ -40,14 +40,18 @@ class JobError(Exception):
     already_reported = False
 
 
+def first_few(words: Sequence[str], limit: int = 5) -> str:
+    """The first `limit` words, separated by commas; ", ..." stands for the others."""
+    return ", ".join(words[:limit]) + (", ..." if len(words) > limit else "")
+
+
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
     """Suggest similar words ("did you mean 'a' or 'b'?"); if none is close, list up to eight known ones."""
     words = list(known)
     close = get_close_matches(word.lower(), words, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
-    shown = ", ".join(words[:8]) + (", ..." if len(words) > 8 else "")
-    return f"known{' ' + kind if kind else ''}: {shown}"
+    return f"known{' ' + kind if kind else ''}: {first_few(words, 8)}"
 
 
 def validation_lines(

@@ -12,9 +12,8 @@ from rescale.errors import JobError
 from rescale.execution import USUAL, ExecutionMode
 
 GAIN = 0.97  # a mode replaces another if it takes at most this share of its time; smaller gains are noise
-COMPILE_PAYS = (
-    3600.0  # compiling takes up to minutes, so it is tried only in runs of at least this many seconds
-)
+# seconds: compiling takes up to minutes, so it is tried only in runs of at least this length
+COMPILE_PAYS = 3600.0
 
 
 class Trial(NamedTuple):

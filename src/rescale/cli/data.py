@@ -24,7 +24,7 @@ def info(data: Spec, as_json: Json = False) -> None:
     Example: rescale data info digits
     """
     from rescale.data import open_data
-    from rescale.errors import JobError
+    from rescale.errors import JobError, first_few
 
     source = open_data(data)
     manifest = source.manifest()
@@ -39,8 +39,7 @@ def info(data: Spec, as_json: Json = False) -> None:
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    print(f"{data}: {manifest['format']}, {len(names)} classes ({shown})")
+    print(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in damaged:

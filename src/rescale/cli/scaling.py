@@ -105,7 +105,8 @@ def _strategy(name: str, alpha: float | None, exponents: str | None, epochs: int
         name = scaling.rule_for(epochs)
     elif epochs is not None:
         raise UserError(f"--epochs belongs to the strategy rs, not to {name!r}")
-    if scaling.is_rs_rule(name, alpha):
+    if scaling.is_rs_rule(name):
+        scaling.check_alpha(alpha, name)
         if exponents is not None:
             raise UserError(f"--exponents replaces the strategy; leave out --strategy {name}")
         return name

@@ -12,7 +12,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from rescale.data.decode import rgb
 from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError, first_few, nearest
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
 EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
@@ -104,9 +104,9 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
         if len(files) == before:
             empty.append(repr(name))
     if empty:
-        which = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
         raise UserError(
-            f"{path}: no images in class {which}; add some ({' '.join(EXTENSIONS)}) or remove the folder"
+            f"{path}: no images in class {first_few(empty)}; "
+            f"add some ({' '.join(EXTENSIONS)}) or remove the folder"
         )
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest

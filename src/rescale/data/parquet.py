@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rescale.data.decode import rgb
 from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
-from rescale.errors import UserError
+from rescale.errors import UserError, first_few
 
 IMAGE, LABEL = (
     ("image", "img"),
@@ -199,10 +199,11 @@ def _texts(path: Path, schema: pa.Schema, image: str, label: str) -> list[str]:
 
 
 def _check_classes_present(path: Path, classes: tuple[str, ...], present: set[str]) -> None:
-    empty = [name for number, name in enumerate(classes) if not {name, str(number)} & present]
+    empty = [repr(name) for number, name in enumerate(classes) if not {name, str(number)} & present]
     if empty:
-        which = ", ".join(map(repr, empty[:5])) + (", ..." if len(empty) > 5 else "")
-        raise UserError(f"{path}: no training images of class {which}, which the files' metadata declares")
+        raise UserError(
+            f"{path}: no training images of class {first_few(empty)}, which the files' metadata declares"
+        )
 
 
 def _table(paths: list[Path], image: str, texts: dict[Path, list[str]], classes: tuple[str, ...]) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rescale.errors import UserError
+from rescale.errors import UserError, first_few
 from rescale.models.external import External
 from rescale.models.folder import ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
@@ -173,17 +173,13 @@ def _rows(
     assumed = (
         f"the weights name no classes: their {theirs} outputs are taken in the order of the data's classes"
     )
-    return list(range(theirs)), [f"{assumed} ({_first_five(classes)})"] if classes else []
+    return list(range(theirs)), [f"{assumed} ({first_few(classes)})"] if classes else []
 
 
 def _unique(labels: Sequence[str]) -> dict[str, int]:
     """Index of the output by name, for names that occur once."""
     counts = Counter(labels)
     return {name: number for number, name in enumerate(labels) if counts[name] == 1}
-
-
-def _first_five(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _from_folder(folder: ModelFolder, model: Network | External) -> StartingWeights:

@@ -5,7 +5,7 @@ from rescale.scaling.growth import analytic, analytic_groups, measured
 from rescale.scaling.resnet_rs import rule_for, solve_rs
 from rescale.scaling.scale import Runtime, is_rs_rule, meet, predicted, scale, scale_to
 from rescale.scaling.solve import Measure, Solved, solve
-from rescale.scaling.strategy import STRATEGIES, Strategy, exponents_of, fast, strategy_of
+from rescale.scaling.strategy import STRATEGIES, Strategy, check_alpha, exponents_of, fast, strategy_of
 
 __all__ = [
     "STRATEGIES",
@@ -15,6 +15,7 @@ __all__ = [
     "Strategy",
     "analytic",
     "analytic_groups",
+    "check_alpha",
     "exponents_of",
     "fast",
     "is_rs_rule",

@@ -10,9 +10,8 @@ from rescale.families.schedule import slow_resolution
 from rescale.network import Network, Stage
 from rescale.scaling.solve import Measure, Solved
 
-WIDTH_PARTS = (
-    512  # a width multiplier is a number of these parts of 1: the smallest change that affects a layer
-)
+# a width multiplier is a whole number of these parts of 1: the smallest change that affects a layer
+WIDTH_PARTS = 512
 LARGEST_DEPTH = 5000
 
 

@@ -9,7 +9,7 @@ from rescale.network import Network
 from rescale.scaling.factor import scaled
 from rescale.scaling.resnet_rs import solve_rs
 from rescale.scaling.solve import Measure, Solved, solve
-from rescale.scaling.strategy import Strategy, strategy_of
+from rescale.scaling.strategy import Strategy, check_alpha, strategy_of
 
 RS_RULES = ("rs-depth", "rs-width")
 
@@ -78,20 +78,16 @@ def scale(
     if latency is not None and runtime is not None:
         return meet(network, strategy, predicted(runtime, mode), latency, "s", alpha).network
     if factor is not None:
-        if is_rs_rule(strategy, alpha):
-            return scale_to(network, strategy, "macs", cost(network).macs * factor).network
+        if is_rs_rule(strategy):
+            return scale_to(network, strategy, "macs", cost(network).macs * factor, alpha).network
         return scaled(network, strategy_of(strategy, alpha), factor)
     ((name, value),) = wanted.items()
     return scale_to(network, strategy, name, value, alpha).network
 
 
-def is_rs_rule(strategy: object, alpha: float | None = None) -> TypeGuard[str]:
-    """Whether a strategy is one of ResNet-RS's two rules. UserError if it comes with an alpha."""
-    if not isinstance(strategy, str) or strategy not in RS_RULES:
-        return False
-    if alpha is not None:
-        raise UserError(f"alpha belongs to the strategy fast, not to {strategy!r}")
-    return True
+def is_rs_rule(strategy: object) -> TypeGuard[str]:
+    """Whether a strategy is one of ResNet-RS's two rules."""
+    return isinstance(strategy, str) and strategy in RS_RULES
 
 
 def scale_to(
@@ -110,7 +106,8 @@ def scale_to(
     def measure(candidate: Network) -> float:
         return cost(candidate)[at]
 
-    if is_rs_rule(strategy, alpha) and measured_by == "macs":
+    if is_rs_rule(strategy) and measured_by == "macs":
+        check_alpha(alpha, strategy)
         _above_0(target, measured_by)
         return _reached(network, solve_rs(network, strategy, measure, target, flops=2 * target), measured_by)
     return meet(network, strategy, measure, target, measured_by, alpha)
@@ -129,7 +126,7 @@ def meet(
     Raises UserError, naming the closest network, if no factor reaches the budget.
     """
     _above_0(target, unit)
-    if is_rs_rule(strategy, alpha):
+    if is_rs_rule(strategy):
         raise UserError(f"{strategy} takes its resolution from multiply-adds; give macs")
     return _reached(network, solve(network, strategy_of(strategy, alpha), measure, target), unit)
 

@@ -71,6 +71,12 @@ def fast(alpha: float) -> Strategy:
     return Strategy(f"fast{alpha:g}", (1 - alpha) / 2, alpha, (1 - alpha) / 2)
 
 
+def check_alpha(alpha: float | None, strategy: str) -> None:
+    """Raise UserError if there is an alpha and the strategy is not `fast`, which alone has one."""
+    if alpha is not None and not _FAST.fullmatch(strategy):
+        raise UserError(f"alpha belongs to the strategy fast, not to {strategy!r}")
+
+
 def strategy_of(wanted: str | Mapping[str, float] | Strategy, alpha: float | None = None) -> Strategy:
     """A strategy by name (`dWr`; `fast`, with alpha; `fast0.8`), by the fast-scaling authors' type name
     (`d1_w8_g8_r1`) or by its exponents ({"depth": .1, "width": .8, "resolution": .1}, and `group`).
@@ -86,8 +92,7 @@ def strategy_of(wanted: str | Mapping[str, float] | Strategy, alpha: float | Non
         if share is None:
             raise UserError("the strategy fast needs its alpha (0.8 is dWr, 1/3 is dwr)")
         return fast(float(share))
-    if alpha is not None:
-        raise UserError(f"alpha belongs to the strategy fast, not to {wanted!r}")
+    check_alpha(alpha, wanted)
     if wanted in STRATEGIES:
         return STRATEGIES[wanted]
     if "_" in wanted and (typed := _of_type(wanted)):

@@ -27,7 +27,7 @@ def check(plan: Plan) -> None:
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
 
-    def headline(item: Item) -> Figure:
+    def checked_headline(item: Item) -> Figure:
         recipe, model = recipes[item.recipe, item.changes], models[item.model]
         images = round(len(data[item.data].train) * (1 - held_out(recipe, model)))
         resolved = resolve(recipe, model, images).recipe
@@ -36,7 +36,7 @@ def check(plan: Plan) -> None:
         check_batch(resolved, images)
         return task.headline
 
-    figures = _look_up(headline, (item for item in plan.items if item.seed == plan.items[0].seed))
+    figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))
     _raise_mistakes(figures)
     common_figure(figures)
 

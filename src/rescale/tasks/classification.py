@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rescale.data import Batch, Data, Draw, Loading, Sample, Source, batches
 from rescale.data.augment import eval_transform, mixup, train_transform
 from rescale.data.augment.pipeline import EvalTransform, TrainTransform
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError, first_few, nearest
 from rescale.figure import Figure
 from rescale.models import External, Rates, make
 from rescale.models.head import ChosenOutputs, classifier_of
@@ -118,8 +118,8 @@ class Classification:
                     f"the model has {outputs} outputs without names, the data {len(self.classes)} classes; "
                     f"give the names in preprocess.json (rescale import --labels FILE)"
                 )
-            few = ", ".join(self.classes[:5]) + ", ..." * (len(self.classes) > 5)
-            return module, [f"the outputs have no names: assumed to be the classes in order ({few})"]
+            assumed = f"assumed to be the classes in order ({first_few(self.classes)})"
+            return module, [f"the outputs have no names: {assumed}"]
         order = class_order(labels, self.classes)
         if order is None:
             unknown = [name for name in self.classes if name not in labels]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rescale.errors import UserError
+from rescale.errors import UserError, first_few
 from rescale.models.build import Model
 from rescale.models.weights.keras import SUFFIXES, read_keras
 from rescale.models.weights.layouts import LAYOUTS, renamed, tensor_names
@@ -122,8 +122,8 @@ def in_names_of(module: nn.Module, weights: Checkpoint) -> Checkpoint:
     names = renamed(module.network, set(bare.values()))[1] if isinstance(module, Model) else {}
     notes = list(weights.notes)
     if outside:
-        shown = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
-        notes.append(f"ignored, since they are not part of the model: {shown} ({len(outside)} in all)")
+        names_outside = f"{first_few(outside, 3)} ({len(outside)} in all)"
+        notes.append(f"ignored, since they are not part of the model: {names_outside}")
     tensors = {names.get(name, name): weights.tensors[full] for full, name in bare.items()}
     return Checkpoint(tensors, weights.averaged, tuple(notes), tuple(outside))
 

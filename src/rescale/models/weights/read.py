@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rescale.errors import UserError
+from rescale.errors import UserError, first_few
 from rescale.models.weights.state_dicts import Checkpoint, chosen
 
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # of model folders and of timm
@@ -55,8 +55,9 @@ def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
         if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
     if non_finite:
-        shown = ", ".join(non_finite[:3]) + (", ..." if len(non_finite) > 3 else "")
-        raise UserError(f"{path}: NaN or infinite values in {len(non_finite)} of its tensors ({shown})")
+        raise UserError(
+            f"{path}: NaN or infinite values in {len(non_finite)} of its tensors ({first_few(non_finite, 3)})"
+        )
     return checkpoint
 
 
