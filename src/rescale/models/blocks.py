@@ -159,9 +159,10 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Three convolutions (1x1, kernel x kernel, 1x1), squeeze-and-excitation and a shortcut.
+    """Two or three convolutions, squeeze-and-excitation and a shortcut.
 
-    Both bottlenecks, which have an activation after the sum, and inverted bottlenecks, which do not.
+    Bottlenecks (1x1, kernel x kernel, 1x1) and basic blocks (two kernel x kernel) have an activation after
+    the sum, inverted bottlenecks have none.
     """
 
     def __init__(self, block: Block, drop_path: float, style: Style) -> None:
@@ -170,7 +171,7 @@ class ResidualBlock(nn.Module):
         squeeze = SqueezeExcite(part["se.reduce"], part["se.expand"], style) if "se.reduce" in part else None
         self.conv1 = ConvNorm(part["conv1"], style) if "conv1" in part else None
         self.conv2 = ConvNorm(part["conv2"], style)
-        self.conv3 = ConvNorm(part["conv3"], style)
+        self.conv3 = ConvNorm(part["conv3"], style) if "conv3" in part else None
         self.se = squeeze
         self.se_inner = block.se_inner
         self.skip = block.skip
@@ -198,18 +199,19 @@ class ResidualBlock(nn.Module):
         return nullcontext(), statistics_kept(self)
 
     def _run(self, x: Tensor) -> Tensor:
-        branch = x if self.conv1 is None else self.conv1(x)
-        branch = self.conv2(branch)
+        branch, last = x if self.conv1 is None else self.conv1(x), self.conv2
+        if self.conv3 is not None:
+            branch, last = self.conv2(branch), self.conv3
         if self.se is not None and self.se_inner:
             branch = self.se(branch)
-        branch = self.conv3(branch) if self.se is None or self.se_inner else self._conv3_and_se(branch)
+        branch = last(branch) if self.se is None or self.se_inner else self._last_and_se(last, branch)
         if self.drop_path is not None:
             branch = self.drop_path(branch)
         if self.skip != "none":
             branch = branch + (x if self.shortcut is None else self.shortcut(x))
         return branch if self.act is None else self.act(branch)
 
-    def _conv3_and_se(self, x: Tensor) -> Tensor:
+    def _last_and_se(self, last: ConvNorm, x: Tensor) -> Tensor:
         """The last convolution, its norm, and squeeze-and-excitation after them.
 
         Only the product of squeeze-and-excitation stores the normalised map, the widest of the block.
@@ -218,7 +220,7 @@ class ResidualBlock(nn.Module):
         come from other processes.
         """
         assert self.se is not None
-        raw, norm = self.conv3.conv(x), self.conv3.norm
+        raw, norm = last.conv(x), last.norm
         supported = norm.training and torch.is_grad_enabled() and type(norm) in NORMS.values()
         if not supported or self.checkpointed or torch.compiler.is_compiling():
             return self.se(norm(raw))
