@@ -3,9 +3,11 @@
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
+import timm.layers
 import torch
 import torchvision
 from timm.models._efficientnet_builder import _init_weight_goog
@@ -17,12 +19,17 @@ from rescale.models import Rates, build, cost_of, load_weights, make, model_name
 from rescale.models.blocks import SqueezeExcite
 from rescale.network import Head, as_mapping
 
+SE = partial(timm.layers.SEModule, rd_ratio=0.25)  # as in timm's ResNet-RS
 PEERS = {
     "resnetrs50": lambda: timm.create_model("resnetrs50"),
     "resnetrs101": lambda: timm.create_model("resnetrs101"),
     "resnet50": lambda: torchvision.models.resnet50(),
     "resnet50d": lambda: timm.create_model("resnet50d"),
     "resnet26": lambda: timm.create_model("resnet26"),
+    "resnet18": lambda: torchvision.models.resnet18(),
+    "resnet34": lambda: torchvision.models.resnet34(),
+    "resnet18d": lambda: timm.create_model("resnet18d"),
+    "resnet18+se": lambda: timm.create_model("resnet18", block_args={"attn_layer": SE}),
     "resnext50_32x4d": lambda: torchvision.models.resnext50_32x4d(),
     "regnetx_004_tv": lambda: torchvision.models.regnet_x_400mf(),
     "regnetx_080": lambda: timm.create_model("regnetx_080"),
@@ -157,6 +164,8 @@ def test_initialisation_is_the_authors() -> None:
     assert math.isclose(model.head.linear.weight.std().item(), 0.01, rel_tol=0.01)
     for block in model.stages[1]:
         assert not block.conv3.norm.weight.any() and block.conv2.norm.weight.all()
+    for block in build(network("resnet18")).stages[1]:
+        assert not block.conv2.norm.weight.any() and block.conv1.norm.weight.all()
     reduce = next(m for m in model.modules() if isinstance(m, SqueezeExcite)).reduce
     assert not reduce.bias.any()
 

@@ -78,6 +78,7 @@ def test_from_a_finished_run_and_not_from_an_unfinished_one() -> None:
 THEIRS = {
     "timm:resnet26": partial(timm.create_model, "resnet26"),
     "resnet26": partial(timm.create_model, "resnet26"),
+    "resnet18": torchvision.models.resnet18,
     "python:torchvision.models:resnet18": torchvision.models.resnet18,
 }
 
@@ -276,6 +277,7 @@ CACHED = {
     "timm:resnet10t": "timm/resnet10t.c3_in1k",
     "timm:resnet26@64": "timm/resnet26.bt_in1k",
     "timm:efficientnet_b0.ra4_e3600_r224_in1k": "timm/efficientnet_b0.ra4_e3600_r224_in1k",
+    "resnet18@64": "timm/resnet18.a1_in1k",
     "resnet26@64": "timm/resnet26.bt_in1k",
     "regnety_002@64": "timm/regnety_002.pycls_in1k",
     "tf_efficientnet_b0@64": "timm/tf_efficientnet_b0.ns_jft_in1k",

@@ -68,6 +68,19 @@ def test_networks_that_timm_does_not_have_are_rejected(tmp_path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("resnet34", {}), ("resnet1-2-1-1", {"layers": [1, 2, 1, 1]})]
+)
+def test_basic_blocks_are_exported(name: str, arguments, tmp_path) -> None:
+    net = network("resnet34x1@64")
+    if arguments:
+        depths = zip(net.stages, arguments["layers"], strict=True)
+        net = replace(net, name=name, stages=tuple(replace(stage, depth=n) for stage, n in depths))
+    lines = export_weights(build(net), tmp_path / "out", Preprocess(HALF, HALF, 64))
+    assert "loads it" in lines[1]
+    assert architecture(net).arguments == arguments
+
+
 def test_import_then_export(tmp_path) -> None:
     theirs = randomise(torchvision.models.regnet_x_400mf())
     torch.save(theirs.state_dict(), tmp_path / "x.pth")

@@ -106,14 +106,14 @@ def saved_layers(network: Network) -> Iterator[Saved]:
     *convs, linear = shapes.head
     yield from (_conv(layer, silu) for layer in convs)
     # the mean of the last map stores nothing, but ReLU stores the map
-    last = convs[0] if convs else shapes.blocks[-1].layers["conv3"]
+    last = convs[0] if convs else shapes.blocks[-1].last
     relu = not silu and (bool(convs) or shapes.blocks[-1].active)
     yield Saved(linear.inputs - (0 if relu else last.outputs), params=linear.params)
 
 
 def _block(block: Block, silu: bool) -> Iterator[Saved]:
     parts = block.layers
-    last = parts["conv3"]
+    last = block.last
     for role, layer in parts.items():
         if role.startswith("conv"):
             yield _conv(layer, silu, inner=True)

@@ -15,7 +15,7 @@ from rescale.errors import UserError, validation_lines
 Activation = Literal["relu", "silu"]
 Padding = Literal["symmetric", "same"]
 Pool = Literal["max", "none"]
-BlockKind = Literal["bottleneck", "inverted"]
+BlockKind = Literal["bottleneck", "inverted", "basic"]
 Side = Literal["input", "output"]
 SEAt = Literal["inner", "output"]
 Shortcut = Literal["conv", "pool"]
@@ -68,7 +68,9 @@ class Stage:
     block: `bottleneck` (ResNet, ResNeXt, RegNetX and Y) has a projection shortcut if width or stride
     change, and an activation after the addition. `inverted` (EfficientNet, RegNetZ) has no activation at the
     end, and a shortcut only if width and stride do not change. Both consist of 1x1, kernel x kernel and 1x1
-    convolutions; an inverted block of ratio 1 has no first 1x1.
+    convolutions; an inverted block of ratio 1 has no first 1x1. `basic` (ResNet-18 and 34) ends like a
+    bottleneck and consists of two kernel x kernel convolutions, the first of which has the stride. It has
+    neither an inner width nor groups: bottleneck is 1, inner_of output, stride_at conv1, group_width None.
     width: output channels of each block. bottleneck: inner width / width of the block's output, or of
     its input (inner_of). group_width: channels per group of the middle convolution: 1 for depthwise,
     None for a single group.
@@ -98,6 +100,10 @@ class Stage:
     def inner(self, width_in: int) -> int:
         """Width of the middle convolution in a block with `width_in` input channels."""
         return int((width_in if self.inner_of == "input" else self.width) * self.bottleneck)
+
+
+_BASIC = {"bottleneck": 1, "inner_of": "output", "group_width": None, "stride_at": "conv1"}
+"""Fields of which a basic block has no choice: it has no inner width and no groups."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +177,14 @@ class Network:
 
 
 def is_resnet(network: Network) -> bool:
-    """Whether all blocks are ResNet's: 1x1, 3x3 and 1x1 without groups, the inner width a quarter."""
-    return all(
-        stage.block == "bottleneck"
-        and stage.kernel == 3
-        and stage.bottleneck == 0.25
+    """Whether all blocks are of one of ResNet's two kinds, with 3x3 convolutions without groups.
+
+    The bottlenecks' inner width is a quarter.
+    """
+    kinds = {stage.block for stage in network.stages}
+    return len(kinds) == 1 and all(
+        stage.kernel == 3
+        and stage.bottleneck == {"bottleneck": 0.25, "basic": 1}.get(stage.block)
         and stage.inner_of == "output"
         and stage.group_width is None
         for stage in network.stages
@@ -281,6 +290,14 @@ def _stage_problems(stage: Stage, width_in: int) -> list[str]:
             mistakes.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
     if not 0 <= stage.se <= 1:
         mistakes.append(f".se {stage.se}: between 0 and 1")
+    if stage.block == "basic":
+        mistakes += [
+            f".{name} {getattr(stage, name)}: a basic block has {name}: {value}"
+            for name, value in _BASIC.items()
+            if getattr(stage, name) != value
+        ]
+        if stage.se and stage.se_at != "output":
+            mistakes.append(f".se_at {stage.se_at}: a basic block has it at the output")
     return mistakes
 
 

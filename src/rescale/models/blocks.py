@@ -155,9 +155,10 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Three convolutions (1x1, kernel x kernel, 1x1), squeeze-and-excitation and a shortcut.
+    """Two or three convolutions, squeeze-and-excitation and a shortcut.
 
-    Both bottlenecks, which have an activation after the sum, and inverted bottlenecks, which do not.
+    Bottlenecks (1x1, kernel x kernel, 1x1) and basic blocks (two kernel x kernel) have an activation after
+    the sum, inverted bottlenecks have none.
     """
 
     def __init__(self, block: Block, drop_path: float, style: Style) -> None:
@@ -166,7 +167,7 @@ class ResidualBlock(nn.Module):
         squeeze = SqueezeExcite(part["se.reduce"], part["se.expand"], style) if "se.reduce" in part else None
         self.conv1 = ConvNorm(part["conv1"], style) if "conv1" in part else None
         self.conv2 = ConvNorm(part["conv2"], style)
-        self.conv3 = ConvNorm(part["conv3"], style)
+        self.conv3 = ConvNorm(part["conv3"], style) if "conv3" in part else None
         self.se = squeeze
         self.se_inner = block.se_inner
         self.skip = block.skip
@@ -195,14 +196,15 @@ class ResidualBlock(nn.Module):
 
     def _run(self, x: Tensor) -> Tensor:
         with Recomputing(enabled=not self.checkpointed) as recomputing:
-            branch = x if self.conv1 is None else self.conv1(x, recomputing)
-            branch = self.conv2(branch, recomputing)
+            branch, last = x if self.conv1 is None else self.conv1(x, recomputing), self.conv2
+            if self.conv3 is not None:
+                branch, last = self.conv2(branch, recomputing), self.conv3
             if self.se is not None and self.se_inner:
                 branch = self.se(branch, recomputing)
             if self.se is not None and not self.se_inner:
-                branch = self.se(self.conv3(branch, recomputing), recomputing)
+                branch = self.se(last(branch, recomputing), recomputing)
             else:  # a sum stores nothing
-                branch = self.conv3(branch)
+                branch = last(branch)
         if self.drop_path is not None:
             branch = self.drop_path(branch)
         if self.skip != "none":

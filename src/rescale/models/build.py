@@ -95,7 +95,7 @@ def initialise(model: Model) -> None:
                 nn.init.zeros_(module.bias)
     for block in shapes.blocks:
         for path in block.names() if block.zero_norm else ():
-            nn.init.zeros_(model.get_submodule(f"{path}.conv3.norm").weight)  # type: ignore[arg-type]
+            nn.init.zeros_(model.get_submodule(f"{path}.{block.last.name}.norm").weight)  # type: ignore[arg-type]
 
 
 def _initialise_weight(weight: Tensor, layer: Layer, init: Init) -> None:

@@ -58,6 +58,8 @@ def _stage(stage: Stage, strategy: Strategy, factor: float, rounding: Rounding) 
         if group is not None and scales_groups(stage, strategy):
             group = group_width(group * factor ** (strategy.group_exponent / 2))
         return replace(stage, depth=depth, width=width, group_width=group)
+    if stage.block == "basic":  # it has no groups
+        return replace(stage, depth=depth, width=width)
     group = stage.group_width or stage.inner(stage.width)
     if scales_groups(stage, strategy):
         group = group_width(group * factor ** (strategy.group_exponent / 2))

@@ -57,7 +57,9 @@ def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops
 def with_depth(network: Network, depth: int) -> Network:
     """The network with the block counts of a ResNet of this depth."""
     if len(network.stages) != 4 or any(stage.block != "bottleneck" for stage in network.stages):
-        raise UserError(f"{network.name}: rs-depth needs a ResNet of four stages; use dWr or rs-width")
+        raise UserError(
+            f"{network.name}: rs-depth needs a ResNet of four stages of bottlenecks; use dWr or rs-width"
+        )
     counts = blocks_of(depth)
     stages = tuple(replace(stage, depth=n) for stage, n in zip(network.stages, counts, strict=True))
     return replace(network, stages=stages)

@@ -26,6 +26,7 @@ from rescale.network import Input, Network
 from rescale.preprocess import Preprocess
 
 RESNETS = (  # networks that timm has under the same name
+    *("resnet18", "resnet34", "resnet18d", "resnet34d"),
     *("resnet26", "resnet50", "resnet101", "resnet152", "resnet200"),
     *("resnet26d", "resnet50d", "resnet101d", "resnet152d", "resnet200d"),
     *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
@@ -49,7 +50,7 @@ def architecture(net: Network) -> Architecture:
         if _same_body(network(name), net):
             return Architecture(name, {}, layout)
     counts = [stage.depth for stage in net.stages]
-    for name in ("resnet50", "resnet50d", "resnetrs50") if len(counts) == 4 else ():
+    for name in ("resnet18", "resnet18d", "resnet50", "resnet50d", "resnetrs50") if len(counts) == 4 else ():
         body = network(name)
         stages = tuple(replace(s, depth=n) for s, n in zip(body.stages, counts, strict=True))
         if _same_body(replace(body, stages=stages), net):
