@@ -63,7 +63,9 @@ def from_name(name: str) -> Network | None:
     match = _NAME.fullmatch(name)
     if not match or (match["d"] and match["family"] == "resnetrs"):
         return None
-    depth, block = match["depth"], "bottleneck"
+    depth = match["depth"]
+    block: BlockKind = "bottleneck"
+    blocks: tuple[int, ...]
     if match["family"] == "resnet" and depth in map(str, BASIC):
         blocks, block = BASIC[int(depth)], "basic"
     elif "-" in depth:

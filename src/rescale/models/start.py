@@ -199,8 +199,8 @@ def _pretrained(model: Network | External) -> StartingWeights:
         weights = pretrained(timm_model.name)
         names = tensor_names(model, timm_model.layout)
         tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
-    elif model.name.startswith("timm:"):
-        weights = pretrained(_base_name(model).removeprefix("timm:"))
+    elif model.origin.startswith("timm:"):
+        weights = pretrained(model.origin.removeprefix("timm:"))
         tensors = weights.tensors
     else:
         raise UserError(f"{model.name}: only timm's networks have {PRETRAINED} weights; give a file")
@@ -225,13 +225,9 @@ def _check_same(path: Path, stored: Network | External, model: Network | Externa
         raise UserError(f"{path}: holds {stored.name}, not {model.name}")
 
 
-def _base_name(model: External) -> str:
-    return model.name.split("@")[0]
-
-
 def _structure(model: External) -> str:
     """The name without the parts that do not change the module: input size and timm's weights tag."""
-    name = _base_name(model)
+    name = model.origin
     return name.split(".")[0] if name.startswith("timm:") else name
 
 

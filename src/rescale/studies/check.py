@@ -6,7 +6,7 @@ from typing import TypeVar
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.figure import Figure
-from rescale.models import model_named
+from rescale.models import cost_of, model_named
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
@@ -33,6 +33,7 @@ def check(plan: Plan) -> None:
         resolved = resolve(recipe, model, images).recipe
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
+        cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
         check_batch(resolved, images)
         return task.headline
 
