@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from rescale.errors import UserError, validation_lines
+from rescale.yaml_input import read_yaml
 
 Activation = Literal["relu", "silu"]
 Padding = Literal["symmetric", "same"]
@@ -215,12 +216,7 @@ def to_yaml(network: Network) -> str:
 
 def from_file(path: Path) -> Network:
     """Read a network file. Errors name the file, the position and the closest valid key."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: a network file holds name, input, stem, stages and head; not a {type(content).__name__}"

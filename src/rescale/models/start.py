@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, first_few
+from rescale.lookup import label_and_name
 from rescale.models.external import External
-from rescale.models.folder import ModelFolder, is_model_folder
+from rescale.models.folder import NETWORK, WEIGHTS, ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
-from rescale.models.make import make
+from rescale.models.make import make, model_named
 from rescale.models.weights.export import architecture
 from rescale.models.weights.layouts import tensor_names
 from rescale.models.weights.load import digest, fitting, read_weights
@@ -46,6 +47,35 @@ class StartingWeights:
     classes: int | None = None
     preprocess: Preprocess | None = None
     notes: tuple[str, ...] = ()
+
+
+def model_to_train(text: str, weights: str = "") -> Network | External:
+    """The model that a new run trains, by name, file or folder.
+
+    Args:
+        text: as `model_named` reads it, or a model folder.
+        weights: the starting weights, if there are any.
+
+    Raises:
+        UserError: there is no such model, or a folder with trained weights stands for it and no starting
+            weights are given: its weights would silently not be used.
+    """
+    label, name = label_and_name(text)
+    folder = Path(name)
+    if not is_model_folder(folder):
+        return model_named(text)
+    if not weights and any((folder / file).exists() for file in (WEIGHTS, "run.json")):
+        kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
+        ours = (folder / NETWORK).is_file()
+        name = str(folder / NETWORK) if ours else ModelFolder(folder).model.name
+        raise UserError(
+            f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
+            f"or name {name} to train this model from newly initialised weights"
+        )
+    model = ModelFolder(folder).model
+    if not label:
+        return model
+    return model.labelled(label) if isinstance(model, External) else replace(model, name=label)
 
 
 def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
