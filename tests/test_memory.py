@@ -17,7 +17,8 @@ from rescale.optim.averaging import Average
 from test_network import any_networks, resnet_names
 
 NAMES = (
-    "resnet18x0.25@64", "resnet18x0.25+se@64", "resnet26x0.25@64", "resnetrs26x0.25@64", "resnetrs26x0.25+smallstem@32", "resnext26_8x4d@64",
+    "resnet18x0.25@64", "resnet18x0.25+se@64",
+    "resnet26x0.25@64", "resnetrs26x0.25@64", "resnetrs26x0.25+smallstem@32", "resnext26_8x4d@64",
     "regnetx_002@64", "regnety_002@64", "regnetz_500mf@64", "efficientnet_b0@64", "efficientnet_b0@63",
     "tf_efficientnet_b0@64", "tf_efficientnet_b0@65",
 )  # fmt: skip

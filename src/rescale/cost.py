@@ -34,8 +34,8 @@ class PartCost(NamedTuple):
 
     depth: blocks of a stage; convolutions and linear layers of stem and head. width: output channels; classes
     for the head. inner_width, group_width: channels of the middle convolution, and of one of its groups, in
-    the last block; None for stem, head and basic blocks. stride: of the whole part, including a pool. size_out: height and
-    width of the square output map in pixels.
+    the last block; None for stem, head and basic blocks. stride: of the whole part, including a pool.
+    size_out: height and width of the square output map in pixels.
     """
 
     name: str

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+MOST_LINES = 20  # of one error
+
+
 class UserError(Exception):
     """A mistake of the user's, found before work begins; the command ends with exit code 2.
 
@@ -21,6 +24,8 @@ class UserError(Exception):
     already_reported = False
 
     def __init__(self, *lines: str) -> None:
+        if len(lines) > MOST_LINES:
+            lines = (*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more mistakes like these")
         super().__init__(*lines)
         self.lines: Sequence[str] = lines
 
@@ -43,6 +48,12 @@ class JobError(Exception):
 def first_few(words: Sequence[str], limit: int = 5) -> str:
     """The first `limit` words, separated by commas; ", ..." stands for the others."""
     return ", ".join(words[:limit]) + (", ..." if len(words) > limit else "")
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """The repr of a value from a user's file, cut to `most` characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
@@ -71,7 +82,7 @@ def validation_lines(
             text = text.removeprefix("Input should be ")
             # a check of several fields has no location, and its message is complete
             lines.append(
-                f"{where}: {path}: expected {text}, found {mistake['input']!r}"
+                f"{where}: {path}: expected {text}, found {shortened(mistake['input'])}"
                 if path
                 else f"{where}: {text}"
             )

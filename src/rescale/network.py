@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from rescale.errors import UserError, validation_lines
+from rescale.yaml_input import read_yaml
 
 Activation = Literal["relu", "silu"]
 Padding = Literal["symmetric", "same"]
@@ -22,8 +23,13 @@ Shortcut = Literal["conv", "pool"]
 StrideAt = Literal["conv1", "conv2"]
 Init = Literal["auto", "resnet-rs", "fast-scaling", "efficientnet"]
 
-_STRICT = {"extra": "forbid"}  # read by pydantic when a file is checked; needs no import
+# read by pydantic when a file is checked; needs no import
+_STRICT = {"extra": "forbid", "allow_inf_nan": False}
 _NOT_IN_IDENTITY = ("name", "scale_ends", "init")
+
+MOST_DEPTH, MOST_WIDTH, MOST_SIDE = 10_000, 1 << 20, 1 << 16
+"""The largest networks that are accepted: blocks of a stage; channels of a layer and classes; pixels along a
+side of the input, of a kernel and of a stride. No machine can train larger ones."""
 
 LATER = {"later": True}
 """Metadata of a field that the first version did not have. Files and identities omit the field if it has its
@@ -210,12 +216,7 @@ def to_yaml(network: Network) -> str:
 
 def from_file(path: Path) -> Network:
     """Read a network file. Errors name the file, the position and the closest valid key."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: a network file holds name, input, stem, stages and head; not a {type(content).__name__}"
@@ -250,7 +251,9 @@ def checked(network: Network, where: str) -> Network:
 
 def problems(network: Network) -> list[str]:
     """The mistakes in the values of a network, one line each; empty if it can be built."""
-    mistakes = []
+    mistakes = oversized(network)[:1]
+    if mistakes:
+        return mistakes
     if not network.stages:
         mistakes.append("a network has at least one stage")
     if not network.stem.convs:
@@ -264,8 +267,8 @@ def problems(network: Network) -> list[str]:
             mistakes.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
     if network.head.width < 0:
         mistakes.append(f"head.width {network.head.width}: 0 for none, or at least 1")
-    if not network.norm_eps > 0:
-        mistakes.append(f"norm_eps {network.norm_eps}: above 0")
+    if not 0 < network.norm_eps < math.inf:
+        mistakes.append(f"norm_eps {network.norm_eps}: a number above 0")
     width = network.stem.convs[-1].width if network.stem.convs else 0
     for i, stage in enumerate(network.stages):
         mistakes += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
@@ -278,9 +281,29 @@ def problems(network: Network) -> list[str]:
     return mistakes
 
 
+def oversized(network: Network) -> list[str]:
+    """The sizes of a network that exceed the limits, one line each."""
+    sizes = [
+        ("resolution", network.resolution, MOST_SIDE),
+        ("input.channels", network.input.channels, MOST_WIDTH),
+        ("head.width", network.head.width, MOST_WIDTH),
+        ("head.classes", network.head.classes, MOST_WIDTH),
+    ]
+    for i, conv in enumerate(network.stem.convs):
+        sizes.append((f"stem.convs[{i}].width", conv.width, MOST_WIDTH))
+        sizes.append((f"stem.convs[{i}]: kernel or stride", max(conv.kernel, conv.stride), MOST_SIDE))
+    for i, stage in enumerate(network.stages):
+        sizes.append((f"stages[{i}].depth", stage.depth, MOST_DEPTH))
+        sizes.append((f"stages[{i}].width", stage.width, MOST_WIDTH))
+        sizes.append((f"stages[{i}]: kernel or stride", max(stage.kernel, stage.stride), MOST_SIDE))
+    return [f"{name} {size:,}: at most {most:,}" for name, size, most in sizes if size > most]
+
+
 def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
         return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
+    if not 0 < stage.bottleneck * max(width_in, stage.width) <= MOST_WIDTH:
+        return [f".bottleneck {stage.bottleneck}: a number above 0, for at most {MOST_WIDTH:,} channels"]
     mistakes = []
     # the first block may have another input width than the others
     for inner in {stage.inner(width_in), stage.inner(stage.width)}:

@@ -113,9 +113,9 @@ def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
 
 def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
     """Predicted seconds per step by mode; None for an external model."""
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
-    if name.startswith(OTHERS):
+    if is_external(name):
         return None
     ours = network(name).with_classes(classes)
     return {mode: runtime.seconds(ours, mode, batch) for mode in runtime.coefficients}
@@ -126,28 +126,29 @@ def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, in
     from typing import get_args
 
     from rescale.errors import UserError, nearest
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
     from rescale.memory import Precision, step_memory
 
     if precision not in (known := get_args(Precision)):
         raise UserError(f"--precision {precision}: {nearest(precision, known)}")
-    if name.startswith(OTHERS):
+    if is_external(name):
         return None
     return step_memory(network(name).with_classes(classes), batch, precision)._asdict()  # type: ignore[arg-type]
 
 
 def _counted(name: str, classes: int = 1000) -> dict[str, Any]:
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
-    if name.startswith(OTHERS):
-        from rescale.models import cost_of, model_named
+    if is_external(name):
+        from rescale.models import counted_cost, model_named
 
         other = model_named(name).with_classes(classes)
-        return {**cost_row(other, cost_of(other)), "counted": "by hooks"}
+        cost, source, _ = counted_cost(other)
+        return {**cost_row(other, cost), "counted": source}
     from rescale.cost import cost as count
 
     ours = network(name).with_classes(classes)
-    return cost_row(ours, count(ours))
+    return {**cost_row(ours, count(ours)), "counted": "arithmetic"}
 
 
 def cost_row(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
@@ -162,6 +163,10 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     width = max(24, *(len(row["name"]) for row in rows))
     memory = any("step_memory" in row for row in rows)
+
+    def external(row: dict[str, Any]) -> bool:
+        return row.get("counted", "arithmetic") != "arithmetic"
+
     modes = next((list(times) for row in rows if (times := row.get("step_seconds"))), [])
     print(
         f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}"
@@ -176,5 +181,5 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
             f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
             + memory * (f" {peak / 2**30:13.2f}" if peak else f" {'–':>13s}")
             + "".join(f" {1e3 * seconds[mode]:11.1f}" if seconds else f" {'–':>11s}" for mode in modes)
-            + (f"  (by hooks{', nothing predicted' * unknown})" if "counted" in row else "")
+            + (f"  (by {row['counted']}{', nothing predicted' * unknown})" if external(row) else "")
         )

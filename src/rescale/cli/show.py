@@ -51,12 +51,12 @@ def described(network: "Network") -> dict[str, Any]:
 
 def _networks(names: list[str]) -> list["Network"]:
     from rescale.errors import UserError
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
     if len(names) > 2:
         raise UserError(f"{len(names)} networks: show draws one, or two side by side")
     for name in names:
-        if name.startswith(OTHERS):
+        if is_external(name):
             raise UserError(
                 f"{name}: only rescale's own networks can be drawn; rescale cost {name} prints its cost"
             )

@@ -72,7 +72,7 @@ def train(
     from rescale.errors import UserError
     from rescale.execution import USUAL
     from rescale.figure import Figure
-    from rescale.models import model_named
+    from rescale.models.start import model_to_train
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import with_changes
     from rescale.training import Settings, is_first_process
@@ -108,7 +108,7 @@ def train(
         chosen = with_changes(recipe_named(recipe), [*(changes or []), *frozen])
         choose = partial(choose_for_run, precision=chosen.precision) if fast == "auto" else None
         run = begin(
-            model_named(model),
+            model_to_train(model, weights),
             chosen,
             data,
             out,

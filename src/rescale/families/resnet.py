@@ -28,6 +28,7 @@ BLOCKS = {
 
 RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
 RESOLUTION = 224
+WIDEST = 1000  # multiplier of the width; a limit that keeps typing mistakes from overflowing
 
 PARTS = {  # the switches of the additive study; what each replaces ResNet's own part with
     "deepstem": "three 3x3 convolutions (32, 32, 64) for the stem's 7x7 (ResNet-D)",
@@ -62,7 +63,9 @@ def from_name(name: str) -> Network | None:
     match = _NAME.fullmatch(name)
     if not match or (match["d"] and match["family"] == "resnetrs"):
         return None
-    depth, block = match["depth"], "bottleneck"
+    depth = match["depth"]
+    block: BlockKind = "bottleneck"
+    blocks: tuple[int, ...]
     if match["family"] == "resnet" and depth in map(str, BASIC):
         blocks, block = BASIC[int(depth)], "basic"
     elif "-" in depth:
@@ -96,9 +99,11 @@ def resnet(
 ) -> Network:
     """A ResNet with any block counts.
 
-    block: bottleneck or basic. parts: any of PARTS. width: multiplies the widths of stem and stages, which are rounded down to whole
-    numbers, not to a multiple, as in the authors' code.
+    block: bottleneck or basic. parts: any of PARTS. width: multiplies the widths of stem and stages, which
+    are rounded down to whole numbers, not to a multiple, as in the authors' code.
     """
+    if not width <= WIDEST:
+        raise UserError(f"{name}: a width multiplier is at most {WIDEST}")
     for group in _INSTEAD:
         if len(both := sorted(parts & set(group))) > 1:
             raise UserError(f"{name}: {' and '.join(both)} exclude each other; choose one")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, first_few
+from rescale.lookup import label_and_name
 from rescale.models.external import External
-from rescale.models.folder import ModelFolder, is_model_folder
+from rescale.models.folder import NETWORK, WEIGHTS, ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
-from rescale.models.make import make
+from rescale.models.make import make, model_named
 from rescale.models.weights.export import architecture
 from rescale.models.weights.layouts import tensor_names
 from rescale.models.weights.load import digest, fitting, read_weights
@@ -46,6 +47,35 @@ class StartingWeights:
     classes: int | None = None
     preprocess: Preprocess | None = None
     notes: tuple[str, ...] = ()
+
+
+def model_to_train(text: str, weights: str = "") -> Network | External:
+    """The model that a new run trains, by name, file or folder.
+
+    Args:
+        text: as `model_named` reads it, or a model folder.
+        weights: the starting weights, if there are any.
+
+    Raises:
+        UserError: there is no such model, or a folder with trained weights stands for it and no starting
+            weights are given: its weights would silently not be used.
+    """
+    label, name = label_and_name(text)
+    folder = Path(name)
+    if not is_model_folder(folder):
+        return model_named(text)
+    if not weights and any((folder / file).exists() for file in (WEIGHTS, "run.json")):
+        kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
+        ours = (folder / NETWORK).is_file()
+        name = str(folder / NETWORK) if ours else ModelFolder(folder).model.name
+        raise UserError(
+            f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
+            f"or name {name} to train this model from newly initialised weights"
+        )
+    model = ModelFolder(folder).model
+    if not label:
+        return model
+    return model.labelled(label) if isinstance(model, External) else replace(model, name=label)
 
 
 def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
@@ -199,8 +229,8 @@ def _pretrained(model: Network | External) -> StartingWeights:
         weights = pretrained(timm_model.name)
         names = tensor_names(model, timm_model.layout)
         tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
-    elif model.name.startswith("timm:"):
-        weights = pretrained(_base_name(model).removeprefix("timm:"))
+    elif model.origin.startswith("timm:"):
+        weights = pretrained(model.origin.removeprefix("timm:"))
         tensors = weights.tensors
     else:
         raise UserError(f"{model.name}: only timm's networks have {PRETRAINED} weights; give a file")
@@ -225,13 +255,9 @@ def _check_same(path: Path, stored: Network | External, model: Network | Externa
         raise UserError(f"{path}: holds {stored.name}, not {model.name}")
 
 
-def _base_name(model: External) -> str:
-    return model.name.split("@")[0]
-
-
 def _structure(model: External) -> str:
     """The name without the parts that do not change the module: input size and timm's weights tag."""
-    name = _base_name(model)
+    name = model.origin
     return name.split(".")[0] if name.startswith("timm:") else name
 
 

@@ -6,7 +6,8 @@ from typing import TypeVar
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.figure import Figure
-from rescale.models import model_named
+from rescale.models import cost_of
+from rescale.models.start import model_to_train
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
@@ -22,7 +23,7 @@ def check(plan: Plan) -> None:
 
     All runs must be judged by the same headline figure.
     """
-    models = _look_up(model_named, (item.model for item in plan.items))
+    models = _look_up(model_to_train, (item.model for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
@@ -33,6 +34,7 @@ def check(plan: Plan) -> None:
         resolved = resolve(recipe, model, images).recipe
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
+        cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
         check_batch(resolved, images)
         return task.headline
 

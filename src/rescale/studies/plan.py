@@ -11,6 +11,7 @@ import yaml
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
+from rescale.yaml_input import read_yaml
 
 _STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 
@@ -138,12 +139,7 @@ def from_file(path: Path) -> Plan:
     """Read a plan. Errors name the file, the place and the nearest right key."""
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    plain = read_yaml(path)
     try:
         plan = TypeAdapter(Plan).validate_python(plain)
     except ValidationError as error:

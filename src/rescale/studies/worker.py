@@ -26,7 +26,7 @@ def end_with(parent: int) -> None:
 
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
-    from rescale.models import model_named
+    from rescale.models.start import model_to_train
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
     from rescale.training.run import MARK
@@ -38,7 +38,7 @@ def work(job: dict[str, Any]) -> None:
     shutil.rmtree(out, ignore_errors=True)  # killed before the folder became a run
     changed = with_changes(recipe(item.recipe), item.changes)
     settings = Settings(**job["settings"])
-    train(model_named(item.model), changed, item.data, out, seed=item.seed, settings=settings)
+    train(model_to_train(item.model), changed, item.data, out, seed=item.seed, settings=settings)
 
 
 def main() -> None:

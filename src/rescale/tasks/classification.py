@@ -14,7 +14,7 @@ from rescale.data.augment import eval_transform, mixup, train_transform
 from rescale.data.augment.pipeline import EvalTransform, TrainTransform
 from rescale.errors import UserError, first_few, nearest
 from rescale.figure import Figure
-from rescale.models import External, Rates, make
+from rescale.models import External, Rates, counted_cost, make
 from rescale.models.head import ChosenOutputs, classifier_of
 from rescale.models.start import StartingWeights, class_order, fill
 from rescale.network import Network
@@ -95,8 +95,16 @@ class Classification:
             )
 
     def adapt(self, model: Network | External, data: Data) -> Network | External:
-        """The model with an output for each class of the data."""
-        return model.with_classes(len(data.classes))
+        """The model with an output for each class of the data.
+
+        Raises UserError if an external model does not take its images or has other outputs.
+        """
+        adapted = model.with_classes(len(data.classes))
+        if isinstance(adapted, External):
+            outputs = counted_cost(adapted).outputs
+            if outputs not in (None, adapted.classes):
+                raise UserError(f"{model.name}: has {outputs} outputs, not num_classes={adapted.classes}")
+        return adapted
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
         """The module, and one line for each rate that does not apply to it."""

@@ -10,7 +10,7 @@ from rescale import machine
 from rescale.data import Data, DataSpec, open_data
 from rescale.errors import UserError
 from rescale.execution import ExecutionMode
-from rescale.models import External
+from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
@@ -101,6 +101,7 @@ def _begin(
     task = task_of(recipe.recipe, data)
     task.check(data)
     model = task.adapt(model, data)
+    cost_of(model)  # raises UserError for an external model that does not take these images
     check_batch(recipe.recipe, len(data.train), processes.count)
     if choose is not None:
         arguments = (model, recipe, len(data.train), settings, processes.count)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rescale.figure import Figure
-from rescale.models import External, cost_of
+from rescale.models import External, counted_cost
 from rescale.network import Network
 from rescale.recipes import Recipe
 from rescale.training.position import Position
@@ -42,10 +42,12 @@ def outcome(
         epochs: length of the run.
     """
     figures = reported(final)
+    counts, source, _ = counted_cost(model)
     return {
         "model": model.name,
         "resolution": model.resolution,
-        **cost_of(model)._asdict(),
+        **counts._asdict(),
+        "counted": source,
         "task": facts["task"],
         "headline": facts["headline"],
         "figures": figures,
