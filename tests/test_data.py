@@ -221,9 +221,9 @@ def test_validation_without_training_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder" / "val")
     refused(tmp_path / "folder", "has val/ but no train/")
     write_tar(tmp_path / "tar" / "val-0.tar", samples(range(6)))
-    refused(tmp_path / "tar", "there are none for training")
+    refused(tmp_path / "tar", "has val-0.tar, but there are none for training", "--train PATH --val PATH")
     write_parquet(tmp_path / "parquet" / "test-0.parquet", range(6))
-    refused(tmp_path / "parquet", "no train-*.parquet")
+    refused(tmp_path / "parquet", "has test-0.parquet, but there are none for training")
 
 
 def test_classes_are_sorted_folders_as_torchvision_has_them(tmp_path: Path) -> None:

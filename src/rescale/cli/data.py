@@ -1,15 +1,17 @@
 """rescale data info, verify, show."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
-    from rescale.data import Source
+    from rescale.data import DataSpec, Source
 
 app = typer.Typer(help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None)
 Spec = Annotated[
@@ -18,7 +20,7 @@ Spec = Annotated[
 
 
 @app.command("info")
-def info(data: Spec, as_json: Json = False) -> None:
+def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as_json: Json = False) -> None:
     """Describe a data set: format, classes, counts, sizes.
 
     Example: rescale data info digits
@@ -26,12 +28,13 @@ def info(data: Spec, as_json: Json = False) -> None:
     from rescale.data import open_data
     from rescale.errors import JobError, first_few
 
-    source = open_data(data)
+    spec = _given(data, train_part, val_part)
+    source = open_data(spec)
     manifest = source.manifest()
-    sizes, damaged = _sizes(source.train)
+    sizes, damaged = _sizes(source.train if len(source.train) else source.val)
     looked_at = len(sizes) + len(damaged)
     if not sizes:
-        raise JobError(f"{data}: none of {looked_at} sampled images can be read; for example {damaged[0]}")
+        raise JobError(f"{spec}: none of {looked_at} sampled images can be read; for example {damaged[0]}")
     smallest, largest = (pick(sizes, key=lambda size: size[0] * size[1]) for pick in (min, max))
     manifest["sizes"] = {"looked_at": looked_at, "smallest": list(smallest), "largest": list(largest)}
     manifest["damaged"] = damaged
@@ -39,9 +42,11 @@ def info(data: Spec, as_json: Json = False) -> None:
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    print(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
+    print(f"{data or spec}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
+    for line in source.notes:
+        print(f"note        {line}")
     for line in damaged:
         print(f"damaged     {line}")
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
@@ -50,7 +55,9 @@ def info(data: Spec, as_json: Json = False) -> None:
 
 @app.command("verify")
 def verify(
-    data: Spec,
+    data: Spec = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode; 0: decode in the main process.")
     ] = 0,
@@ -69,7 +76,8 @@ def verify(
     from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
-    opened = open_data(data)
+    spec = _given(data, train_part, val_part)
+    opened, data = open_data(spec), data or str(spec)
     bad, now = _checked({"train": opened.train, "val": opened.val}, workers)
     if before is not None:
         bad += [
@@ -82,6 +90,8 @@ def verify(
     if as_json:
         print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
     else:
+        for note in opened.notes:
+            print(f"note: {note}", file=sys.stderr)
         for line in bad:
             print(line)
     if bad:
@@ -97,7 +107,9 @@ def verify(
 
 @app.command("show")
 def show(
-    data: Spec,
+    data: Spec = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "resnet-rs",
     model: Annotated[str, typer.Option(help="Network the recipe is resolved for.")] = "resnetrs50",
     resolution: Annotated[int, typer.Option(min=0, help="Input size in pixels; 0: the network's.")] = 0,
@@ -121,8 +133,22 @@ def show(
     if resolution:
         network = network.at(resolution)
     chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
-    draw_samples(open_data(data), chosen, network.resolution, seed, out)
-    print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
+    spec = _given(data, train_part, val_part)
+    opened = open_data(spec)
+    for note in opened.notes:
+        print(f"note: {note}")
+    draw_samples(opened, chosen, network.resolution, seed, out)
+    print(f"{out}: samples of {data or spec} under {chosen.name} at {network.resolution} pixels")
+
+
+def _given(data: str, train: str, val: str) -> "DataSpec":
+    """The data that the arguments state. Raises UserError if they state none."""
+    from rescale.errors import UserError
+
+    spec = data_spec(data, train, val)
+    if spec is None:
+        raise UserError("no data given; give digits or a path, or --train PATH --val PATH")
+    return spec
 
 
 def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:

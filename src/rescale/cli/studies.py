@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ def pareto(
             metavar="NAMES", help="Names, network files, folders of them or timm:NAME, separated by commas."
         ),
     ],
-    data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")],
     out: Annotated[Path, typer.Option(help="The study's folder; the same command continues it.")],
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
+    ] = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     recipe: Annotated[
         list[str] | None, typer.Option(help="A recipe (default resnet-rs); several are compared.")
     ] = None,
@@ -62,13 +67,19 @@ def pareto(
 
     from rescale import machine
     from rescale.bench import TimingProtocol
+    from rescale.errors import UserError
     from rescale.studies import Settings, check, pareto_plan
 
+    spec = data_spec(data, train_part, val_part)
+    if spec is None:
+        raise UserError(
+            "--data missing, as in: rescale study pareto --models resnetrs50 --data images --out a"
+        )
     device = machine.chosen_device(device)
     plan = pareto_plan(
         _models([name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()]),
         recipe or ["resnet-rs"],
-        data,
+        spec,
         seeds=seeds,
         changes=changes or [],
         timing=TimingProtocol(cast(Any, mode), batch, device, cast(Any, precision)),

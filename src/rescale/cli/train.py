@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.models import Json
 
 
@@ -16,6 +17,8 @@ def train(
     data: Annotated[
         str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
     ] = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     recipe: Annotated[
         str, typer.Option(help="A recipe's name or file (rescale recipes lists them).")
     ] = "resnet-rs",
@@ -79,18 +82,19 @@ def train(
     from rescale.training import resume as continue_run
     from rescale.training import train as begin
 
+    spec = data_spec(data, train_part, val_part)
     if resume is not None:
         if model or changes or out or weights or freeze:
             raise UserError(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
-                "--data, which gives the new place of moved data"
+                "--data (or --train and --val), which give the new place of moved data"
             )
-        run = continue_run(resume, data=data or None)
+        run = continue_run(resume, data=spec)
     else:
         missing = [
-            name for name, value in (("a model", model), ("--data", data), ("--out", out)) if not value
+            name for name, value in (("a model", model), ("--data", spec), ("--out", out)) if not value
         ]
-        if not model or not data or not out:
+        if not model or spec is None or not out:
             raise UserError(
                 f"{' and '.join(missing)} missing, as in: rescale train resnetrs50 --data images --out runs/a"
             )
@@ -110,7 +114,7 @@ def train(
         run = begin(
             model_to_train(model, weights),
             chosen,
-            data,
+            spec,
             out,
             seed=seed,
             settings=settings,
@@ -138,6 +142,12 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A finished run, or a model folder.")],
     data: Annotated[
         str, typer.Option(help="Other data, with classes matched by name; default: the run's own.")
+    ] = "",
+    train_part: Annotated[
+        str, typer.Option("--train", metavar="PATH", help="With --val: training images, for knn and linear.")
+    ] = "",
+    val_part: Annotated[
+        str, typer.Option("--val", metavar="PATH", help="Evaluate on all images there, such as a test part.")
     ] = "",
     resolution: Annotated[int, typer.Option(min=0, help="Another input size; 0: the folder's.")] = 0,
     evaluator: Annotated[
@@ -170,7 +180,7 @@ def evaluate(
 
     figures, notes = evaluate_folder(
         folder,
-        data,
+        data_spec(data, train_part, val_part) or "",
         recipe=with_changes(recipe_for(folder), changes or []),
         resolution=resolution or None,
         device=machine.chosen_device(device),

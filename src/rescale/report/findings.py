@@ -72,7 +72,7 @@ class Findings:
         epochs = sorted({row.epochs for row in self.rows})
         seeds = sorted({row.seeds for row in self.rows})
         parts = [
-            "data " + ", ".join(dict.fromkeys(DataSpec(item.data).name for item in self.plan.items)),
+            "data " + ", ".join(dict.fromkeys(DataSpec.of(item.data).name for item in self.plan.items)),
             "recipe " + ", ".join(dict.fromkeys(item.recipe for item in self.plan.items)),
         ]
         if self.rows:

@@ -12,7 +12,7 @@ from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
 from rescale.tasks import task_of
-from rescale.training import check_batch
+from rescale.training import check_batch, check_parts
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -34,6 +34,7 @@ def check(plan: Plan) -> None:
         resolved = resolve(recipe, model, images).recipe
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
+        check_parts(data[item.data])
         cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
         check_batch(resolved, images)
         return task.headline

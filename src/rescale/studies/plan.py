@@ -20,16 +20,16 @@ _STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 class Item:
     """One training run.
 
-    model, recipe: as on the command line. data: a word, or an absolute path. changes: "key=value" on top of
-    the recipe. label: the network's name in the report; runs of one label differ only in the seed. group:
-    the front it belongs to.
+    model, recipe: as on the command line. data: a word, an absolute path, or the paths of the parts. changes:
+    "key=value" on top of the recipe. label: the network's name in the report; runs of one label differ only
+    in the seed. group: the front it belongs to.
     """
 
     __pydantic_config__: ClassVar = _STRICT
 
     model: str
     recipe: str
-    data: str
+    data: str | DataSpec
     seed: int = 0
     changes: tuple[str, ...] = ()
     label: str = ""
@@ -80,7 +80,7 @@ def family(model: str) -> str:
 def pareto_plan(
     models: Sequence[str],
     recipes: Sequence[str],
-    data: str,
+    data: str | DataSpec,
     *,
     seeds: int = 1,
     changes: Sequence[str] = (),
@@ -98,7 +98,7 @@ def pareto_plan(
         Item(
             model=model,
             recipe=recipe,
-            data=str(DataSpec.of(data)),
+            data=DataSpec.of(data).plain(),
             changes=tuple(changes),
             label=f"{model}, {Path(recipe).stem}" if several else model,
             group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),
@@ -130,7 +130,9 @@ def check_names(plan: Plan) -> None:
 def to_yaml(plan: Plan) -> str:
     """The plan as YAML text; `from_file` reads it back equal."""
     plain = asdict(plan)
-    plain["items"] = [{**item, "changes": list(item["changes"])} for item in plain["items"]]
+    for item, written in zip(plan.items, plain["items"], strict=True):
+        written["changes"] = list(item.changes)
+        written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
     plain["notes"] = list(plain["notes"])
     return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
 
@@ -152,11 +154,11 @@ def from_file(path: Path) -> Plan:
 def _labelled(item: Item) -> Item:
     """An item written by hand may leave label and group out, and name its data by a relative path."""
     label = item.label or ", ".join((item.model, *item.changes))
-    data = str(DataSpec.of(item.data))
+    data = DataSpec.of(item.data).plain()
     return replace(item, data=data, label=label, group=item.group or family(item.model))
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    parts: dict[str, Any] = {"items": Item, "timing": TimingProtocol}
+    parts: dict[str, Any] = {"items": Item, "timing": TimingProtocol, "DataSpec": DataSpec}
     names = [step for step in place if isinstance(step, str)]
     return [item.name for item in fields(parts[names[-1]] if names else Plan)]

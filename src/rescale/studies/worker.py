@@ -26,6 +26,7 @@ def end_with(parent: int) -> None:
 
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
+    from rescale.data import DataSpec
     from rescale.models.start import model_to_train
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
@@ -38,7 +39,8 @@ def work(job: dict[str, Any]) -> None:
     shutil.rmtree(out, ignore_errors=True)  # killed before the folder became a run
     changed = with_changes(recipe(item.recipe), item.changes)
     settings = Settings(**job["settings"])
-    train(model_to_train(item.model), changed, item.data, out, seed=item.seed, settings=settings)
+    model, data = model_to_train(item.model), DataSpec.of(item.data)
+    train(model, changed, data, out, seed=item.seed, settings=settings)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ Choose = Callable[[Network | External, Resolved, int, Settings, int], tuple[Reso
 def train(
     model: Network | External,
     recipe: Recipe | Resolved,
-    data: Data | str,
+    data: Data | DataSpec | str,
     out: str | Path,
     *,
     seed: int = 0,
@@ -45,7 +45,7 @@ def train(
     Args:
         model: the model; its head gets the outputs that the data needs.
         recipe: the recipe; it is resolved if it is not yet.
-        data: the data, or a built-in name or path to open.
+        data: the data, or a reference, built-in name or path to open.
         out: a folder that is empty or does not exist.
         seed: of weights, order, augmentation and dropout.
         settings: how the run is executed.
@@ -70,7 +70,7 @@ def train(
 def _begin(
     model: Network | External,
     recipe: Recipe | Resolved,
-    data: Data | str,
+    data: Data | DataSpec | str,
     out: Path,
     seed: int,
     settings: Settings,
@@ -87,8 +87,9 @@ def _begin(
     plain = recipe.recipe if isinstance(recipe, Resolved) else recipe
     check_task(plain)
     start = starting_weights(weights, model) if weights else None
-    if isinstance(data, str):
+    if not isinstance(data, Data):
         data = open_data(data, on_bad_image=settings.on_bad_image, minival=held_out(plain, model))
+    check_parts(data)
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(device))
     notes = list(recipe.notes)
@@ -112,7 +113,7 @@ def _begin(
         "seed": seed,
         "task": task.name,
         "headline": task.headline.as_json(),
-        "data": asdict(data.spec),
+        "data": data.spec.stored(),
         "data_digest": data.digest,
         "weights": start and {"source": start.source, "sha256": start.sha256, "averaged": start.averaged},
         "settings": asdict(settings),
@@ -130,7 +131,7 @@ def _begin(
     return train_to_end(job, quiet, processes)
 
 
-def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
+def resume(path: str | Path, *, data: str | DataSpec | None = None, quiet: bool = False) -> Run:
     """Continue a run from its newest complete checkpoint; a finished run is returned as it is.
 
     Args:
@@ -150,7 +151,7 @@ def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) ->
     return processes.together(lambda: _reopen(Path(path), data, quiet, processes))
 
 
-def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes) -> Run:
+def _reopen(path: Path, moved_to: str | DataSpec | None, quiet: bool, processes: Processes) -> Run:
     run = processes.from_first(lambda: Run.open(path))
     if processes.from_first(lambda: run.result is not None):
         return run
@@ -165,7 +166,7 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
             f"{path}: was started on {settings['device']}, which this machine does not have; "
             f"resume it on one that has"
         ) from None
-    spec = DataSpec(**facts["data"]) if moved_to is None else DataSpec.of(moved_to)
+    spec = DataSpec.of(facts["data"] if moved_to is None else moved_to)
     data = open_data(spec, on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
@@ -177,6 +178,19 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
     data = data.normalised(preprocess.mean, preprocess.std)
     return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
+
+
+def check_parts(data: Data) -> None:
+    """Refuse data without training or without validation images, before anything is trained."""
+    if not len(data.train):
+        raise UserError(
+            f"{data.spec}: only a validation part; give the training part: --train PATH --val PATH"
+        )
+    if not len(data.val):
+        raise UserError(
+            f"{data.spec}: no validation part, and no class has two images, so none can be held out; give "
+            f"both parts: --train PATH --val PATH"
+        )
 
 
 def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rescale.data import DataSpec
 from rescale.figure import Figure
 from rescale.models import External, counted_cost
 from rescale.network import Network
@@ -61,7 +62,7 @@ def outcome(
         "images_per_s": position.train["images_per_s"],
         "seed": facts["seed"],
         "recipe": recipe.name,
-        "data": facts["data"]["source"],
+        "data": str(DataSpec.of(facts["data"])),
         "identity": facts["identity"],
         "precision": recipe.precision,
         "not_applied": [*facts["notes"], *not_applied],
