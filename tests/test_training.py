@@ -1,12 +1,14 @@
 """The loop, its run folder, and interruptions (numbers: lines of the reliability specification)."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 import rescale
+from rescale.data import LoadingFailed
 from rescale.errors import JobError, UserError
 from rescale.files import locked
 from rescale.recipes import recipe
 from rescale.tasks.classification import Classification
 from rescale.training import Run, Settings, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
-from rescale.training.feed import Stopped
+from rescale.training.feed import Feed, Stopped
 from rescale.training.loop import TrainingLoop
 from rescale.training.predictions import read_predictions
 
@@ -219,6 +222,32 @@ def test_a_signal_to_the_group_saves_and_stops(tmp_path, number: int) -> None:
     assert Run.open(out).result is None
 
 
+@pytest.mark.parametrize("step", [2, 22])  # 22: in the evaluation after the first epoch
+def test_a_killed_loading_process_saves_and_stops(tmp_path, monkeypatch, step: int) -> None:
+    """The system kills one when memory is full; the run resumes with fewer, to the same end."""
+    settings = Settings(save_minutes=9, threads=1, log_steps=2)
+    whole = begin(tmp_path / "whole", settings, batch=64)
+    take = Feed._take
+
+    def take_and_kill(self, stream, count):
+        taken = take(self, stream, count)
+        calls.append(count)
+        if len(calls) == step + 1:
+            for process in multiprocessing.active_children():
+                process.kill()
+        return taken
+
+    calls: list[int] = []
+    monkeypatch.setattr(Feed, "_take", take_and_kill)
+    with pytest.raises(LoadingFailed, match=r"was killed.* --resume .* --workers 1") as caught:
+        begin(tmp_path / "cut", replace(settings, workers=2), batch=64)
+    monkeypatch.undo()
+    reached = step + (step < 22)  # the batch that was taken before is trained on
+    assert f"stopped and saved at step {reached}" in str(caught.value) and "\n" not in str(caught.value)
+    assert latest(tmp_path / "cut") == reached
+    assert_same_end(whole, resume(tmp_path / "cut", workers=0, quiet=True))
+
+
 def test_stop_during_evaluation_keeps_the_raw_weights(tmp_path, monkeypatch) -> None:
     whole = begin(tmp_path / "whole")
     original = loop_module.evaluate
@@ -249,8 +278,9 @@ def test_damaged_checkpoints_are_skipped(tmp_path, monkeypatch, capsys) -> None:
     data[len(data) // 2] ^= 1  # one flipped bit
     (newest / "model.safetensors").write_bytes(data)
     resumed = resume(tmp_path / "cut")
-    assert f"{newest.name}: passed over, model.safetensors is damaged" in capsys.readouterr().err.replace(
-        "\n", ""
+    assert (
+        f"{newest.name}: damaged, not used: model.safetensors is damaged"
+        in capsys.readouterr().err.replace("\n", "")
     )
     assert_same_end(whole, resumed)
 

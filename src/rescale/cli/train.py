@@ -49,7 +49,13 @@ def train(
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads per process; 0: its share of the cores.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: the main process.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that load images; 0: the main process. Default: 0, or the resumed run's number.",
+        ),
+    ] = None,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
     eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
     on_bad_image: Annotated[
@@ -83,9 +89,9 @@ def train(
         if model or changes or out or weights or freeze:
             raise UserError(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
-                "--data, which gives the new place of moved data"
+                "--data, which gives the new place of moved data, and --workers"
             )
-        run = continue_run(resume, data=data or None)
+        run = continue_run(resume, data=data or None, workers=workers)
     else:
         missing = [
             name for name, value in (("a model", model), ("--data", data), ("--out", out)) if not value
@@ -97,7 +103,7 @@ def train(
         settings = Settings(
             device=machine.chosen_device(device),
             threads=threads,
-            workers=workers,
+            workers=workers or 0,
             save_minutes=save_minutes,
             eval_epochs=eval_epochs,
             on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -22,6 +23,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 LESS = "use fewer --workers or a smaller batch"
+SECONDS = 2.0  # to wait for the end of a worker that was killed
 SHARED = f"enlarge /dev/shm (docker run --shm-size 8g, or --ipc host), or {LESS}"
 
 
@@ -122,7 +124,9 @@ def _values(
 _END = object()  # no value is left
 
 
-def _start(dataset: _Computed[Any, Any], keys: Sequence[Any], workers: int, pin_memory: bool) -> Iterator[Any]:
+def _start(
+    dataset: _Computed[Any, Any], keys: Sequence[Any], workers: int, pin_memory: bool
+) -> Iterator[Any]:
     """Start the workers.
 
     DataLoader sets a handler of SIGCHLD that raises as soon as a worker dies, wherever this process is at
@@ -162,6 +166,9 @@ def _next(iterator: Iterator[Any], workers: Sequence[BaseProcess]) -> Any:
 
 def _failure(error: Exception, workers: Sequence[BaseProcess]) -> LoadingFailed | None:
     """What happened to the workers; None if they are not to blame for an error of DataLoader."""
+    wait(
+        [process.sentinel for process in workers], SECONDS
+    )  # a lost connection may be noticed before its end
     for process in workers:
         code = process.exitcode
         if code == -signal.SIGBUS:

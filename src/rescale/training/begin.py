@@ -129,12 +129,15 @@ def _begin(
     return train_to_end(job, quiet, processes)
 
 
-def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
+def resume(
+    path: str | Path, *, data: str | None = None, workers: int | None = None, quiet: bool = False
+) -> Run:
     """Continue a run from its newest complete checkpoint; a finished run is returned as it is.
 
     Args:
         path: the run's folder.
         data: where the run's data is now, if it was moved; it must be the same (equal digests).
+        workers: processes that load images, which do not change the result; None for the run's own number.
         quiet: show nothing on standard error.
 
     Returns:
@@ -146,16 +149,18 @@ def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) ->
         JobError: training fails; `resume` can be called again.
     """
     processes = join()
-    return processes.together(lambda: _reopen(Path(path), data, quiet, processes))
+    return processes.together(lambda: _reopen(Path(path), data, workers, quiet, processes))
 
 
-def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes) -> Run:
+def _reopen(path: Path, moved_to: str | None, workers: int | None, quiet: bool, processes: Processes) -> Run:
     run = processes.from_first(lambda: Run.open(path))
     if processes.from_first(lambda: run.result is not None):
         return run
     facts, recipe, manifest = processes.from_first(lambda: (run.facts, run.recipe, run.data))
     if facts["format"] not in FORMATS:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads up to {FORMAT}")
+    if workers is not None:
+        facts = {**facts, "settings": {**facts["settings"], "workers": workers}}
     settings = facts["settings"]
     try:
         machine.chosen_device(settings["device"])
@@ -184,10 +189,6 @@ def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
         raise UserError(
             f"batch {recipe.batch} is larger than the {images} training images; "
             f"use --set batch={max(1, images // 2)} or less"
-        )
-    if recipe.batch % recipe.accumulate:
-        raise UserError(
-            f"batch {recipe.batch} cannot be taken in {recipe.accumulate} equal parts; change accumulate"
         )
     if recipe.batch % (parts := recipe.accumulate * processes):
         raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rescale import machine
-from rescale.data import Data, Loading
+from rescale.data import Data, Loading, LoadingFailed
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
 from rescale.files import locked
@@ -71,6 +71,12 @@ def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
                 raise Stopped(
                     f"{signal}: stopped and saved at step {loop.position.step}; "
                     f"resume with: rescale train --resume {run.path}"
+                ) from None
+            except LoadingFailed as error:
+                loop.save()
+                raise LoadingFailed(
+                    f"{error}; stopped and saved at step {loop.position.step}; "
+                    f"resume with: rescale train --resume {run.path} --workers {loop.settings.workers // 2}"
                 ) from None
             except torch.OutOfMemoryError:
                 raise _out_of_memory(run) from None
