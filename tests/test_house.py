@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,27 @@ def test_nothing_general_reads_labels(path: Path) -> None:
 def test_the_words_of_one_task_are_seen(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('"""Top-1."""\n\n\ndef f(row):\n    """top1"""\n    return row["top1"]\n')
     assert [line for line, text in words_of(tmp_path / "a.py") if OF_ONE_TASK.search(text)] == [6]
+
+
+# as in pip install 'rescale[keras]', pip install -U rescale, version("rescale")
+OTHER_PROJECT = re.compile(
+    r"""['"` ]rescale\[|install\b.*['"` ]rescale(?![-\w./])|version\(['"]rescale['"]\)"""
+)
+
+
+def test_the_package_is_never_called_by_the_name_of_another_project() -> None:
+    """On PyPI, `rescale` is a stranger's package: a user who is told to install it gets that one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "rescale-vision" and project["scripts"] == {"rescale": "rescale.cli:main"}
+    files = [
+        path for folder in ("src", "docs", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*")
+    ]
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "README.md", ROOT / "Makefile", *files)
+        if path.suffix in ("", ".md", ".py", ".sh", ".j2", ".html") and path.is_file()
+        for line in path.read_text().splitlines()
+        if OTHER_PROJECT.search(line)
+    ]
+    assert not wrong
+    assert rescale.__version__

@@ -1,9 +1,9 @@
 """The study as one self-contained HTML page: it needs no network connection and no other file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 
+import rescale
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.report.findings import Findings
@@ -49,7 +49,7 @@ def page(findings: Findings) -> str:
         recipe_labels=list(findings.recipes),
         settings=timing_settings(findings),
         curve=Markup(curve(findings.rows, figure, findings.timed)) if figure else "",
-        version=version("rescale"),
+        version=rescale.__version__,
     )
 
 
