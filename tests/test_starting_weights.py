@@ -166,10 +166,10 @@ def test_a_folder_without_a_first_checkpoint_is_not_a_run(folder, tmp_path, monk
     monkeypatch.setattr(checkpoint_module, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "run", str(folder.path))
-    with pytest.raises(UserError, match="no run is here"):
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="ended before the first step; start it again with --out"):
         resume(tmp_path / "run")
-    with pytest.raises(UserError, match="ended here before its first checkpoint; remove the folder"):
-        begin(tmp_path / "run", str(folder.path))
+    assert begin(tmp_path / "run", str(folder.path)).result
 
 
 def test_a_folder_is_evaluated_by_names_and_by_order(folder, tmp_path) -> None:

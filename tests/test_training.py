@@ -20,6 +20,7 @@ import rescale
 from rescale.data import LoadingFailed
 from rescale.errors import JobError, UserError
 from rescale.files import locked
+from rescale.models.folder import write_model
 from rescale.recipes import recipe
 from rescale.tasks.classification import Classification
 from rescale.training import Run, Settings, evaluate_folder, resume, train
@@ -409,6 +410,45 @@ def test_folders_that_hold_something(tmp_path) -> None:
         with pytest.raises(UserError, match=words):
             begin(tmp_path / name)
     assert (tmp_path / "full" / "thesis.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("written", [1, 2, 5])
+def test_a_run_killed_at_its_creation_can_be_started_again(tmp_path, monkeypatch, written: int) -> None:
+    """network.yaml, preprocess.json, recipe.yaml, data.json, run.json: `written - 1` of them are complete."""
+    replace_file, replaced = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        replaced.append(target.name)
+        if len(replaced) == written:
+            os._exit(9)
+        return replace_file(self, target)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Path, "replace", killed)
+        begin(tmp_path / "run")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert any(name.endswith(".part") for name in left) and len(left) == written + 1  # and .lock
+    if written > 1:
+        with pytest.raises(UserError, match="ended before the first step; start it again with --out"):
+            resume(tmp_path / "run")
+    run = begin(tmp_path / "run", seed=1, epochs=1)
+    assert run.facts["seed"] == 1 and run.result
+    assert not list(run.path.rglob(".*.part"))
+
+
+def test_a_folder_with_work_of_value_is_not_taken_for_a_run_killed_at_its_creation(tmp_path) -> None:
+    begin(tmp_path / "run", epochs=1)
+    for name in ("run.json", "result.json", "model.safetensors", "predictions.parquet"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(UserError, match="is not empty"):
+        begin(tmp_path / "run")  # checkpoints after the first step
+    (tmp_path / "mine").mkdir()
+    write_model(tmp_path / "mine", rescale.network("resnet50"))
+    with pytest.raises(UserError, match=r"holds the network.yaml of another network"):
+        begin(tmp_path / "mine")
 
 
 def test_a_batch_larger_than_the_data(tmp_path) -> None:

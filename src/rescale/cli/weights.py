@@ -55,14 +55,13 @@ def import_weights(
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
     from rescale.errors import UserError
-    from rescale.files import check_free
     from rescale.models import make, model_named
-    from rescale.models.folder import write
+    from rescale.models.folder import check_new_folder, write
     from rescale.models.start import fill, starting_weights
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
-    check_free(out)
+    check_new_folder(out)
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key)
     described = described.with_classes(classes or weights.classes or _classes(described))

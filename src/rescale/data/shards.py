@@ -19,7 +19,8 @@ from rescale.data.decode import rgb
 from rescale.data.folders import TRAIN, VAL
 from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
-from rescale.errors import UserError
+from rescale.errors import JobError, UserError
+from rescale.files import write_text
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
 _INDEX_VERSION = 2
@@ -126,14 +127,12 @@ def index(path: Path) -> list[Row]:
             continue  # missing, or not an index of ours
     rows = _scan(path)
     for cache in _caches(path):
-        temporary = cache.with_name(f"{cache.name}.{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
                 continue  # respect a read-only folder, even as root
-            temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}))
-            temporary.replace(cache)
-        except OSError:
+            write_text(cache, json.dumps({"stamp": stamp, "rows": rows}))
+        except (OSError, JobError):
             continue  # try the next location; without any the index is built each time
         break
     return rows
@@ -184,9 +183,13 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _caches(path: Path) -> list[Path]:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = path.with_name(f".{path.name}.index.json")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # the user has no home, as in containers
+        return [beside]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
-    return [path.with_name(f".{path.name}.index.json"), home / "rescale" / f"{name}.json"]
+    return [beside, home / "rescale" / f"{name}.json"]
 
 
 def _scan(path: Path) -> list[Row]:

@@ -1,7 +1,8 @@
 """Start a run, or resume one."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rescale import machine
 from rescale.data import Data, DataSpec, open_data
 from rescale.errors import UserError
 from rescale.execution import ExecutionMode
+from rescale.files import locked, make_folder
 from rescale.models import External
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
@@ -124,9 +126,10 @@ def _begin(
         data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
     )
     resolved, manifest = recipe, data.manifest()
-    run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
-    job = Job(run, facts, model, chosen, data, start)
-    return train_to_end(job, quiet, processes)
+    processes.from_first(lambda: make_folder(out))
+    with _locked(out, processes):
+        run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
+        return train_to_end(Job(run, facts, model, chosen, data, start), quiet, processes)
 
 
 def resume(
@@ -180,7 +183,16 @@ def _reopen(path: Path, moved_to: str | None, workers: int | None, quiet: bool, 
     check_batch(recipe, len(data.train), processes.count)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
     data = data.normalised(preprocess.mean, preprocess.std)
-    return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
+    with _locked(path, processes):
+        return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
+
+
+@contextmanager
+def _locked(path: Path, processes: Processes) -> Iterator[None]:
+    """Lock the run's folder in the first process."""
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(locked(path)))
+        yield
 
 
 def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:

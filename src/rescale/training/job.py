@@ -11,7 +11,6 @@ from rescale import machine
 from rescale.data import Data, Loading, LoadingFailed
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
-from rescale.files import locked
 from rescale.models import External
 from rescale.models.start import StartingWeights
 from rescale.network import Network
@@ -49,10 +48,9 @@ class Job:
 
 
 def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
-    """Train to the end, from the newest checkpoint or from the beginning."""
+    """Train to the end, from the newest checkpoint or from the beginning, in a folder that is locked."""
     run = job.run
     with ExitStack() as stack:
-        processes.from_first(lambda: stack.enter_context(locked(run.path)))
         stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
         is_new = processes.from_first(lambda: not (run.path / MARK).is_file())
         if is_new and job.weights is None:
