@@ -49,6 +49,15 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not wrong
 
 
+def test_programs_are_not_imported() -> None:
+    """Python warns, in every log of a study, if a module that is run with -m was imported by its package."""
+    marked = 'if __name__ == "__main__":'
+    programs = [path for path in SOURCE.rglob("*.py") if marked in path.read_text()]
+    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in programs}
+    assert "rescale.studies.worker" in names
+    assert {path: imports(path) & names for path in SOURCE.rglob("*.py") if imports(path) & names} == {}
+
+
 def test_every_room_is_described() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     listed = [

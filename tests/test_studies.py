@@ -12,8 +12,8 @@ from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
 from rescale.studies.plan import family, from_file, to_yaml
-from rescale.studies.worker import STOPPED
 from rescale.training.format_1 import TOP_1
+from rescale.training.stop import STOPPED
 
 FEW = dict(list(NETWORKS.items())[:4])
 
