@@ -110,8 +110,8 @@ class Findings:
         return [*(f"{recipe}: {change}" for recipe, change in changes), *self.plan.notes]
 
     @property
-    def not_applied(self) -> list[str]:
-        """Parts of a recipe that did not apply to a network, each once."""
+    def notes(self) -> list[str]:
+        """Choices and assumptions of the runs, and parts of a recipe that did not apply; each once."""
         return list(dict.fromkeys(line for result in self.results.values() for line in result["not_applied"]))
 
     @property
