@@ -20,10 +20,11 @@ import rescale
 from rescale.data import LoadingFailed
 from rescale.errors import JobError, UserError
 from rescale.files import locked
+from rescale.models import make, model_named
 from rescale.models.folder import write_model
-from rescale.recipes import recipe
+from rescale.recipes import recipe, resolve
 from rescale.tasks.classification import Classification
-from rescale.training import Run, Settings, evaluate_folder, resume, train
+from rescale.training import Run, Settings, check_batch, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
 from rescale.training.feed import Feed, Stopped
 from rescale.training.loop import TrainingLoop
@@ -454,6 +455,48 @@ def test_a_folder_with_work_of_value_is_not_taken_for_a_run_killed_at_its_creati
 def test_a_batch_larger_than_the_data(tmp_path) -> None:
     with pytest.raises(UserError, match="batch 4096 is larger than the 1437 training images"):
         begin(tmp_path / "run", batch=4096)
+    assert not (tmp_path / "run").exists()
+
+
+def refused_by_torch(model: rescale.Network | rescale.External, images: int) -> bool:
+    """Whether a forward pass in training mode fails."""
+    module, _ = make(model)
+    try:
+        module.train()(torch.zeros(images, 3, model.resolution, model.resolution))
+    except ValueError as error:
+        assert "more than 1 value per channel" in str(error)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("resnetrs1-1-1-1x0.0625@32", True), ("resnetrs1-1-1-1x0.0625@33", False), (NET, False),
+     ("timm:resnet10t@32", True), ("timm:resnet10t@64", False), ("timm:vit_tiny_patch16_224", False)],
+)  # fmt: skip
+def test_one_image_is_refused_where_torch_cannot_train_on_it(tmp_path, name: str, refused: bool) -> None:
+    model = model_named(name)
+    assert refused_by_torch(model, 1) == refused and not refused_by_torch(model, 2)
+    chosen = resolve(recipe("resnet-rs", **SMALL | {"batch": 4}), model).recipe
+    for changes, processes, sync_bn, images in (
+        ({"batch": 1}, 1, False, 1),
+        ({"accumulate": 4}, 1, False, 1),
+        ({"accumulate": 2}, 2, False, 1),
+        ({"accumulate": 2}, 2, True, 2),
+        ({"batch": 1, "freeze": "backbone"}, 1, False, 2),
+        ({"accumulate": 2}, 1, False, 2),
+    ):
+        arguments = chosen.model_copy(update=changes), model, 100, processes, sync_bn
+        if refused and images == 1:
+            with pytest.raises(UserError, match="a micro-batch of one image gives batch norm"):
+                check_batch(*arguments)
+        else:
+            check_batch(*arguments)
+
+
+def test_one_image_is_refused_before_anything_is_written(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"stages\.3.*use two images or more, or a higher resolution"):
+        begin(tmp_path / "run", net="resnetrs1-1-1-1x0.0625@32", batch=1)
     assert not (tmp_path / "run").exists()
 
 

@@ -33,7 +33,7 @@ def check(plan: Plan) -> None:
         resolved = resolve(recipe, model, images).recipe
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
-        check_batch(resolved, images)
+        check_batch(resolved, model, images)
         return task.headline
 
     figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))

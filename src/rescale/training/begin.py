@@ -21,6 +21,7 @@ from rescale.processes import Processes, join
 from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
+from rescale.training.norms import check_images
 from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
 
 # Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
@@ -103,7 +104,7 @@ def _begin(
     task = task_of(recipe.recipe, data)
     task.check(data)
     model = task.adapt(model, data)
-    check_batch(recipe.recipe, len(data.train), processes.count)
+    check_batch(recipe.recipe, model, len(data.train), processes.count, settings.sync_bn)
     if choose is not None:
         arguments = (model, recipe, len(data.train), settings, processes.count)
         recipe, settings = processes.from_first(lambda: choose(*arguments))
@@ -180,8 +181,8 @@ def _reopen(path: Path, moved_to: str | None, workers: int | None, quiet: bool, 
             f"{_difference(manifest, data.manifest())}; put it back, say where it is now with --data, or "
             f"start a new run"
         )
-    check_batch(recipe, len(data.train), processes.count)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    check_batch(recipe, described, len(data.train), processes.count, settings["sync_bn"])
     data = data.normalised(preprocess.mean, preprocess.std)
     with _locked(path, processes):
         return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
@@ -195,8 +196,25 @@ def _locked(path: Path, processes: Processes) -> Iterator[None]:
         yield
 
 
-def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
-    """Refuse a batch that the data cannot fill, or that cannot be split into equal parts."""
+def check_batch(
+    recipe: Recipe,
+    model: Network | External,
+    images: int,
+    processes: int = 1,
+    sync_bn: bool = False,
+) -> None:
+    """Refuse a batch that the data cannot fill, that cannot be split into equal parts, or that is too small.
+
+    Args:
+        recipe: resolved.
+        model: the model to train.
+        images: number of training images.
+        processes: number of processes that share a batch.
+        sync_bn: batch norm sees the images of all processes.
+
+    Raises:
+        UserError: the batch is refused; the message says what would do.
+    """
     if recipe.batch > images:
         raise UserError(
             f"batch {recipe.batch} is larger than the {images} training images; "
@@ -208,6 +226,7 @@ def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
             f"{f' in {recipe.accumulate} micro-batches each' * (recipe.accumulate > 1)}; "
             f"use --set batch={max(1, recipe.batch // parts) * parts}"
         )
+    check_images(model, recipe, recipe.batch // (recipe.accumulate if sync_bn else parts))
 
 
 def identity(
