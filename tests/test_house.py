@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import rescale
+from rescale.errors import plural
 from rescale.recipes.recipe import MEANING
 
 ROOT = Path(__file__).parent.parent
@@ -270,3 +271,17 @@ def test_the_package_is_never_called_by_the_name_of_another_project() -> None:
     ]
     assert not wrong
     assert rescale.__version__
+
+
+def test_one_image_is_not_called_images() -> None:
+    """A number of images, GPUs or outputs may be one: `plural` writes it."""
+    assert plural(0, "training image") == "0 training images"
+    assert plural(1, "class") == "1 class" and plural(3, "class") == "3 classes"
+    counted = re.compile(r"\{[^{}]*\} (held-out |training |damaged )?(images|GPUs|outputs)\b(?!/s)")
+    lines = [
+        f"{path.name}: {line.strip()}"
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if counted.search(line) and "{limit}" not in line  # a limit is ten or more
+    ]
+    assert not lines

@@ -453,7 +453,7 @@ def test_a_folder_with_work_of_value_is_not_taken_for_a_run_killed_at_its_creati
 
 
 def test_a_batch_larger_than_the_data(tmp_path) -> None:
-    with pytest.raises(UserError, match="batch 4096 is larger than the 1437 training images"):
+    with pytest.raises(UserError, match=r"batch 4096 is larger than the data \(1437 training images\)"):
         begin(tmp_path / "run", batch=4096)
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""The two kinds of failure of a command, and suggestions for misspelled words."""
+"""The two kinds of failure of a command, and the wording of messages: lists, plurals, suggestions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -43,6 +43,12 @@ class JobError(Exception):
 def first_few(words: Sequence[str], limit: int = 5) -> str:
     """The first `limit` words, separated by commas; ", ..." stands for the others."""
     return ", ".join(words[:limit]) + (", ..." if len(words) > limit else "")
+
+
+def plural(number: float, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images; 1 class, 2 classes."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:

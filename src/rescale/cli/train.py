@@ -75,7 +75,7 @@ def train(
 
     from rescale import machine
     from rescale.bench.for_run import choose_for_run
-    from rescale.errors import UserError
+    from rescale.errors import UserError, plural
     from rescale.execution import USUAL
     from rescale.figure import Figure
     from rescale.models import model_named
@@ -135,8 +135,8 @@ def train(
     print(
         f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
         f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
-        f"{figure.number(result['raw'][figure.name])}) on {result['val_images']} images, "
-        f"{result['epochs']} epochs in {result['seconds']:.0f} s"
+        f"{figure.number(result['raw'][figure.name])}) on {plural(result['val_images'], 'image')}, "
+        f"{plural(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
     )
 
 
@@ -171,6 +171,7 @@ def evaluate(
     Example: rescale eval runs/rs50 --data path/to/other/images
     """
     from rescale import machine
+    from rescale.errors import plural
     from rescale.recipes import with_changes
     from rescale.training import evaluate_folder, recipe_for
 
@@ -192,7 +193,7 @@ def evaluate(
         print(f"note: {note}")
     values = {name: value for name, value in figures.items() if isinstance(value, float)}
     about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    print(f"{folder}: {about} on {figures['images']} images of {figures['data']}")
+    print(f"{folder}: {about} on {plural(figures['images'], 'image')} of {figures['data']}")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ from rescale.data.decode import rgb
 from rescale.data.folders import TRAIN, VAL
 from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
-from rescale.errors import JobError, UserError
+from rescale.errors import JobError, UserError, plural
 from rescale.files import write_text
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
@@ -234,11 +234,12 @@ def _check_end(path: Path, end: int, images: int) -> None:
         content = file.read(_BLOCK)
         if len(content) < _BLOCK:
             raise UserError(
-                f"{path}: truncated after {images} images (no end-of-archive block); get the file again"
+                f"{path}: truncated after {plural(images, 'image')} (no end-of-archive block); "
+                f"get the file again"
             )
         while content:
             if content.strip(b"\0"):
-                raise UserError(f"{path}: damaged after {images} images; get the file again")
+                raise UserError(f"{path}: damaged after {plural(images, 'image')}; get the file again")
             content = file.read(1 << 20)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import rescale
+from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.report.findings import Findings
@@ -123,7 +124,10 @@ def timing_settings(findings: Findings) -> list[tuple[str, str]]:
     """How it was timed: each setting with the values of all networks."""
     timing = findings.plan.timing
     settings = [
-        ("protocol", f"begin with {timing.batch} images, halve until they fit, scale to {timing.batch}"),
+        (
+            "protocol",
+            f"begin with {plural(timing.batch, 'image')}, halve until they fit, scale to {timing.batch}",
+        ),
         ("latency", f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
     ]
     used = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from rescale import machine
 from rescale.data import Data, DataSpec, open_data
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
 from rescale.files import locked, make_folder
 from rescale.models import External
@@ -217,12 +217,12 @@ def check_batch(
     """
     if recipe.batch > images:
         raise UserError(
-            f"batch {recipe.batch} is larger than the {images} training images; "
+            f"batch {recipe.batch} is larger than the data ({plural(images, 'training image')}); "
             f"use --set batch={max(1, images // 2)} or less"
         )
     if recipe.batch % (parts := recipe.accumulate * processes):
         raise UserError(
-            f"batch {recipe.batch} cannot be shared equally by {processes} processes"
+            f"batch {recipe.batch} cannot be shared equally by {plural(processes, 'process')}"
             f"{f' in {recipe.accumulate} micro-batches each' * (recipe.accumulate > 1)}; "
             f"use --set batch={max(1, recipe.batch // parts) * parts}"
         )
