@@ -15,7 +15,6 @@ from rescale.network import Network
 from rescale.recipes import Recipe, recipe, resolve
 from rescale.tasks import Task, task_of
 from rescale.training.assemble import assemble
-from rescale.training.norms import check_images
 from rescale.training.step import DTYPES
 
 _STEPS_PER_EPOCH = 100  # arbitrary: it only sets the learning rate, which takes no time
@@ -45,7 +44,6 @@ def prepare(
     if protocol.mode == "infer":
         step, is_folded = _infer(model, mode, task, example, str(chosen.precision))
         return step, used | {"folded": is_folded}
-    check_images(model, chosen, batch)
     stepper, _ = assemble(model, chosen, task, _STEPS_PER_EPOCH, mode=mode, device=protocol.device)
     batches = [example.to(protocol.device)]  # a run's loader moves them there as well
     return lambda: stepper(batches, 0), used
