@@ -256,6 +256,15 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(
         assert len(shards.index(shard)) == 12
 
 
+def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9))))) == 9
+
+
 def test_in_a_read_only_folder_the_index_goes_to_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

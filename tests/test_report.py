@@ -80,6 +80,20 @@ def test_the_page_holds_the_results(reported):
     assert "is better" not in text
 
 
+def test_notes_are_not_all_about_what_did_not_apply(tmp_path, capsys, monkeypatch):
+    """Among them is what was applied, as that the dropout of a resolution without a rate is 0.25."""
+    from rescale.cli.studies import show_report
+
+    fake_study(tmp_path / "s", seeds=1)
+    for path in (tmp_path / "s").rglob("result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"not_applied": ["dropout is 0.25", *result["not_applied"]]}))
+    monkeypatch.setattr("rescale.report.write_report", lambda path: {})
+    show_report(tmp_path / "s", as_json=False)
+    printed = capsys.readouterr().out
+    assert "note: dropout is 0.25" in printed and "not applied: dropout" not in printed
+
+
 def test_failed_networks_are_named_everywhere(reported):
     path, paths = reported
     assert [failure.label for failure in gather(path).failures] == ["resnetrs26x0.5@32"] * 3

@@ -12,8 +12,8 @@ from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
 from rescale.studies.plan import family, from_file, to_yaml
-from rescale.studies.worker import STOPPED
 from rescale.training.format_1 import TOP_1
+from rescale.training.stop import STOPPED
 
 FEW = dict(list(NETWORKS.items())[:4])
 
@@ -369,6 +369,6 @@ def test_a_plan_is_held_against_what_there_is():
     assert len(lines) == 3
     assert "'resnetsr50'" in lines[0] and "'resnet-rs'" in lines[1] and "'digits'" in lines[2]
     large = pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits")
-    with pytest.raises(UserError, match=r"batch 4096 is larger than the 14.. training images"):
+    with pytest.raises(UserError, match=r"batch 4096 is larger than the data \(14.. training images\)"):
         check(large)
     check(pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits", changes=["batch=64"]))

@@ -1,4 +1,4 @@
-"""The two kinds of failure of a command, and suggestions for misspelled words."""
+"""The two kinds of failure of a command, and the wording of messages: lists, plurals, suggestions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -54,6 +54,12 @@ def shortened(value: object, most: int = 80) -> str:
     """The repr of a value from a user's file, cut to `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plural(number: float, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images; 1 class, 2 classes."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:

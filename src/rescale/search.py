@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from rescale.cost import Cost, cost
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.families.regnet import regnet, runs
 from rescale.network import Network, problems, to_yaml
 from rescale.scaling import Measure
@@ -124,8 +124,8 @@ def search(
     first_budget = next(iter(budget))
     unit = "seconds" if first_budget == "latency" else first_budget
     raise UserError(
-        f"{len(networks)} of {samples} networks found in {drawn:,} draws, which have {smallest:.3g} to "
-        f"{largest:.3g} {unit}; widen the band, change the budget or search for fewer"
+        f"{len(networks)} of {plural(samples, 'network')} found in {drawn:,} draws, which have "
+        f"{smallest:.3g} to {largest:.3g} {unit}; widen the band, change the budget or search for fewer"
     )
 
 

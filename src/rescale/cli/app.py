@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import rescale
 from rescale.cli import (
     bench,
     calibrate,
@@ -38,9 +39,7 @@ def _about(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
-
-        print(f"rescale {installed('rescale')}")
+        print(f"rescale {rescale.__version__}")
         raise typer.Exit
     if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "train":
         raise UserError(f"torchrun is for rescale train; run rescale {context.invoked_subcommand} without it")

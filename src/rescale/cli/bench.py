@@ -42,9 +42,12 @@ def bench(
 
     from rescale import machine
     from rescale.bench import TimingProtocol, Workers, time_network
+    from rescale.cli.progress import progress
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import resolve
+    from rescale.report import units
+    from rescale.training.norms import check_images
 
     protocol = TimingProtocol(
         mode=cast(Any, mode),  # TimingProtocol checks both
@@ -59,11 +62,16 @@ def bench(
     chosen = recipe_named(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
     native = machine.native_bf16(protocol.device)
-    with Workers(len(models)) as workers:
-        timings = [
-            time_network(model, protocol, resolve(chosen, model, native_bf16=native).recipe, workers)
-            for model in models
-        ]
+    resolved = [resolve(chosen, model, native_bf16=native).recipe for model in models]
+    if protocol.mode == "train":
+        for model, used in zip(models, resolved, strict=True):
+            check_images(model, used, batch)
+    timings = []
+    with Workers(len(models)) as workers, progress("timing") as advance:
+        for model, used in zip(models, resolved, strict=True):
+            timings.append(time_network(model, protocol, used, workers))
+            step = f"{model.name} {units.seconds(timings[-1].latency_s)}"
+            advance(len(timings), len(models), step)
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:

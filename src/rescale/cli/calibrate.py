@@ -83,19 +83,15 @@ def calibrate(
 
 
 def _run(plan: "Plan", out: Path) -> "RuntimeModel":
-    """Measure with a progress bar, write the device file and remove the partial one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Measure and show the progress, write the device file and remove the partial one."""
+    from rescale.cli.progress import progress
     from rescale.errors import JobError
     from rescale.latency.calibration import calibrate as measure
 
     beside = out.with_name(f"{out.name}.part")
-    columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
+    with progress("visits to networks") as advance:
         try:
-            model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))
+            model = measure(plan, beside, lambda done, of: advance(done, of, ""))
         except KeyboardInterrupt:
             raise JobError(
                 f"interrupted; measurements are kept in {beside}, repeat the command to continue"

@@ -72,7 +72,7 @@ def verify(
     Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
     from rescale.data import open_data
-    from rescale.errors import JobError
+    from rescale.errors import JobError, plural
     from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
@@ -96,13 +96,14 @@ def verify(
             print(line)
     if bad:
         raise JobError(
-            f"{data}: {len(bad)} of {images} images are damaged; "
+            f"{data}: {len(bad)} of {plural(images, 'image')} damaged; "
             f"repair or remove them, or train with --on-bad-image skip"
         )
     if sums is not None and before is None:
         write_json(sums, now)
     if not as_json:
-        print(f"{data}: all {images} images decode" + f", and match {sums}" * (before is not None))
+        matched = "" if before is None else f"; they match {sums}"
+        print(f"{data}: {plural(images, 'image')} decoded, none damaged{matched}")
 
 
 @app.command("show")

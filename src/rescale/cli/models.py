@@ -80,8 +80,11 @@ def cost(
             row["step_memory"] = _memory(name, classes, batch, precision)
     show(rows, as_json)
     if batch is not None and not as_json:
+        from rescale.errors import plural
+
         print(
-            f"memory: a training step of {batch} images in {precision}, SGD and weight averaging, predicted;"
+            f"memory: a training step of {plural(batch, 'image')} in {precision}, SGD and weight averaging, "
+            f"predicted;"
         )
         print("        the workspace of the libraries is not included")
     if runtime is not None and not as_json:

@@ -149,7 +149,7 @@ def show_report(folder: Path, as_json: bool) -> None:
         console.print(table(findings))
     for line in (
         *findings.speedup_sentences,
-        *(f"not applied: {line}" for line in findings.not_applied),
+        *(f"note: {line}" for line in findings.notes),
         *findings.warnings,
         *(
             f"failed: {failure.label}"

@@ -52,7 +52,13 @@ def train(
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads per process; 0: its share of the cores.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: the main process.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that load images; 0: the main process. Default: 0, or the resumed run's number.",
+        ),
+    ] = None,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
     eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
     on_bad_image: Annotated[
@@ -72,7 +78,7 @@ def train(
 
     from rescale import machine
     from rescale.bench.for_run import choose_for_run
-    from rescale.errors import UserError
+    from rescale.errors import UserError, plural
     from rescale.execution import USUAL
     from rescale.figure import Figure
     from rescale.models.start import model_to_train
@@ -87,9 +93,9 @@ def train(
         if model or changes or out or weights or freeze:
             raise UserError(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
-                "--data (or --train and --val), which give the new place of moved data"
+                "--data (or --train and --val), which give the new place of moved data, and --workers"
             )
-        run = continue_run(resume, data=spec)
+        run = continue_run(resume, data=spec, workers=workers)
     else:
         missing = [
             name for name, value in (("a model", model), ("--data", spec), ("--out", out)) if not value
@@ -101,7 +107,7 @@ def train(
         settings = Settings(
             device=machine.chosen_device(device),
             threads=threads,
-            workers=workers,
+            workers=workers or 0,
             save_minutes=save_minutes,
             eval_epochs=eval_epochs,
             on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
@@ -133,8 +139,8 @@ def train(
     print(
         f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
         f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
-        f"{figure.number(result['raw'][figure.name])}) on {result['val_images']} images, "
-        f"{result['epochs']} epochs in {result['seconds']:.0f} s"
+        f"{figure.number(result['raw'][figure.name])}) on {plural(result['val_images'], 'image')}, "
+        f"{plural(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
     )
 
 
@@ -175,6 +181,7 @@ def evaluate(
     Example: rescale eval runs/rs50 --data path/to/other/images
     """
     from rescale import machine
+    from rescale.errors import plural
     from rescale.recipes import with_changes
     from rescale.training import evaluate_folder, recipe_for
 
@@ -196,7 +203,7 @@ def evaluate(
         print(f"note: {note}")
     values = {name: value for name, value in figures.items() if isinstance(value, float)}
     about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    print(f"{folder}: {about} on {figures['images']} images of {figures['data']}")
+    print(f"{folder}: {about} on {plural(figures['images'], 'image')} of {figures['data']}")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

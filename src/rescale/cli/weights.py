@@ -54,15 +54,14 @@ def import_weights(
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
-    from rescale.errors import UserError
-    from rescale.files import check_free
+    from rescale.errors import UserError, plural
     from rescale.models import make, model_named
-    from rescale.models.folder import write
+    from rescale.models.folder import check_new_folder, write
     from rescale.models.start import fill, starting_weights
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
-    check_free(out)
+    check_new_folder(out)
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key)
     described = described.with_classes(classes or weights.classes or _classes(described))
@@ -90,7 +89,7 @@ def import_weights(
         }
         print(json.dumps([report], indent=1))
         return
-    print(f"{weights.source}: {len(weights.tensors)} tensors of {described.name}")
+    print(f"{weights.source}: {plural(len(weights.tensors), 'tensor')} of {described.name}")
     for note in notes:
         print(f"note: {note}")
     print(f"written: {out}")
@@ -152,7 +151,7 @@ def _preprocess(
     known: "Preprocess | None", stated: dict[str, Any], model: "Network | External"
 ) -> "tuple[Preprocess, list[str]]":
     """The preprocessing with the user's values applied, and notes on the values that were assumed."""
-    from rescale.errors import UserError
+    from rescale.errors import UserError, plural
     from rescale.network import Network
     from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -162,11 +161,13 @@ def _preprocess(
         preprocess = replace(preprocess, labels=())  # names of another head's outputs
     preprocess = replace(preprocess, resolution=model.resolution, **stated)
     if preprocess.labels and len(preprocess.labels) != classes:
-        raise UserError(f"--labels: {len(preprocess.labels)} names for the {classes} outputs of {model.name}")
+        names = plural(len(preprocess.labels), "name")
+        raise UserError(f"--labels: {names} for {plural(classes, 'output')} of {model.name}")
     channels = model.input.channels if isinstance(model, Network) else 3
     if len(preprocess.mean) != channels:
         raise UserError(
-            f"{model.name} takes {channels} channels; give {channels} numbers each with --mean and --std"
+            f"{model.name} takes {plural(channels, 'channel')}; "
+            f"give {plural(channels, 'number')} each with --mean and --std"
         )
     if known and known.resolution != preprocess.resolution:
         return preprocess, [

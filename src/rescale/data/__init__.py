@@ -6,6 +6,7 @@ from rescale.data.open import open_data
 from rescale.data.raw import RawDataset
 from rescale.data.source import BadImage, Batch, Data, LazyImage, Sample, Source
 from rescale.data.spec import DataSpec
+from rescale.data.workers import LoadingFailed
 
 __all__ = [
     "BadImage",
@@ -15,6 +16,7 @@ __all__ = [
     "Draw",
     "LazyImage",
     "Loading",
+    "LoadingFailed",
     "RawDataset",
     "Sample",
     "Source",

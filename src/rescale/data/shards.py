@@ -20,7 +20,8 @@ from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
 from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import BadImage, LazyImage
-from rescale.errors import UserError
+from rescale.errors import JobError, UserError, plural
+from rescale.files import write_text
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
 _INDEX_VERSION = 3
@@ -170,14 +171,12 @@ def index(path: Path) -> list[Row]:
             continue  # missing, or not an index of ours
     rows = _scan(path)
     for cache in _caches(path):
-        temporary = cache.with_name(f"{cache.name}.{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
                 continue  # respect a read-only folder, even as root
-            temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}))
-            temporary.replace(cache)
-        except OSError:
+            write_text(cache, json.dumps({"stamp": stamp, "rows": rows}))
+        except (OSError, JobError):
             continue  # try the next location; without any the index is built each time
         break
     return rows
@@ -215,9 +214,13 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _caches(path: Path) -> list[Path]:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = path.with_name(f".{path.name}.index.json")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # the user has no home, as in containers
+        return [beside]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
-    return [path.with_name(f".{path.name}.index.json"), home / "rescale" / f"{name}.json"]
+    return [beside, home / "rescale" / f"{name}.json"]
 
 
 def _scan(path: Path) -> list[Row]:
@@ -262,11 +265,12 @@ def _check_end(path: Path, end: int, images: int) -> None:
         content = file.read(_BLOCK)
         if len(content) < _BLOCK:
             raise UserError(
-                f"{path}: truncated after {images} images (no end-of-archive block); get the file again"
+                f"{path}: truncated after {plural(images, 'image')} (no end-of-archive block); "
+                f"get the file again"
             )
         while content:
             if content.strip(b"\0"):
-                raise UserError(f"{path}: damaged after {images} images; get the file again")
+                raise UserError(f"{path}: damaged after {plural(images, 'image')}; get the file again")
             content = file.read(1 << 20)
 
 

@@ -23,9 +23,10 @@ def model_named(text: str) -> Network | External:
 
 
 def make(model: Network | External, rates: Rates | None = None) -> tuple[nn.Module, list[str]]:
-    """Build a model of either kind; also returns the rates that could not be applied, one line each."""
+    """Build a model of either kind; also returns a note for each rate that could not be applied."""
     if isinstance(model, External):
-        return build_external(model, rates or Rates())
+        module, missed = build_external(model, rates or Rates())
+        return module, [f"not applied: {line}" for line in missed]
     return build(model, rates=rates), []
 
 

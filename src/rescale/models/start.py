@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
 from rescale.lookup import label_and_name
 from rescale.models.external import External
 from rescale.models.folder import NETWORK, WEIGHTS, ModelFolder, is_model_folder
@@ -176,7 +176,7 @@ def differences(first: Network, second: Network) -> list[str]:
     """The structural differences of two networks, one line each, except input size and classes."""
     theirs, ours = (dict(_flat(asdict(net))) for net in (first, second))
     if len(first.stages) != len(second.stages):
-        return [f"{len(first.stages)} stages, not {len(second.stages)}"]
+        return [f"{plural(len(first.stages), 'stage')}, not {len(second.stages)}"]
     skipped = ("name", "scale_ends", "init", "input.resolution", "head.classes")
     keys = [key for key in {**theirs, **ours} if key not in skipped and theirs.get(key) != ours.get(key)]
     return [f"{key} is {theirs.get(key)}, not {ours.get(key)}" for key in keys]
@@ -187,13 +187,15 @@ def _rows(
 ) -> tuple[list[int] | None, list[str]]:
     """The rows of the weights' classifier that fill the module's, in order (None: a new one), and notes."""
     if labels and len(labels) != theirs:
-        raise UserError(f"the weights have {theirs} outputs and {len(labels)} names; correct the labels")
-    new = f"the head is newly initialised for {ours} classes"
+        names = plural(len(labels), "name")
+        raise UserError(f"the weights have {plural(theirs, 'output')} and {names}; correct the labels")
+    new = f"the head is newly initialised for {plural(ours, 'class')}"
     if labels and classes:
         order = class_order(labels, classes)
         if order is None:
             matched = len(_unique(labels).keys() & set(classes))
-            return None, [f"{new}: {matched} of them are among the names of the weights' {theirs} outputs"]
+            named = f"the names of the weights' {plural(theirs, 'output')}"
+            return None, [f"{new}: {matched} of them are among {named}"]
         if order == list(range(theirs)):
             return order, []
         what = "in another order" if len(order) == theirs else f"{len(order)} of {theirs}"
@@ -201,7 +203,8 @@ def _rows(
     if theirs != ours:
         return None, [f"{new} (the weights have {theirs})"]
     assumed = (
-        f"the weights name no classes: their {theirs} outputs are taken in the order of the data's classes"
+        f"the weights name no classes: their {plural(theirs, 'output')} are taken in the order of the "
+        f"data's classes"
     )
     return list(range(theirs)), [f"{assumed} ({first_few(classes)})"] if classes else []
 

@@ -10,6 +10,7 @@ import yaml
 
 from rescale.bench.timing import Timing
 from rescale.data import DataSpec
+from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, best_first, speedups
@@ -46,7 +47,7 @@ class Findings:
     def timed(self) -> str:
         """What was timed: "training step of 32 images"."""
         timing = self.plan.timing
-        return f"{TIMED[timing.mode]} of {timing.batch} images"
+        return f"{TIMED[timing.mode]} of {plural(timing.batch, 'image')}"
 
     @property
     def device(self) -> str:
@@ -86,7 +87,7 @@ class Findings:
         if not self.rows:
             return ""
         best = best_first(self.rows)[0]
-        text = f"All values are from {best.val_images} held-out images"
+        text = f"All values are from {plural(best.val_images, 'held-out image')}"
         if best.figure.is_share:
             share = best.value / 100
             error = 100 * math.sqrt(share * (1 - share) / best.val_images)
@@ -110,15 +111,16 @@ class Findings:
         return [*(f"{recipe}: {change}" for recipe, change in changes), *self.plan.notes]
 
     @property
-    def not_applied(self) -> list[str]:
-        """Parts of a recipe that did not apply to a network, each once."""
+    def notes(self) -> list[str]:
+        """Choices and assumptions of the runs, and parts of a recipe that did not apply; each once."""
         return list(dict.fromkeys(line for result in self.results.values() for line in result["not_applied"]))
 
     @property
     def warnings(self) -> list[str]:
         """Circumstances that make the results less reliable."""
         warnings = [
-            f"{label}: only {t.batch_fitted} of {t.batch} images fitted; seconds are scaled to {t.batch}"
+            f"{label}: only {t.batch_fitted} of {plural(t.batch, 'image')} fitted; "
+            f"seconds are scaled to {t.batch}"
             for label, t in self.timings.items()
             if t.batch_fitted < t.batch
         ]
@@ -128,7 +130,7 @@ class Findings:
             if (busy := t.settings.get("others_busy_cores") or 0) > BUSY
         ]
         if bad := sum(result.get("bad_images", 0) for result in self.results.values()):
-            warnings.append(f"{bad} damaged images were replaced, counted over all runs")
+            warnings.append(f"{plural(bad, 'damaged image')} replaced, counted over all runs")
         if self.missing:
             warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
         return warnings

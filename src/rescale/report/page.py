@@ -1,9 +1,10 @@
 """The study as one self-contained HTML page: it needs no network connection and no other file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 
+import rescale
+from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.report.findings import Findings
@@ -49,7 +50,7 @@ def page(findings: Findings) -> str:
         recipe_labels=list(findings.recipes),
         settings=timing_settings(findings),
         curve=Markup(curve(findings.rows, figure, findings.timed)) if figure else "",
-        version=version("rescale"),
+        version=rescale.__version__,
     )
 
 
@@ -123,7 +124,10 @@ def timing_settings(findings: Findings) -> list[tuple[str, str]]:
     """How it was timed: each setting with the values of all networks."""
     timing = findings.plan.timing
     settings = [
-        ("protocol", f"begin with {timing.batch} images, halve until they fit, scale to {timing.batch}"),
+        (
+            "protocol",
+            f"begin with {plural(timing.batch, 'image')}, halve until they fit, scale to {timing.batch}",
+        ),
         ("latency", f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
     ]
     used = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rescale.cost import Cost, PartCost, by_part, cost
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.network import Network, Stage
 from rescale.report import units
 
@@ -55,7 +55,8 @@ def _head(network: Network) -> str:
 
 def _facts(network: Network) -> str:
     side, depth = network.resolution, sum(stage.depth for stage in network.stages)
-    return f"{side} x {side} pixels, {depth} blocks, {network.head.classes} classes, {network.activation}"
+    size, classes = f"{side} x {side} pixels, {plural(depth, 'block')}", plural(network.head.classes, "class")
+    return f"{size}, {classes}, {network.activation}"
 
 
 def _short(name: str, most: int = NAMED) -> str:

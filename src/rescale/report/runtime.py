@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from rescale.errors import plural
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -22,7 +24,7 @@ def errors_table(model: "RuntimeModel") -> "Table":
 
     settings = model.settings
     table = framed(
-        f"Steps of {model.batch} images. {settings['device']}, threads {settings['threads']}, "
+        f"Steps of {plural(model.batch, 'image')}. {settings['device']}, threads {settings['threads']}, "
         f"{settings['precision']}, {settings['fast']}, torch {settings['torch']}, "
         f"load {settings['load_average']}, {settings['date']}."
     )
@@ -49,9 +51,9 @@ def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
     settings = model.settings
     images = batch or model.batch
     lines = [
-        f"times: steps of {images} images on {settings['device']}, threads {settings['threads']}, "
+        f"times: steps of {plural(images, 'image')} on {settings['device']}, threads {settings['threads']}, "
         f"{settings['precision']}, predicted"
-        + (f" (calibrated with {model.batch} images: extrapolated)" if images != model.batch else "")
+        + (f" (calibrated with {model.batch}: extrapolated)" if images != model.batch else "")
     ]
     for mode, by_predictor in model.errors.items():
         similar, new_family = by_predictor["work"]["networks"], by_predictor["work"]["families"]

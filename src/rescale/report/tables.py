@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from rescale.bench.timing import Timing
+from rescale.errors import plural
 from rescale.report import units
 from rescale.report.findings import TIMED, Findings
 from rescale.studies import best_first
@@ -60,7 +61,7 @@ def timing_table(timings: Sequence[Timing]) -> Table:
         "\n": [timing.precision for timing in timings],
     }
     drawn = framed(
-        f"{TIMED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
+        f"{TIMED[first.mode]} of {plural(first.batch, 'image')}: median of {used['repeats']}, "
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
         f"torch {used['torch']}, load {used['load_average']}."
     )

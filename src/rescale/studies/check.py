@@ -36,7 +36,7 @@ def check(plan: Plan) -> None:
         task.check(data[item.data])
         check_parts(data[item.data])
         cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
-        check_batch(resolved, images)
+        check_batch(resolved, model, images)
         return task.headline
 
     figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))

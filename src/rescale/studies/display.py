@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.studies.folder import Failure
 from rescale.studies.plan import Item, Plan
@@ -46,7 +47,7 @@ class Display:
         """Show how many runs an earlier call has finished."""
         self.bars.update(self.all, completed=done)
         if done:
-            self.console.print(f"{done} of {len(self.plan.items)} trainings are already finished")
+            self.console.print(f"already finished: {done} of {plural(len(self.plan.items), 'training')}")
 
     def started(self, item: Item) -> None:
         """A training has started."""

@@ -18,9 +18,8 @@ from rescale.files import locked
 from rescale.studies.display import Display
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, file_name
-from rescale.studies.worker import STOPPED
 from rescale.training.run import Run
-from rescale.training.stop import StopRequest
+from rescale.training.stop import STOPPED, StopRequest
 
 ATTEMPTS = 2  # a worker that was killed is started once more, and resumes
 POLL = 0.2  # seconds between checks of the workers

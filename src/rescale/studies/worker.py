@@ -12,7 +12,6 @@ from typing import Any
 from rescale.errors import JobError, UserError
 from rescale.studies.plan import Item
 
-STOPPED = 128 + signal.SIGTERM  # exit code of a run that saved and stopped on a signal
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,6 +47,7 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     end_with(job["parent"])
     from rescale.training.feed import Stopped
+    from rescale.training.stop import STOPPED
 
     try:
         work(job)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rescale.data import Batch, Data, Draw, Loading, Sample, Source, batches
 from rescale.data.augment import eval_transform, mixup, train_transform
 from rescale.data.augment.pipeline import EvalTransform, TrainTransform
-from rescale.errors import UserError, first_few, nearest
+from rescale.errors import UserError, first_few, nearest, plural
 from rescale.figure import Figure
 from rescale.models import External, Rates, counted_cost, make
 from rescale.models.head import ChosenOutputs, classifier_of
@@ -90,7 +90,8 @@ class Classification:
         if len(unseen):
             names = ", ".join(repr(data.classes[label]) for label in unseen[:5])
             raise UserError(
-                f"{data.spec}: {len(unseen)} classes have validation images and no training images: {names}"
+                f"{data.spec}: {plural(len(unseen), 'class')} with validation images and no training images: "
+                f"{names}"
                 f"{', ...' * (len(unseen) > 5)}"
             )
 
@@ -123,7 +124,8 @@ class Classification:
             outputs = classifier_of(module).out_features
             if outputs != len(self.classes):
                 raise UserError(
-                    f"the model has {outputs} outputs without names, the data {len(self.classes)} classes; "
+                    f"the model has {plural(outputs, 'output')} without names, "
+                    f"the data {plural(len(self.classes), 'class')}; "
                     f"give the names in preprocess.json (rescale import --labels FILE)"
                 )
             assumed = f"assumed to be the classes in order ({first_few(self.classes)})"
@@ -137,7 +139,8 @@ class Classification:
         if order == list(range(len(labels))):
             return module, []
         return ChosenOutputs(module, order), [
-            f"the {len(order)} classes are matched by name among the model's {len(labels)} outputs"
+            f"matched by name: {plural(len(order), 'class')} "
+            f"among the model's {plural(len(labels), 'output')}"
         ]
 
     def prepare(self, resolution: int, *, training: bool) -> PrepareClassified:

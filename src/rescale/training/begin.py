@@ -1,15 +1,17 @@
 """Start a run, or resume one."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rescale import machine
 from rescale.data import Data, DataSpec, open_data
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
+from rescale.files import locked, make_folder
 from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
@@ -19,6 +21,7 @@ from rescale.processes import Processes, join
 from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
+from rescale.training.norms import check_images
 from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
 
 # Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
@@ -103,7 +106,7 @@ def _begin(
     task.check(data)
     model = task.adapt(model, data)
     cost_of(model)  # raises UserError for an external model that does not take these images
-    check_batch(recipe.recipe, len(data.train), processes.count)
+    check_batch(recipe.recipe, model, len(data.train), processes.count, settings.sync_bn)
     if choose is not None:
         arguments = (model, recipe, len(data.train), settings, processes.count)
         recipe, settings = processes.from_first(lambda: choose(*arguments))
@@ -126,17 +129,21 @@ def _begin(
         data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
     )
     resolved, manifest = recipe, data.manifest()
-    run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
-    job = Job(run, facts, model, chosen, data, start)
-    return train_to_end(job, quiet, processes)
+    processes.from_first(lambda: make_folder(out))
+    with _locked(out, processes):
+        run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
+        return train_to_end(Job(run, facts, model, chosen, data, start), quiet, processes)
 
 
-def resume(path: str | Path, *, data: str | DataSpec | None = None, quiet: bool = False) -> Run:
+def resume(
+    path: str | Path, *, data: str | DataSpec | None = None, workers: int | None = None, quiet: bool = False
+) -> Run:
     """Continue a run from its newest complete checkpoint; a finished run is returned as it is.
 
     Args:
         path: the run's folder.
         data: where the run's data is now, if it was moved; it must be the same (equal digests).
+        workers: processes that load images, which do not change the result; None for the run's own number.
         quiet: show nothing on standard error.
 
     Returns:
@@ -148,16 +155,20 @@ def resume(path: str | Path, *, data: str | DataSpec | None = None, quiet: bool 
         JobError: training fails; `resume` can be called again.
     """
     processes = join()
-    return processes.together(lambda: _reopen(Path(path), data, quiet, processes))
+    return processes.together(lambda: _reopen(Path(path), data, workers, quiet, processes))
 
 
-def _reopen(path: Path, moved_to: str | DataSpec | None, quiet: bool, processes: Processes) -> Run:
+def _reopen(
+    path: Path, moved_to: str | DataSpec | None, workers: int | None, quiet: bool, processes: Processes
+) -> Run:
     run = processes.from_first(lambda: Run.open(path))
     if processes.from_first(lambda: run.result is not None):
         return run
     facts, recipe, manifest = processes.from_first(lambda: (run.facts, run.recipe, run.data))
     if facts["format"] not in FORMATS:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads up to {FORMAT}")
+    if workers is not None:
+        facts = {**facts, "settings": {**facts["settings"], "workers": workers}}
     settings = facts["settings"]
     try:
         machine.chosen_device(settings["device"])
@@ -174,10 +185,11 @@ def _reopen(path: Path, moved_to: str | DataSpec | None, quiet: bool, processes:
             f"{_difference(manifest, data.manifest())}; put it back, say where it is now with --data, or "
             f"start a new run"
         )
-    check_batch(recipe, len(data.train), processes.count)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    check_batch(recipe, described, len(data.train), processes.count, settings["sync_bn"])
     data = data.normalised(preprocess.mean, preprocess.std)
-    return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
+    with _locked(path, processes):
+        return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
 
 
 def check_parts(data: Data) -> None:
@@ -193,23 +205,45 @@ def check_parts(data: Data) -> None:
         )
 
 
-def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
-    """Refuse a batch that the data cannot fill, or that cannot be split into equal parts."""
+@contextmanager
+def _locked(path: Path, processes: Processes) -> Iterator[None]:
+    """Lock the run's folder in the first process."""
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(locked(path)))
+        yield
+
+
+def check_batch(
+    recipe: Recipe,
+    model: Network | External,
+    images: int,
+    processes: int = 1,
+    sync_bn: bool = False,
+) -> None:
+    """Refuse a batch that the data cannot fill, that cannot be split into equal parts, or that is too small.
+
+    Args:
+        recipe: resolved.
+        model: the model to train.
+        images: number of training images.
+        processes: number of processes that share a batch.
+        sync_bn: batch norm sees the images of all processes.
+
+    Raises:
+        UserError: the batch is refused; the message says what would do.
+    """
     if recipe.batch > images:
         raise UserError(
-            f"batch {recipe.batch} is larger than the {images} training images; "
+            f"batch {recipe.batch} is larger than the data ({plural(images, 'training image')}); "
             f"use --set batch={max(1, images // 2)} or less"
-        )
-    if recipe.batch % recipe.accumulate:
-        raise UserError(
-            f"batch {recipe.batch} cannot be taken in {recipe.accumulate} equal parts; change accumulate"
         )
     if recipe.batch % (parts := recipe.accumulate * processes):
         raise UserError(
-            f"batch {recipe.batch} cannot be shared equally by {processes} processes"
+            f"batch {recipe.batch} cannot be shared equally by {plural(processes, 'process')}"
             f"{f' in {recipe.accumulate} micro-batches each' * (recipe.accumulate > 1)}; "
             f"use --set batch={max(1, recipe.batch // parts) * parts}"
         )
+    check_images(model, recipe, recipe.batch // (recipe.accumulate if sync_bn else parts))
 
 
 def identity(

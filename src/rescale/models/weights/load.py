@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
 from rescale.models.build import Model
 from rescale.models.weights.keras import SUFFIXES, read_keras
 from rescale.models.weights.layouts import LAYOUTS, renamed, tensor_names
@@ -68,7 +68,8 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
     notes = list(weights.notes)
     if head:
         theirs, ours = tensors[head[0]].shape[0], own[head[0]].shape[0]
-        notes.append(f"the head of {theirs} classes was not loaded; it is newly initialised for {ours}")
+        new = f"it is newly initialised for {ours}"
+        notes.append(f"the head of {plural(theirs, 'class')} was not loaded; {new}")
     kept = (name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
     return Loaded(len(fits), tuple(kept), weights.outside, tuple(notes), weights.averaged)
 
@@ -153,7 +154,7 @@ def fitting(
     wrong += [f"{n}: unknown here" for n in tensors if n not in own]
     if wrong:
         raise UserError(
-            f"these are not weights of {name}: {len(wrong)} of {len(own)} tensors differ: "
+            f"these are not weights of {name}: {len(wrong)} of {plural(len(own), 'tensor')} differ: "
             + "; ".join(wrong[:5])
             + ("; ..." if len(wrong) > 5 else "")
         )
