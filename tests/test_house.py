@@ -17,9 +17,9 @@ from rescale.recipes.recipe import MEANING
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "figure", "files", "preprocess", "execution", "network", "geometry", "cost", "memory",
-    "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models", "recipes",
-    "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
+    "errors", "lazy", "layout", "figure", "files", "preprocess", "execution", "network", "geometry", "cost",
+    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
+    "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 

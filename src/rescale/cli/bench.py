@@ -37,26 +37,31 @@ def bench(
 
     Example: rescale bench resnetrs50@160 timm:resnetrs50@160 --batch 16
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
+    from functools import partial
     from typing import Any, cast
 
-    from rescale import machine
     from rescale.bench import TimingProtocol, Workers, time_network
-    from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import resolve
+    from rescale.cli.early import check_all, check_model, check_recipe
 
     protocol = TimingProtocol(
         mode=cast(Any, mode),  # TimingProtocol checks both
         batch=batch,
-        device=machine.chosen_device(device),
+        device=device or "cpu",
         precision=cast(Any, precision),
         threads=threads or None,
         warmup=warmup,
         repeats=repeats,
         fast=fast,
     )
-    chosen = recipe_named(recipe)
+    check_all(*(partial(check_model, name) for name in names), lambda: check_recipe(recipe))
+
+    from rescale import machine
+    from rescale.models import model_named
+    from rescale.recipes import resolve
+
+    protocol = replace(protocol, device=machine.chosen_device(device))
+    chosen = check_recipe(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
     native = machine.native_bf16(protocol.device)
     with Workers(len(models)) as workers:

@@ -23,6 +23,10 @@ def info(data: Spec, as_json: Json = False) -> None:
 
     Example: rescale data info digits
     """
+    from rescale.cli.early import check_data
+
+    check_data(data)
+
     from rescale.data import open_data
     from rescale.errors import JobError, first_few
 
@@ -64,6 +68,10 @@ def verify(
 
     Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
+    from rescale.cli.early import check_data
+
+    check_data(data)
+
     from rescale.data import open_data
     from rescale.errors import JobError
     from rescale.files import write_json
@@ -111,16 +119,19 @@ def show(
 
     Example: rescale data show digits --recipe resnet-rs --resolution 32
     """
+    from rescale.cli.early import check_all, check_data, check_model, check_recipe
+
+    check_all(lambda: check_data(data), lambda: check_model(model), lambda: check_recipe(recipe, changes))
+
     from rescale.data import open_data
     from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import resolve, with_changes
+    from rescale.recipes import resolve
     from rescale.report.samples import draw_samples
 
     network = model_named(model)
     if resolution:
         network = network.at(resolution)
-    chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
+    chosen = resolve(check_recipe(recipe, changes), network).recipe
     draw_samples(open_data(data), chosen, network.resolution, seed, out)
     print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
 

@@ -2,16 +2,22 @@
 
 import fnmatch
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from rescale import layout
+from rescale.layout import Column
 
 if TYPE_CHECKING:
     from rescale.cost import Cost
     from rescale.latency import RuntimeModel
     from rescale.models import External
     from rescale.network import Network
+
+MISSING = "–"  # what is unknown, in a table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects.")]
 
@@ -43,7 +49,10 @@ def models(
             show([_counted(name) for name in some], as_json)
             print()
     print(
-        "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor of 4)."
+        layout.wrapped(
+            "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor "
+            "of 4)."
+        )
     )
     if matches["resnet"]:
         from rescale.families.resnet import PARTS
@@ -81,9 +90,12 @@ def cost(
     show(rows, as_json)
     if batch is not None and not as_json:
         print(
-            f"memory: a training step of {batch} images in {precision}, SGD and weight averaging, predicted;"
+            layout.wrapped(
+                f"memory: a training step of {batch} images in {precision}, SGD and weight averaging, "
+                "predicted; the workspace of the libraries is not included",
+                " " * 8,
+            )
         )
-        print("        the workspace of the libraries is not included")
     if runtime is not None and not as_json:
         from rescale.report.runtime import footer
 
@@ -160,21 +172,25 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    width = max(24, *(len(row["name"]) for row in rows))
-    memory = any("step_memory" in row for row in rows)
+    print(layout.table(cost_columns(rows)))
+
+
+def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns of a table of networks: size, cost, and what was predicted of a step."""
     modes = next((list(times) for row in rows if (times := row.get("step_seconds"))), [])
-    print(
-        f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}"
-        + memory * f" {'memory (GiB)':>13s}"
-        + "".join(f" {f'{mode} (ms)':>11s}" for mode in modes)
-    )
-    for row in rows:
-        peak, seconds = (row.get("step_memory") or {}).get("peak"), row.get("step_seconds") or {}
-        unknown = any(row.get(name, 0) is None for name in ("step_memory", "step_seconds"))
-        print(
-            f"{row['name']:{width}s} {row['resolution']:6d} {row['macs'] / 1e9:9.3f} "
-            f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
-            + memory * (f" {peak / 2**30:13.2f}" if peak else f" {'–':>13s}")
-            + "".join(f" {1e3 * seconds[mode]:11.1f}" if seconds else f" {'–':>11s}" for mode in modes)
-            + (f"  (by hooks{', nothing predicted' * unknown})" if "counted" in row else "")
-        )
+    columns = [
+        Column(f"{'network':24s}", [row["name"] for row in rows], left=True),
+        Column("pixels", [str(row["resolution"]) for row in rows], rank=2),
+        Column("MACs\n(G)", [f"{row['macs'] / 1e9:.3f}" for row in rows]),
+        Column("params\n(M)", [f"{row['params'] / 1e6:.3f}" for row in rows], rank=3),
+        Column("acts\n(M)", [f"{row['activations'] / 1e6:.3f}" for row in rows], rank=4),
+    ]
+    if any("step_memory" in row for row in rows):
+        peaks = [row["step_memory"] and row["step_memory"]["peak"] / 2**30 for row in rows]
+        columns.append(Column("memory\n(GiB)", [f"{peak:.2f}" if peak else MISSING for peak in peaks]))
+    for mode in modes:
+        times = [row["step_seconds"] and 1e3 * row["step_seconds"][mode] for row in rows]
+        columns.append(Column(f"{mode}\n(ms)", [f"{time:.1f}" if time else MISSING for time in times]))
+    if any("counted" in row for row in rows):
+        columns.append(Column("counted", [row.get("counted", "") for row in rows], rank=1, left=True))
+    return columns

@@ -31,6 +31,7 @@ def recipes(
 
     Example: rescale recipes resnet-rs --model resnetrs152@256
     """
+    from rescale.cli.early import check_model
     from rescale.errors import UserError
     from rescale.recipes import recipe, with_changes
 
@@ -44,6 +45,8 @@ def recipes(
     if not names and (model or changes):
         raise UserError("--model and --set need a recipe: rescale recipes resnet-rs --model resnetrs152@256")
     chosen = [with_changes(recipe(name), changes or []) for name in names]
+    if model:
+        check_model(model)
     if not chosen:
         _list(as_json)
     elif len(chosen) == 1:

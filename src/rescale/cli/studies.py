@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli.models import Json
+from rescale.cli.train import ON_BAD_IMAGE
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
@@ -58,23 +59,31 @@ def pareto(
     Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
     """
     import sys
+    from dataclasses import replace
     from typing import Any, cast
 
-    from rescale import machine
     from rescale.bench import TimingProtocol
-    from rescale.studies import Settings, check, pareto_plan
+    from rescale.cli.early import check_choice, check_plan
+    from rescale.studies import pareto_plan
 
-    device = machine.chosen_device(device)
+    check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
     plan = pareto_plan(
         _models([name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()]),
         recipe or ["resnet-rs"],
         data,
         seeds=seeds,
         changes=changes or [],
-        timing=TimingProtocol(cast(Any, mode), batch, device, cast(Any, precision)),
+        timing=TimingProtocol(cast(Any, mode), batch, device or "cpu", cast(Any, precision)),
         title=title,
         command=command_line(sys.argv[1:]),
     )
+    check_plan(plan)
+
+    from rescale import machine
+    from rescale.studies import Settings, check
+
+    device = machine.chosen_device(device)
+    plan = replace(plan, timing=replace(plan.timing, device=device))
     check(plan)
     carry_out(out, plan, Settings(jobs or None, device, on_bad_image, eval_epochs), as_json)
 
@@ -91,10 +100,16 @@ def run(
 
     Example: rescale study run studies/additive
     """
-    from rescale import machine
-    from rescale.studies import Settings, StudyFolder, check
+    from rescale.cli.early import check_choice, check_plan
+    from rescale.studies.plan import plan_in
 
-    plan = StudyFolder(folder).plan
+    check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
+    plan = plan_in(folder)
+    check_plan(plan)
+
+    from rescale import machine
+    from rescale.studies import Settings, check
+
     check(plan)
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs)
     carry_out(folder, plan, settings, as_json)
@@ -124,6 +139,10 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
 
 def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
+    from rescale.studies.plan import plan_in
+
+    plan_in(folder)  # before torch is imported
+
     from rich.console import Console
 
     from rescale.report import gather, table, write_report

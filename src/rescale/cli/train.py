@@ -8,6 +8,8 @@ import typer
 
 from rescale.cli.models import Json
 
+ON_BAD_IMAGE = ("raise", "skip")
+
 
 def train(
     model: Annotated[
@@ -65,19 +67,17 @@ def train(
     Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
     With several GPUs: torchrun --nproc-per-node 4 -m rescale train ...
     """
-    from functools import partial
-
-    from rescale import machine
-    from rescale.bench.for_run import choose_for_run
+    from rescale.cli.early import (
+        check_all,
+        check_choice,
+        check_data,
+        check_folder,
+        check_model,
+        check_recipe,
+        check_weights,
+    )
     from rescale.errors import UserError
-    from rescale.execution import USUAL
-    from rescale.figure import Figure
-    from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import with_changes
-    from rescale.training import Settings, is_first_process
-    from rescale.training import resume as continue_run
-    from rescale.training import train as begin
+    from rescale.execution import USUAL, ExecutionMode
 
     if resume is not None:
         if model or changes or out or weights or freeze:
@@ -85,7 +85,7 @@ def train(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
                 "--data, which gives the new place of moved data"
             )
-        run = continue_run(resume, data=data or None)
+        check_all(lambda: check_folder(resume), lambda: check_data(data))
     else:
         missing = [
             name for name, value in (("a model", model), ("--data", data), ("--out", out)) if not value
@@ -94,18 +94,40 @@ def train(
             raise UserError(
                 f"{' and '.join(missing)} missing, as in: rescale train resnetrs50 --data images --out runs/a"
             )
+        all_changes = [*(changes or []), *([f"freeze={freeze}"] if freeze else [])]
+        check_all(
+            lambda: check_model(model),
+            lambda: check_recipe(recipe, all_changes),
+            lambda: check_data(data),
+            lambda: check_weights(weights) if weights else None,
+            lambda: check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE),
+            lambda: fast == "auto" or ExecutionMode.parse(fast),
+        )
+
+    from functools import partial
+
+    from rescale import machine
+    from rescale.bench.for_run import choose_for_run
+    from rescale.figure import Figure
+    from rescale.models import model_named
+    from rescale.training import Settings, is_first_process
+    from rescale.training import resume as continue_run
+    from rescale.training import train as begin
+
+    if resume is not None:
+        run = continue_run(resume, data=data or None)
+    else:
         settings = Settings(
             device=machine.chosen_device(device),
             threads=threads,
             workers=workers,
             save_minutes=save_minutes,
             eval_epochs=eval_epochs,
-            on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+            on_bad_image=on_bad_image,
             sync_bn=sync_bn,
             fast=str(USUAL) if fast == "auto" else fast,
         )
-        frozen = [f"freeze={freeze}"] if freeze else []
-        chosen = with_changes(recipe_named(recipe), [*(changes or []), *frozen])
+        chosen = check_recipe(recipe, all_changes)
         choose = partial(choose_for_run, precision=chosen.precision) if fast == "auto" else None
         run = begin(
             model_named(model),
@@ -164,6 +186,14 @@ def evaluate(
 
     Example: rescale eval runs/rs50 --data path/to/other/images
     """
+    from rescale.cli.early import check_all, check_choice, check_data, check_folder
+
+    check_all(
+        lambda: check_folder(folder),
+        lambda: check_data(data),
+        lambda: check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE),
+    )
+
     from rescale import machine
     from rescale.recipes import with_changes
     from rescale.training import evaluate_folder, recipe_for
@@ -175,7 +205,7 @@ def evaluate(
         resolution=resolution or None,
         device=machine.chosen_device(device),
         workers=workers,
-        on_bad_image=_one_of("--on-bad-image", on_bad_image, ("raise", "skip")),
+        on_bad_image=on_bad_image,
         evaluators=evaluator or (),
         predictions=predictions,
     )
@@ -187,11 +217,3 @@ def evaluate(
     values = {name: value for name, value in figures.items() if isinstance(value, float)}
     about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     print(f"{folder}: {about} on {figures['images']} images of {figures['data']}")
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
-    from rescale.errors import UserError
-
-    if value not in choices:
-        raise UserError(f"{option} {value}: use {' or '.join(choices)}")
-    return value

@@ -54,15 +54,22 @@ def import_weights(
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
+    from rescale.cli.early import check_all, check_model, check_weights
     from rescale.errors import UserError
     from rescale.files import check_free
+
+    if out is None:
+        raise UserError("import needs --out, a new folder for the weights")
+    check_all(
+        lambda: check_free(out),
+        lambda: check_model(model) if model else None,
+        lambda: check_weights(source),
+    )
+
     from rescale.models import make, model_named
     from rescale.models.folder import write
     from rescale.models.start import fill, starting_weights
 
-    if out is None:
-        raise UserError("import needs --out, a new folder for the weights")
-    check_free(out)
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key)
     described = described.with_classes(classes or weights.classes or _classes(described))
@@ -106,7 +113,11 @@ def export_weights(
 
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
+    from rescale.cli.early import check_folder
     from rescale.errors import UserError
+
+    check_folder(source)
+
     from rescale.models import Model
     from rescale.models.folder import ModelFolder
     from rescale.models.weights.export import export_weights as export

@@ -7,7 +7,7 @@ from rescale.data.raw import RawDataset
 from rescale.data.source import Data
 from rescale.data.spec import DataSpec
 from rescale.data.splits import split
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
 VAL_SHARE = 0.1  # of a data set without a validation part
@@ -42,6 +42,7 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
             file is damaged or truncated; minival is set and no class has two training images.
     """
     spec = spec if isinstance(spec, DataSpec) else DataSpec.of(spec)
+    spec.check_exists()
     raw_format, raw = (digits.NAME, digits.read()) if spec.source == digits.NAME else _read(Path(spec.source))
     train, val, held = raw.train, raw.val, None
     if val is None:
@@ -54,8 +55,6 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:
-    if not path.exists():
-        raise UserError(_no_such(path))
     try:
         for name, module in FORMATS.items():
             if module.matches(path):
@@ -63,14 +62,6 @@ def _read(path: Path) -> tuple[str, RawDataset]:
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
     raise UserError(_unknown(path))
-
-
-def _no_such(path: Path) -> str:
-    """The error for a path that does not exist: its first missing part, and similar names there."""
-    while not path.parent.exists():
-        path = path.parent
-    siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *siblings])}"
 
 
 def _unknown(path: Path) -> str:

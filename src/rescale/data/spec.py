@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rescale.errors import UserError, nearest
+
 WORDS = ("digits",)  # data sets that are installed with a package
 
 
@@ -28,3 +30,13 @@ class DataSpec:
     def name(self) -> str:
         """A short name for titles."""
         return Path(self.source).name
+
+    def check_exists(self) -> None:
+        """Raise UserError for a path that does not exist: its first missing part, and similar names there."""
+        path = Path(self.source)
+        if self.source in WORDS or path.exists():
+            return
+        while not path.parent.exists():
+            path = path.parent
+        siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+        raise UserError(f"{path}: no such data; {nearest(path.name, [*WORDS, *siblings])}")

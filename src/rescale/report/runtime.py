@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from rescale.layout import wrapped
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -45,7 +47,10 @@ def errors_table(model: "RuntimeModel") -> "Table":
 
 
 def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
-    """Lines below a table of predicted times: the device, the settings and the expected errors."""
+    """Lines below a table of predicted times: the device, the settings and the expected errors.
+
+    Each is broken to fit the terminal.
+    """
     settings = model.settings
     images = batch or model.batch
     lines = [
@@ -56,7 +61,8 @@ def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
     for mode, by_predictor in model.errors.items():
         similar, new_family = by_predictor["work"]["networks"], by_predictor["work"]["families"]
         lines.append(
-            f"       {mode}: median error {100 * similar.median:.1f} % on networks of calibrated families, "
+            f"{mode}: median error {100 * similar.median:.1f} % on networks of calibrated families, "
             f"{100 * new_family.median:.1f} % on another family"
         )
-    return lines
+    first, *others = lines
+    return [wrapped(first, " " * 7), *(wrapped(line, " " * 7, first=" " * 7) for line in others)]

@@ -12,6 +12,7 @@ from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
 
+PLAN = "plan.yaml"  # the plan's name in a study's folder
 _STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 
 
@@ -132,6 +133,13 @@ def to_yaml(plan: Plan) -> str:
     plain["items"] = [{**item, "changes": list(item["changes"])} for item in plain["items"]]
     plain["notes"] = list(plain["notes"])
     return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def plan_in(folder: Path) -> Plan:
+    """The plan of a study's folder. Raises UserError if there is none."""
+    if not (folder / PLAN).is_file():
+        raise UserError(f"{folder}: no study here (no {PLAN}); rescale study makes one")
+    return from_file(folder / PLAN)
 
 
 def from_file(path: Path) -> Plan:
