@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rescale.recipes import Recipe, recipe, resolve
     from rescale.training import Run, resume, train
 
+__version__ = "0.1.0"
+
 __getattr__ = on_first_use(
     __name__,
     {

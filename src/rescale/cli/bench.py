@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.models import Json, Names
 
 
 def bench(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    names: Names,
     mode: Annotated[str, typer.Option(help="train: a whole training step; infer: a forward pass.")] = "train",
     batch: Annotated[int, typer.Option(min=1, help="Images per step; halved until they fit.")] = 32,
     device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.help import Command, Group
 from rescale.cli.models import Json
 
 if TYPE_CHECKING:
     from rescale.data import Source
 
-app = typer.Typer(help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Group, help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None
+)
 Spec = Annotated[
     str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
 ]
 
 
-@app.command("info")
+@app.command("info", cls=Command)
 def info(data: Spec, as_json: Json = False) -> None:
     """Describe a data set: format, classes, counts, sizes.
 
@@ -52,7 +55,7 @@ def info(data: Spec, as_json: Json = False) -> None:
     print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
     data: Spec,
     workers: Annotated[
@@ -103,7 +106,7 @@ def verify(
         print(f"{data}: all {images} images decode" + f", and match {sums}" * (before is not None))
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     data: Spec,
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "resnet-rs",

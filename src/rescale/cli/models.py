@@ -21,6 +21,21 @@ MISSING = "–"  # what is unknown, in a table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects.")]
 
+
+def network_names(incomplete: str) -> list[str]:
+    """The names of networks that begin so, for the shell's completion."""
+    from rescale.lookup import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...", help="Names, network files or timm:NAME.", autocompletion=network_names
+    ),
+]
+
 DeviceFile = Annotated[
     Path | None, typer.Option("--device", help="Device file of `rescale calibrate`, to predict times.")
 ]
@@ -63,7 +78,7 @@ def models(
 
 
 def cost(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    names: Names,
     classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
     batch: Annotated[
         int | None,

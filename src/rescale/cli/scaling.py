@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, cost_row, device_for
+from rescale.cli.help import BUDGET
+from rescale.cli.models import DeviceFile, Json, cost_row, device_for, network_names
 
 if TYPE_CHECKING:
     from rescale.latency import RuntimeModel, Scaled
@@ -16,19 +17,30 @@ if TYPE_CHECKING:
 
 
 def scale(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or a network file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name or a network file.", autocompletion=network_names)
+    ],
     strategy: Annotated[
         str,
         typer.Option(
             help="d, w, r, dw, wr, dr, dwr, dWr, compound, fast (with --alpha), rs-depth, rs-width, rs."
         ),
     ] = "dWr",
-    factor: Annotated[float | None, typer.Option(help="Factor by which multiply-adds grow.")] = None,
-    macs: Annotated[str | None, typer.Option(help="Target multiply-adds, such as 4G.")] = None,
-    params: Annotated[str | None, typer.Option(help="Target parameters, such as 20M.")] = None,
-    activations: Annotated[str | None, typer.Option(help="Target activations, such as 12M.")] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="Factor by which multiply-adds grow.", rich_help_panel=BUDGET)
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Target multiply-adds, such as 4G.", rich_help_panel=BUDGET)
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="Target parameters, such as 20M.", rich_help_panel=BUDGET)
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="Target activations, such as 12M.", rich_help_panel=BUDGET)
+    ] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.")
+        str | None,
+        typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.", rich_help_panel=BUDGET),
     ] = None,
     device: DeviceFile = None,
     mode: Annotated[

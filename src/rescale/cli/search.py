@@ -6,16 +6,22 @@ from typing import Annotated
 
 import typer
 
+from rescale.cli.help import BUDGET
 from rescale.cli.models import DeviceFile, Json, device_for
 
 
 def search(
     family: Annotated[str, typer.Argument(help="regnetx, regnety or regnetz.")],
-    macs: Annotated[str | None, typer.Option(help="Multiply-adds of one image: 400M.")] = None,
-    params: Annotated[str | None, typer.Option(help="Parameters: 6M.")] = None,
-    activations: Annotated[str | None, typer.Option(help="Activations: 4M.")] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Multiply-adds of one image: 400M.", rich_help_panel=BUDGET)
+    ] = None,
+    params: Annotated[str | None, typer.Option(help="Parameters: 6M.", rich_help_panel=BUDGET)] = None,
+    activations: Annotated[str | None, typer.Option(help="Activations: 4M.", rich_help_panel=BUDGET)] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Predicted time per step, with --device: 8ms, 0.5s, 800us.")
+        str | None,
+        typer.Option(
+            help="Predicted time per step, with --device: 8ms, 0.5s, 800us.", rich_help_panel=BUDGET
+        ),
     ] = None,
     device: DeviceFile = None,
     mode: Annotated[

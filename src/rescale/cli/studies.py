@@ -7,16 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
 from rescale.cli.train import ON_BAD_IMAGE
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
 
-Jobs = Annotated[int, typer.Option(min=0, help="Parallel trainings; 0: one per core, or one on a GPU.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")]
-EvalEpochs = Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")]
-BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Parallel trainings; 0: one per core, or one on a GPU.", rich_help_panel=EXECUTION
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.", rich_help_panel=EXECUTION)
+]
+EvalEpochs = Annotated[
+    int, typer.Option(min=1, help="Epochs between evaluations.", rich_help_panel=EXECUTION)
+]
+BadImage = Annotated[
+    str,
+    typer.Option(
+        help="raise: stop at a damaged image; skip: count it and continue.", rich_help_panel=EXECUTION
+    ),
+]
 
 
 def pareto(
@@ -37,11 +52,17 @@ def pareto(
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
     mode: Annotated[
-        str, typer.Option(help="Timed step: train (a training step) or infer (a forward pass).")
+        str,
+        typer.Option(
+            help="Timed step: train (a training step) or infer (a forward pass).", rich_help_panel=TIMING
+        ),
     ] = "train",
-    batch: Annotated[int, typer.Option(min=1, help="Images per timed step; halved until they fit.")] = 32,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images per timed step; halved until they fit.", rich_help_panel=TIMING)
+    ] = 32,
     precision: Annotated[
-        str, typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.")
+        str,
+        typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.", rich_help_panel=TIMING),
     ] = "auto",
     device: Device = "",
     jobs: Jobs = 0,

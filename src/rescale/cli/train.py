@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.help import EXECUTION
+from rescale.cli.models import Json, network_names
 
 ON_BAD_IMAGE = ("raise", "skip")
 
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="A name, a network file, timm:NAME or python:module:function.")
+        str | None,
+        typer.Argument(
+            help="A name, a network file, timm:NAME or python:module:function.", autocompletion=network_names
+        ),
     ] = None,
     data: Annotated[
         str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
@@ -40,31 +44,56 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed of weights, order, augmentation and dropout.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",
+    device: Annotated[
+        str,
+        typer.Option(help="cpu or cuda; default: a GPU if this machine has one.", rich_help_panel=EXECUTION),
+    ] = "",
     fast: Annotated[
         str,
         typer.Option(
             help="Execution mode: auto (measured if the run is long), or channels_last or contiguous, "
-            "with +compile, +graphs, +checkpointing."
+            "with +compile, +graphs, +checkpointing.",
+            rich_help_panel=EXECUTION,
         ),
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, help="CPU threads per process; 0: its share of the cores.")
+        int,
+        typer.Option(
+            min=0, help="CPU threads per process; 0: its share of the cores.", rich_help_panel=EXECUTION
+        ),
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images; 0: the main process.")] = 0,
-    save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 2.0,
-    eval_epochs: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Processes that load images; 0: the main process.", rich_help_panel=EXECUTION
+        ),
+    ] = 0,
+    save_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between checkpoints.", rich_help_panel=EXECUTION)
+    ] = 2.0,
+    eval_epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs between evaluations.", rich_help_panel=EXECUTION)
+    ] = 1,
     on_bad_image: Annotated[
-        str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")
+        str,
+        typer.Option(
+            help="raise: stop at a damaged image; skip: count it and continue.", rich_help_panel=EXECUTION
+        ),
     ] = "raise",
     sync_bn: Annotated[
-        bool, typer.Option("--sync-bn", help="Under torchrun: batch norm over the images of all processes.")
+        bool,
+        typer.Option(
+            "--sync-bn",
+            help="Under torchrun: batch norm over the images of all processes.",
+            rich_help_panel=EXECUTION,
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network by a recipe, in a run folder; a stopped run resumes exactly.
 
     Example: rescale train resnetrs50@160 --data path/to/images --set epochs=10 --out runs/rs50
+
     With several GPUs: torchrun --nproc-per-node 4 -m rescale train ...
     """
     from rescale.cli.early import (
