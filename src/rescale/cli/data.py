@@ -8,6 +8,7 @@ import typer
 
 from rescale.cli.help import Command, Group
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.data import Source
@@ -46,13 +47,14 @@ def info(data: Spec, as_json: Json = False) -> None:
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    print(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
+    print(wrapped(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})", "  "))
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in damaged:
-        print(f"damaged     {line}")
+        print(wrapped(line, " " * 12, first="damaged     "))
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
-    print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
+    constants = f"mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}"
+    print(wrapped(constants, " " * 12, first="normalised  "))
 
 
 @app.command("verify", cls=Command)

@@ -74,7 +74,7 @@ def models(
 
         print("A ResNet also takes a width and parts: resnetrs50x0.5+smallstem@32")
         for part, meaning in PARTS.items():
-            print(f"  +{part:13s} {meaning}")
+            print(layout.wrapped(meaning, " " * 17, first=f"  +{part:13s} "))
 
 
 def cost(

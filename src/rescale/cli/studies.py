@@ -166,6 +166,7 @@ def show_report(folder: Path, as_json: bool) -> None:
 
     from rich.console import Console
 
+    from rescale.layout import wrapped
     from rescale.report import gather, table, write_report
 
     paths = write_report(folder)
@@ -188,7 +189,7 @@ def show_report(folder: Path, as_json: bool) -> None:
         ),
         findings.uncertainty,
     ):
-        console.print(line, soft_wrap=True)
+        print(wrapped(line, "  "))
     for path in paths.values():
         print(path)
 

@@ -8,6 +8,7 @@ import typer
 
 from rescale.cli.help import EXECUTION
 from rescale.cli.models import Json, network_names
+from rescale.layout import wrapped
 
 ON_BAD_IMAGE = ("raise", "skip")
 
@@ -175,14 +176,15 @@ def train(
         print(json.dumps([result], indent=1))
         return
     for line in result["not_applied"]:
-        print(f"note: {line}")
+        print(wrapped(f"note: {line}", " " * 6))
     figure = Figure(**result["headline"])
-    print(
+    summary = (
         f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
         f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
         f"{figure.number(result['raw'][figure.name])}) on {result['val_images']} images, "
         f"{result['epochs']} epochs in {result['seconds']:.0f} s"
     )
+    print(wrapped(summary, "  "))
 
 
 def evaluate(
@@ -242,7 +244,7 @@ def evaluate(
         print(json.dumps([{"folder": str(folder), **figures, "notes": notes}], indent=1))
         return
     for note in notes:
-        print(f"note: {note}")
+        print(wrapped(f"note: {note}", " " * 6))
     values = {name: value for name, value in figures.items() if isinstance(value, float)}
     about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    print(f"{folder}: {about} on {figures['images']} images of {figures['data']}")
+    print(wrapped(f"{folder}: {about} on {figures['images']} images of {figures['data']}", "  "))

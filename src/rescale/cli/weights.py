@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.models import External
@@ -99,7 +100,7 @@ def import_weights(
         return
     print(f"{weights.source}: {len(weights.tensors)} tensors of {described.name}")
     for note in notes:
-        print(f"note: {note}")
+        print(wrapped(f"note: {note}", " " * 6))
     print(f"written: {out}")
 
 
@@ -128,7 +129,7 @@ def export_weights(
         raise UserError(f"{source}: {folder.model.name} is not one of this project's networks")
     preprocess, assumed = _preprocess(folder.preprocess, {}, folder.model)
     for note in [*export(module, out, preprocess), *assumed]:
-        print(note)
+        print(wrapped(note, "  "))
     print(f"written: {out}")
 
 
