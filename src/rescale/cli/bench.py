@@ -1,6 +1,7 @@
 """rescale bench."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -57,18 +58,26 @@ def bench(
     check_all(*(partial(check_model, name) for name in names), lambda: check_recipe(recipe))
 
     from rescale import machine
+    from rescale.bench.choose import slower_than_fp32
+    from rescale.layout import wrapped
     from rescale.models import model_named
     from rescale.recipes import resolve
+    from rescale.report.units import seconds
 
     protocol = replace(protocol, device=machine.chosen_device(device))
     chosen = check_recipe(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
     native = machine.native_bf16(protocol.device)
+    timings, notes = [], []
     with Workers(len(models)) as workers:
-        timings = [
-            time_network(model, protocol, resolve(chosen, model, native_bf16=native).recipe, workers)
-            for model in models
-        ]
+        for model in models:
+            resolved = resolve(chosen, model, native_bf16=native).recipe
+            clock = partial(time_network, model, recipe=resolved, ask=workers)
+            timings.append(clock(protocol))
+            print(f"{model.name}: {seconds(timings[-1].latency_s)} a step", file=sys.stderr, flush=True)
+            notes.append(slower_than_fp32(clock, protocol, timings[-1]))
+    for note in filter(None, notes):
+        print(wrapped(f"note: {note}", " " * 6), file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:

@@ -75,6 +75,12 @@ def calibrate(
             f"calibrate again when nothing else runs",
             file=sys.stderr,
         )
+    for weakness in filter(None, map(model.weakness, model.coefficients)):
+        print(
+            f"warning: {out} is too poor to use: {weakness}; calibrate again when nothing else runs "
+            "(cost, scale and search refuse it without --force)",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps([_summary(out, model)], indent=1))
         return
@@ -96,10 +102,17 @@ def _run(plan: "Plan", out: Path) -> "RuntimeModel":
 
     beside = out.with_name(f"{out.name}.part")
     columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
+
+        def show(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+            if bar.disable and 10 * done // of > 10 * (done - 1) // of:  # where no bar is: ten lines
+                print(f"{done} of {of} visits to networks", file=sys.stderr, flush=True)
+
         try:
-            model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))
+            model = measure(plan, beside, show)
         except KeyboardInterrupt:
             raise JobError(
                 f"interrupted; measurements are kept in {beside}, repeat the command to continue"

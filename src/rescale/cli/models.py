@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MISSING = "–"  # what is unknown, in a table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects.")]
+Force = Annotated[bool, typer.Option("--force", help="Use a device file even if its predictions are poor.")]
 
 
 def network_names(incomplete: str) -> list[str]:
@@ -86,6 +87,7 @@ def cost(
     ] = None,
     precision: Annotated[str, typer.Option(help="Of that step: fp32, bf16 or fp16.")] = "fp32",
     device: DeviceFile = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Count multiply-adds, parameters and activations for one image (FLOPs are 2 x multiply-adds).
@@ -94,7 +96,7 @@ def cost(
 
     Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
     """
-    runtime = read_device(device)
+    runtime = read_device(device, force)
     rows = [_counted(name, classes) for name in names]
     if runtime is not None:
         for name, row in zip(names, rows, strict=True):
@@ -117,20 +119,31 @@ def cost(
         print("\n".join(footer(runtime, batch)))
 
 
-def read_device(path: Path | None) -> "RuntimeModel | None":
-    """Read the device file, if a path is given."""
+def read_device(path: Path | None, force: bool, mode: str = "") -> "RuntimeModel | None":
+    """Read the device file, if a path is given.
+
+    Raises UserError if its predictions of the mode, or of any mode, are too poor to use; not with `force`.
+    """
     if path is None:
         return None
+    from rescale.errors import UserError
     from rescale.latency import RuntimeModel
 
-    return RuntimeModel.read(path)
+    runtime = RuntimeModel.read(path)
+    modes = [each for each in runtime.coefficients if mode in ("", each)]
+    if (weak := [reason for each in modes if (reason := runtime.weakness(each))]) and not force:
+        raise UserError(
+            f"{path}: too poor to use: {'; '.join(weak)}; calibrate again when nothing else runs, "
+            "or pass --force"
+        )
+    return runtime
 
 
-def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
+def device_for(latency: str | None, path: Path | None, force: bool, mode: str) -> "RuntimeModel | None":
     """Read the device file for --latency. Raises UserError if only one of the two options is given."""
     from rescale.errors import UserError
 
-    runtime = read_device(path)
+    runtime = read_device(path, force, mode)
     if (latency is None) != (runtime is None):
         raise UserError(
             "--latency and --device go together: give a time, and the file of `rescale calibrate`"
@@ -206,6 +219,9 @@ def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     for mode in modes:
         times = [row["step_seconds"] and 1e3 * row["step_seconds"][mode] for row in rows]
         columns.append(Column(f"{mode}\n(ms)", [f"{time:.1f}" if time else MISSING for time in times]))
+    if any("measured_seconds" in row for row in rows):
+        times = [1e3 * row["measured_seconds"] for row in rows]
+        columns.append(Column("measured\n(ms)", [f"{time:.1f}" for time in times]))
     if any("counted" in row for row in rows):
         columns.append(Column("counted", [row.get("counted", "") for row in rows], rank=1, left=True))
     return columns

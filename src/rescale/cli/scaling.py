@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.help import BUDGET
-from rescale.cli.models import DeviceFile, Json, cost_row, device_for, network_names
+from rescale.cli.models import DeviceFile, Force, Json, cost_row, device_for, network_names
 
 if TYPE_CHECKING:
     from rescale.latency import RuntimeModel, Scaled
@@ -43,6 +43,7 @@ def scale(
         typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.", rich_help_panel=BUDGET),
     ] = None,
     device: DeviceFile = None,
+    force: Force = False,
     mode: Annotated[
         str, typer.Option(help="With --latency: infer (a forward pass) or train (a training step).")
     ] = "infer",
@@ -86,7 +87,7 @@ def scale(
     wanted = budgets(macs, params, activations)
     if len(wanted) + (factor is not None) + (latency is not None) != 1:
         raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
-    runtime = device_for(latency, device)
+    runtime = device_for(latency, device, force, mode)
     chosen = _strategy(strategy, alpha, exponents, epochs)
     solved, timed = None, None
     if latency is not None and runtime is not None:

@@ -23,6 +23,14 @@ Jobs = Annotated[
 Device = Annotated[
     str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.", rich_help_panel=EXECUTION)
 ]
+LoadingWorkers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes of each training that load images; 0: its main process.",
+        rich_help_panel=EXECUTION,
+    ),
+]
 EvalEpochs = Annotated[
     int, typer.Option(min=1, help="Epochs between evaluations.", rich_help_panel=EXECUTION)
 ]
@@ -64,8 +72,21 @@ def pareto(
         str,
         typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.", rich_help_panel=TIMING),
     ] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(min=0, help="CPU threads of the timed step; 0: all cores.", rich_help_panel=TIMING),
+    ] = 0,
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="Execution mode of trainings and timed steps, as in `rescale bench`. auto: measured for "
+            "each network's timed step; trainings run in the default mode.",
+            rich_help_panel=TIMING,
+        ),
+    ] = "channels_last",
     device: Device = "",
     jobs: Jobs = 0,
+    workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
     more: Annotated[
@@ -94,7 +115,9 @@ def pareto(
         data,
         seeds=seeds,
         changes=changes or [],
-        timing=TimingProtocol(cast(Any, mode), batch, device or "cpu", cast(Any, precision)),
+        timing=TimingProtocol(
+            cast(Any, mode), batch, device or "cpu", cast(Any, precision), threads or None, fast=fast
+        ),
         title=title,
         command=command_line(sys.argv[1:]),
     )
@@ -106,13 +129,15 @@ def pareto(
     device = machine.chosen_device(device)
     plan = replace(plan, timing=replace(plan.timing, device=device))
     check(plan)
-    carry_out(out, plan, Settings(jobs or None, device, on_bad_image, eval_epochs), as_json)
+    settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
+    carry_out(out, plan, settings, as_json)
 
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a plan.yaml.")],
     device: Device = "",
     jobs: Jobs = 0,
+    workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
     as_json: Json = False,
@@ -132,7 +157,7 @@ def run(
     from rescale.studies import Settings, check
 
     check(plan)
-    settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs)
+    settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
     carry_out(folder, plan, settings, as_json)
 
 

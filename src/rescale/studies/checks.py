@@ -5,8 +5,10 @@ from typing import TypeVar
 
 from rescale.data import open_data
 from rescale.errors import UserError
+from rescale.execution import ExecutionMode
 from rescale.figure import Figure
 from rescale.models import model_named
+from rescale.models.execute import check_mode
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
@@ -34,6 +36,8 @@ def check(plan: Plan) -> None:
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
         check_batch(resolved, images)
+        if plan.timing.fast != "auto":
+            check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
         return task.headline
 
     figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))
