@@ -247,3 +247,14 @@ def test_hidden_files_are_passed_over_and_animations_are_not(tmp_path: Path) -> 
     Image.fromarray(pixels(0)).save(tmp_path / "ant" / "moving.gif")
     data = open_data(tmp_path)
     assert data.classes == CLASSES[:2] and len(data.train) + len(data.val) == 9
+
+
+def test_the_digits_held_out_are_those_of_scikit_learns_split() -> None:
+    from sklearn.model_selection import train_test_split
+
+    digits, data = load_digits(), open_data("digits")
+    parts = train_test_split(np.arange(1797), test_size=360, stratify=digits.target, random_state=0)
+    for source, indices in zip((data.train, data.val), map(np.sort, parts), strict=True):
+        pixels = np.stack([np.asarray(source.sample(i).media)[..., 0] for i in range(len(source))])
+        assert (pixels == np.round(digits.images[indices] * (255 / 16))).all()
+        assert (source.strata == digits.target[indices]).all()

@@ -16,7 +16,7 @@ from torch import nn
 from rescale.errors import UserError
 from rescale.lookup import network
 from rescale.models import Rates, build, cost_of, counted_cost, load_weights, make, model_named
-from rescale.models.blocks import SqueezeExcite
+from rescale.models.blocks import SqueezeExcite, StochasticDepth
 from rescale.models.count import counted
 from rescale.models.external import external_cost
 from rescale.network import Head, as_mapping, to_yaml
@@ -237,7 +237,7 @@ def test_the_network_determines_its_initialisation() -> None:
 def test_stochastic_depth_by_stage_and_by_block() -> None:
     def rates(by: str) -> list[float]:
         model = build(network("resnet26"), rates=Rates(stochastic_depth=0.1, stochastic_depth_by=by))
-        return [block.drop_path.p if block.drop_path else 0 for stage in model.stages for block in stage]
+        return [block.drop_path.rate if block.drop_path else 0 for stage in model.stages for block in stage]
 
     assert rates("stage") == pytest.approx(
         [0.04, 0.04, 0.06, 0.06, 0.08, 0.08, 0.1, 0.1]
@@ -251,6 +251,17 @@ def test_stochastic_depth_keeps_the_mean() -> None:
     scaled = drop(torch.ones(20_000, 1, 1, 1))
     assert scaled.unique().tolist() == pytest.approx([0, 1 / 0.6])
     assert abs(scaled.mean().item() - 1) < 0.03
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 4, 4), (64, 2, 3, 4, 4)])
+def test_stochastic_depth_is_torchvisions(shape: tuple[int, ...]) -> None:
+    ours, theirs = StochasticDepth(0.3), torchvision.ops.StochasticDepth(0.3, "row")
+    x = torch.randn(shape)
+    torch.manual_seed(0)
+    expected = theirs(x)
+    torch.manual_seed(0)
+    assert torch.equal(ours(x), expected) and (expected == 0).any()
+    assert ours.eval()(x) is x
 
 
 def test_rates_reach_every_layer() -> None:

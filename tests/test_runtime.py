@@ -120,7 +120,7 @@ def test_a_prediction_imports_nothing_heavy(tmp_path) -> None:
     output = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     ).stdout
-    assert "infer (ms)" in output and output.endswith("HEAVY []\n")
+    assert "infer" in output and output.endswith("HEAVY []\n")
 
 
 # --- the fit

@@ -8,27 +8,35 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
+from rescale.cli.help import Command, Group
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.data import DataSpec, Source
 
-app = typer.Typer(help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Group, help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None
+)
 Spec = Annotated[
     str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
 ]
 
 
-@app.command("info")
+@app.command("info", cls=Command)
 def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as_json: Json = False) -> None:
     """Describe a data set: format, classes, counts, sizes.
 
     Example: rescale data info digits
     """
+    from rescale.cli.early import check_data
+
+    spec = _given(data, train_part, val_part)
+    check_data(spec)
+
     from rescale.data import open_data
     from rescale.errors import JobError, first_few
 
-    spec = _given(data, train_part, val_part)
     source = open_data(spec)
     manifest = source.manifest()
     sizes, damaged = _sizes(source.train if len(source.train) else source.val)
@@ -42,18 +50,20 @@ def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    print(f"{data or spec}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
+    described = f"{manifest['format']}, {len(names)} classes ({first_few(names, 6)})"
+    print(wrapped(f"{data or spec}: {described}", "  "))
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in source.notes:
         print(f"note        {line}")
     for line in damaged:
-        print(f"damaged     {line}")
+        print(wrapped(line, " " * 12, first="damaged     "))
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
-    print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
+    constants = f"mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}"
+    print(wrapped(constants, " " * 12, first="normalised  "))
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
     data: Spec = "",
     train_part: TrainPart = "",
@@ -71,12 +81,16 @@ def verify(
 
     Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
+    from rescale.cli.early import check_data
+
+    spec = _given(data, train_part, val_part)
+    check_data(spec)
+
     from rescale.data import open_data
     from rescale.errors import JobError, plural
     from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
-    spec = _given(data, train_part, val_part)
     opened, data = open_data(spec), data or str(spec)
     bad, now = _checked({"train": opened.train, "val": opened.val}, workers)
     if before is not None:
@@ -106,7 +120,7 @@ def verify(
         print(f"{data}: {plural(images, 'image')} decoded, none damaged{matched}")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     data: Spec = "",
     train_part: TrainPart = "",
@@ -124,17 +138,20 @@ def show(
 
     Example: rescale data show digits --recipe resnet-rs --resolution 32
     """
+    from rescale.cli.early import check_all, check_data, check_model, check_recipe
+
+    spec = _given(data, train_part, val_part)
+    check_all(lambda: check_data(spec), lambda: check_model(model), lambda: check_recipe(recipe, changes))
+
     from rescale.data import open_data
     from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import resolve, with_changes
+    from rescale.recipes import resolve
     from rescale.report.samples import draw_samples
 
     network = model_named(model)
     if resolution:
         network = network.at(resolution)
-    chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
-    spec = _given(data, train_part, val_part)
+    chosen = resolve(check_recipe(recipe, changes), network).recipe
     opened = open_data(spec)
     for note in opened.notes:
         print(f"note: {note}")

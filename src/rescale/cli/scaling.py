@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, cost_row, device_for
+from rescale.cli.help import BUDGET
+from rescale.cli.models import DeviceFile, Force, Json, cost_row, device_for, network_names
 
 if TYPE_CHECKING:
     from rescale.latency import RuntimeModel, Scaled
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def scale(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or a network file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name or a network file.", autocompletion=network_names)
+    ],
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -24,14 +27,24 @@ def scale(
             "rs-width, rs."
         ),
     ] = None,
-    factor: Annotated[float | None, typer.Option(help="Factor by which multiply-adds grow.")] = None,
-    macs: Annotated[str | None, typer.Option(help="Target multiply-adds, such as 4G.")] = None,
-    params: Annotated[str | None, typer.Option(help="Target parameters, such as 20M.")] = None,
-    activations: Annotated[str | None, typer.Option(help="Target activations, such as 12M.")] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="Factor by which multiply-adds grow.", rich_help_panel=BUDGET)
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Target multiply-adds, such as 4G.", rich_help_panel=BUDGET)
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="Target parameters, such as 20M.", rich_help_panel=BUDGET)
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="Target activations, such as 12M.", rich_help_panel=BUDGET)
+    ] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.")
+        str | None,
+        typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.", rich_help_panel=BUDGET),
     ] = None,
     device: DeviceFile = None,
+    force: Force = False,
     mode: Annotated[
         str, typer.Option(help="With --latency: infer (a forward pass) or train (a training step).")
     ] = "infer",
@@ -77,7 +90,7 @@ def scale(
     wanted = budgets(macs, params, activations)
     if len(wanted) + (factor is not None) + (latency is not None) != 1:
         raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
-    runtime = device_for(latency, device)
+    runtime = device_for(latency, device, force, mode)
     chosen = _strategy(strategy, alpha, exponents, epochs)
     solved, timed = None, None
     if latency is not None and runtime is not None:

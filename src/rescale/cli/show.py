@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json, cost_row
+from rescale.cli.models import Json, cost_row, network_names
 
 if TYPE_CHECKING:
     from rescale.network import Network
 
 
 def show(
-    names: Annotated[list[str], typer.Argument(metavar="NAME [NAME2]", help="Names or network files.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME [NAME2]", help="Names or network files.", autocompletion=network_names),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write a drawing: FILE.svg or FILE.png.")
     ] = None,

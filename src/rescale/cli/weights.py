@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.models import External
@@ -54,14 +55,22 @@ def import_weights(
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
+    from rescale.cli.early import check_all, check_model, check_weights
     from rescale.errors import UserError, plural
-    from rescale.models import make, model_named
-    from rescale.models.folder import check_new_folder, write
-    from rescale.models.start import fill, starting_weights
+    from rescale.models.folder import check_new_folder
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
-    check_new_folder(out)
+    check_all(
+        lambda: check_new_folder(out),
+        lambda: check_model(model) if model else None,
+        lambda: check_weights(source),
+    )
+
+    from rescale.models import make, model_named
+    from rescale.models.folder import write
+    from rescale.models.start import fill, starting_weights
+
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key)
     described = described.with_classes(classes or weights.classes or _classes(described))
@@ -91,7 +100,7 @@ def import_weights(
         return
     print(f"{weights.source}: {plural(len(weights.tensors), 'tensor')} of {described.name}")
     for note in notes:
-        print(f"note: {note}")
+        print(wrapped(f"note: {note}", " " * 6))
     print(f"written: {out}")
 
 
@@ -105,7 +114,11 @@ def export_weights(
 
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
+    from rescale.cli.early import check_folder
     from rescale.errors import UserError
+
+    check_folder(source)
+
     from rescale.models import Model
     from rescale.models.folder import ModelFolder
     from rescale.models.weights.export import export_weights as export
@@ -116,7 +129,7 @@ def export_weights(
         raise UserError(f"{source}: {folder.model.name} is not one of this project's networks")
     preprocess, assumed = _preprocess(folder.preprocess, {}, folder.model)
     for note in [*export(module, out, preprocess), *assumed]:
-        print(note)
+        print(wrapped(note, "  "))
     print(f"written: {out}")
 
 

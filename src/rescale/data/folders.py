@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
 from rescale.data.parts import (
@@ -25,7 +24,8 @@ from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, first_few, nearest
 
-EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
+# those of torchvision, whose import takes as long as torch's, and .gif
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
             damaged or truncated; minival is set and no class has two training images.
     """
     spec = DataSpec.of(spec)
+    spec.check_exists()
     if spec.source == digits.NAME:
         raw_format, raw = digits.NAME, digits.read()
     elif spec.source:
@@ -156,20 +157,10 @@ def _renumbered(held: RawDataset, classes: tuple[str, ...], spec: DataSpec) -> S
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn a path that does not exist or cannot be read into a UserError."""
-    if not path.exists():
-        raise UserError(_no_such(path))
     try:
         yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
-
-
-def _no_such(path: Path) -> str:
-    """The error for a path that does not exist: its first missing part, and similar names there."""
-    while not path.parent.exists():
-        path = path.parent
-    siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *siblings])}"
 
 
 def _unknown(path: Path) -> str:

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from rescale.data.spec import DataSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as used in the papers
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,9 +91,9 @@ class Batch:
         bad: one line for each damaged image that was skipped for this batch.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: "Mapping[str, Tensor]"
     count: int
-    indices: Tensor
+    indices: "Tensor"
     bad: tuple[str, ...] = ()
 
     def to(self, device: str, non_blocking: bool = False) -> "Batch":

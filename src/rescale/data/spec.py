@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rescale.errors import UserError, nearest
+
 WORDS = ("digits",)  # data sets that are installed with a package
 
 
@@ -56,6 +58,17 @@ class DataSpec:
         if not parts:
             return Path(self.source).name
         return Path(os.path.commonpath(parts)).name or Path(parts[0]).name
+
+    def check_exists(self) -> None:
+        """Raise UserError for a path that does not exist: its first missing part, and similar names there."""
+        for text in (self.source, self.train, self.val):
+            path = Path(text)
+            if not text or text in WORDS or path.exists():
+                continue
+            while not path.parent.exists():
+                path = path.parent
+            siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+            raise UserError(f"{path}: no such data; {nearest(path.name, [*WORDS, *siblings])}")
 
 
 def _absolute(text: str) -> str:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import StochasticDepth
 
 from rescale.geometry import POINT, Block, Grid, Layer, same_padding
 from rescale.models.recomputing import Recomputing
@@ -138,6 +137,25 @@ class SqueezeExcite(nn.Module):
         return recomputing.product(x, torch.sigmoid(self.expand(weight)))
 
 
+class StochasticDepth(nn.Module):
+    """In training, drops a branch for each image with probability `rate`, in [0, 1), or scales it up.
+
+    The same random numbers as torchvision's, whose import takes as long as torch's.
+
+    Source: Deep Networks with Stochastic Depth (Huang et al., 2016).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training:
+            return branch
+        kept = branch.new_empty((len(branch),) + (1,) * (branch.dim() - 1)).bernoulli_(1 - self.rate)
+        return branch * kept.div_(1 - self.rate)
+
+
 class Shortcut(nn.Module):
     """The projection shortcut of a block that changes width or size; in ResNet-D after average pooling."""
 
@@ -178,7 +196,7 @@ class ResidualBlock(nn.Module):
         )
         # a block without a shortcut cannot be dropped
         dropped = drop_path if block.skip != "none" else 0.0
-        self.drop_path = StochasticDepth(dropped, "row") if dropped else None
+        self.drop_path = StochasticDepth(dropped) if dropped else None
         self.act = style.act() if block.active else None
         self.checkpointed = False  # store only the input, and run again in the backward pass
 

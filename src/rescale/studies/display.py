@@ -23,10 +23,11 @@ class Display:
 
     def __init__(self, plan: Plan, *, shown: bool = True) -> None:
         self.console = Console(stderr=True, quiet=not shown, highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.plan = plan
         self.bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),

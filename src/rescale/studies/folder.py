@@ -10,7 +10,7 @@ from typing import Any
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
 from rescale.files import write_text
-from rescale.studies.plan import Item, Plan, file_name, from_file, to_yaml
+from rescale.studies.plan import PLAN, Item, Plan, file_name, plan_in, to_yaml
 from rescale.training.format_1 import upgraded_result
 
 
@@ -34,14 +34,12 @@ class StudyFolder:
     @property
     def plan_file(self) -> Path:
         """The file of the plan."""
-        return self.path / "plan.yaml"
+        return self.path / PLAN
 
     @cached_property
     def plan(self) -> Plan:
         """The plan. Raises UserError if there is none."""
-        if not self.plan_file.is_file():
-            raise UserError(f"{self.path}: no study here (no plan.yaml); rescale study makes one")
-        return from_file(self.plan_file)
+        return plan_in(self.path)
 
     def run(self, item: Item) -> Path:
         """The run's folder."""

@@ -13,6 +13,7 @@ from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
 from rescale.yaml_input import read_yaml
 
+PLAN = "plan.yaml"  # the plan's name in a study's folder
 _STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 
 
@@ -135,6 +136,13 @@ def to_yaml(plan: Plan) -> str:
         written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
     plain["notes"] = list(plain["notes"])
     return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def plan_in(folder: Path) -> Plan:
+    """The plan of a study's folder. Raises UserError if there is none."""
+    if not (folder / PLAN).is_file():
+        raise UserError(f"{folder}: no study here (no {PLAN}); rescale study makes one")
+    return from_file(folder / PLAN)
 
 
 def from_file(path: Path) -> Plan:

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rescale.figure import Figure
 from rescale.training.step import StepResult
 
+FIGURES = 69  # characters of a line beside the name: a short bar, steps, figures and the remaining time
+
 
 class Display:
     """Shows steps and evaluations on standard error. The bar is shown only on a terminal."""
@@ -18,6 +20,7 @@ class Display:
         self.epochs = -(-steps // steps_per_epoch)
         self.headline = headline
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -28,7 +31,8 @@ class Display:
             disable=quiet or not self.console.is_terminal,
             transient=True,
         )
-        self.task = self.bar.add_task(name, total=steps, figures="")
+        title = name if len(name) + FIGURES <= self.console.width else "training"
+        self.task = self.bar.add_task(title, total=steps, figures="")
 
     def __enter__(self) -> "Display":
         self.bar.start()

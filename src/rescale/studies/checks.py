@@ -5,8 +5,10 @@ from typing import TypeVar
 
 from rescale.data import open_data
 from rescale.errors import UserError
+from rescale.execution import ExecutionMode
 from rescale.figure import Figure
 from rescale.models import cost_of
+from rescale.models.execute import check_mode
 from rescale.models.start import model_to_train
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
@@ -37,6 +39,8 @@ def check(plan: Plan) -> None:
         check_parts(data[item.data])
         cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
         check_batch(resolved, model, images)
+        if plan.timing.fast != "auto":
+            check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
         return task.headline
 
     figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))
