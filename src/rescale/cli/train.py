@@ -147,6 +147,7 @@ def train(
     if resume is not None:
         run = continue_run(resume, data=data or None)
     else:
+        assert model is not None and out is not None  # checked above
         settings = Settings(
             device=machine.chosen_device(device),
             threads=threads,
