@@ -42,7 +42,7 @@ def smaller(command: str) -> str:
     if command.split()[1] in HEAVY:
         for pattern, by in SMALLER:
             command = re.sub(pattern, by, command)
-        command = command.replace("--models candidates", "--models resnetrs1-1x0.125@32")
+        command = re.sub(r"--models (candidates|within-20ms)", "--models resnetrs1-1x0.125@32", command)
         if command.split()[1] == "study" and "--set" not in command:
             command += " --set epochs=1 --set batch=16"
     return command
@@ -60,7 +60,8 @@ def somewhere(tmp_path, monkeypatch) -> Path:
                 Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     for name in ("cifar-5k", "tiny-5k"):  # the subsets of docs/results
         (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
-    runtime().write(tmp_path / "device.json")
+    for name in ("device.json", "one-core.json"):
+        runtime().write(tmp_path / name)
     torch.save(build(network("resnet50")).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path

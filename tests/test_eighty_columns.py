@@ -73,7 +73,7 @@ def test_commands(line: str) -> None:
 
 
 def test_nothing_is_dropped_without_being_named() -> None:
-    result = CliRunner().invoke(app, f"cost {LONG} --batch 9999 --device device.json".split())
+    result = CliRunner().invoke(app, f"cost {LONG} --batch 99999 --device device.json".split())
     check(result.stdout)
     assert "Left out for lack of space: acts." in result.stdout
 

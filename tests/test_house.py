@@ -198,7 +198,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print('HEAVY', sorted({'torch', 'numpy', 'pydantic', 'PIL', 'matplotlib'} & set(sys.modules)))"
     )
     out = python(code)
-    assert "Commands:" in out and out.endswith("HEAVY []\n")
+    assert "Networks:" in out and out.endswith("HEAVY []\n")
 
 
 def test_counting_cost_needs_no_torch() -> None:

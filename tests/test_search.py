@@ -136,7 +136,7 @@ def test_measured_times_decide(few, factor: float) -> None:
 
 
 def test_what_cannot_be_met_is_said(few, monkeypatch) -> None:
-    monkeypatch.setattr(search_module, "DRAWS_WITHOUT_MATCH", 2_000)
+    monkeypatch.setattr(search_module, "DRAWS", 1_000)
     with pytest.raises(UserError, match=r"the fastest takes .* raise the latency"):
         search_within(Space(), 1e-5, seconds, samples=2)
     with pytest.raises(UserError, match="measured: 3, all slower"):

@@ -137,6 +137,7 @@ def test_a_studys_worker_imports_what_it_needs() -> None:
         "matplotlib",
         "timm",
         "jinja2",
+        "sympy",
     )
     assert modules_after(code, *names, "rescale.studies.runner", "rescale.report") == []
 

@@ -191,7 +191,7 @@ def search_within(
                 pool[network.name] = _Candidate(network, counted, seconds)
                 close += CLOSE * latency_s <= seconds <= latency_s
         enough = close >= max(FEWEST, CHOICE * samples) or (drawn >= DRAWS and len(pool) >= samples)
-        if enough or drawn == most or (drawn == DRAWS_WITHOUT_MATCH and not pool):
+        if enough or drawn == most or (drawn == 2 * DRAWS and not pool):
             break
     ranked = sorted(pool.values(), key=lambda candidate: -candidate.counted.macs)
     chosen, measured, too_slow = _chosen(ranked, latency_s, samples, measure)

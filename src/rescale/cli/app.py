@@ -1,11 +1,12 @@
 """The Typer application: all commands and their names."""
 
 import os
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from rescale import __version__
+import rescale
 from rescale.cli import (
     bench,
     calibrate,
@@ -36,7 +37,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"rescale {__version__}")
+        print(f"rescale {rescale.__version__}")
         raise typer.Exit
 
 
@@ -57,7 +58,7 @@ study = typer.Typer(
 study.command("pareto", cls=Command)(studies.pareto)
 study.command("run", cls=Command)(studies.run)
 
-COMMANDS = {  # by the groups of rescale --help
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {  # by the groups of rescale --help
     "Start": {"quickstart": quickstart.quickstart},
     "Networks": {
         "models": models.models,

@@ -48,7 +48,7 @@ def bench(
     protocol = TimingProtocol(
         mode=cast(Any, mode),  # TimingProtocol checks both
         batch=batch,
-        device=device or "cpu",
+        device="cpu",  # replaced below, where torch checks it
         precision=cast(Any, precision),
         threads=threads or None,
         warmup=warmup,

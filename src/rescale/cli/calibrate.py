@@ -55,7 +55,7 @@ def calibrate(
         raise UserError(f"{out}: already exists; remove it to calibrate again, or give another --out")
     protocol = TimingProtocol(
         batch=batch,
-        device=device or "cpu",
+        device="cpu",  # replaced below, where torch checks it
         precision=cast(Any, precision),  # TimingProtocol checks it
         threads=threads or None,
         fast=fast,

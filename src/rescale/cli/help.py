@@ -35,7 +35,10 @@ class Group(TyperGroup):
         commands = [self.commands[name] for name in self.list_commands(ctx)]
         write_groups(
             (
-                (getattr(command, "rich_help_panel", None) or "Commands", (command.name, _sentence(command)))
+                (
+                    getattr(command, "rich_help_panel", None) or "Commands",
+                    (command.name or "", _sentence(command)),
+                )
                 for command in commands
                 if not command.hidden
             ),

@@ -127,7 +127,7 @@ def pareto(
         seeds=seeds,
         changes=changes or [],
         timing=TimingProtocol(
-            cast(Any, mode), batch, device or "cpu", cast(Any, precision), threads or None, fast=fast
+            cast(Any, mode), batch, "cpu", cast(Any, precision), threads or None, fast=fast
         ),
         title=title,
         command=command_line(sys.argv[1:]),

@@ -68,7 +68,8 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
         model = Model(network, rates or Rates())
     if device.type == "meta":
         return model
-    model = model.to_empty(device=device)
+    # not to_empty, which imports sympy: more than half a second
+    model = model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
     initialise(model)
     return model
 
