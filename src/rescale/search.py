@@ -128,7 +128,8 @@ def search(
             break
     raise UserError(
         f"{len(networks)} of {plural(samples, 'network')} found in {drawn:,} draws, which have "
-        f"{smallest:.3g} to {largest:.3g} {first_budget}; widen the band, change the budget or search for fewer"
+        f"{smallest:.3g} to {largest:.3g} {first_budget}; widen the band, change the budget or search for "
+        f"fewer"
     )
 
 

@@ -153,7 +153,7 @@ def train(
     if resume is not None:
         run = continue_run(resume, data=spec, workers=workers)
     else:
-        assert model is not None and out is not None  # checked above
+        assert model is not None and spec is not None and out is not None  # checked above
         settings = Settings(
             device=machine.chosen_device(device),
             threads=threads,
