@@ -41,6 +41,8 @@ def table(findings: Findings) -> Table:
         drawn.add_column(title, justify="right", no_wrap=True)
     for row, *cells in zip(rows, *columns.values(), strict=True):
         drawn.add_row("●" if row.on_front else "", row.label, *cells, style="bold" if row.on_front else None)
+    if findings.counted:
+        drawn.caption = f"{drawn.caption} {findings.counted}"
     return drawn
 
 
