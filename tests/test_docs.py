@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from rescale.models import build
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHOWN = re.compile(r"^    (rescale .*?)(?:  +#.*)?$", re.MULTILINE)
+
+MODULE = re.compile(r"^    # mine\.py\n(?:    .*\n|\n(?=    ))+", re.MULTILINE)  # a file that the guide shows
 
 SMALLER = (  # of commands that train or time; patterns in order
     (r"timm:resnet50\b(@\d+)?", "timm:resnet10t@32"),
@@ -62,6 +65,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
         (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
     for name in ("device.json", "one-core.json"):
         runtime().write(tmp_path / name)
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MODULE.search((ROOT / "docs/guide.md").read_text())[0]))
     torch.save(build(network("resnet50")).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path

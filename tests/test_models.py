@@ -350,7 +350,9 @@ def test_the_contract_of_python_functions(python_models) -> None:
     assert cost_of(net).macs == 5 * 3 * 16**2 + 5
     module, missed = make(model_named("python:python_models:keywords").with_classes(5), rates)
     assert module.linear.out_features == 5 and len(missed) == 2 and "takes no drop_rate" in missed[0]
+    state = torch.random.get_rng_state()
     assert cost_of(model_named("python:python_models:values@8")).macs == 4 * 27 * 36 + 4 * 36 + 4000 + 1000
+    assert torch.equal(state, torch.random.get_rng_state())
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fake_study import ERROR, NETWORKS, fake_study, timing
+from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
 from rescale.report.findings import speedup_sentence
+from rescale.report.page import page
 from rescale.report.plots import Box, places, round_ticks
 from rescale.studies import Speedup, StudyFolder
-from rescale.studies.rows import from_csv
+from rescale.studies.rows import from_csv, to_csv
 from rescale.training.format_1 import TOP_1
 
 
@@ -160,6 +162,23 @@ def test_names_are_escaped(tmp_path):
     study.plan_file.write_text(plan)
     text = write_report(study.path)["report.html"].read_text()
     assert "<script>alert(1)" not in text and "&lt;script&gt;alert(1)" in text
+
+
+def test_the_source_of_the_count_and_remarks_on_several_networks(tmp_path):
+    study = fake_study(tmp_path / "s")
+    for item in study.plan.items:
+        path = study.run(item) / "result.json"
+        result = json.loads(path.read_text())
+        first = item.label == study.plan.labels[0]
+        result["counted"] = "flop counter" if first else "arithmetic"
+        result["not_applied"] = [f"{item.label}: stochastic depth by stage"]
+        path.write_text(json.dumps(result))
+    findings = gather(tmp_path / "s")
+    remark = f"those of {study.plan.labels[0]} by torch's flop counter"
+    assert remark in findings.counted and remark.replace("'", "&#39;") in page(findings)
+    assert remark in str(table(findings).caption)
+    assert {row.counted for row in from_csv(to_csv(findings.rows))} == {"flop counter", "arithmetic"}
+    assert findings.not_applied == [f"{first_few(study.plan.labels)}: stochastic depth by stage"]
 
 
 def test_the_csv_is_the_table(reported):

@@ -133,7 +133,7 @@ def some_networks(count: int, seed: int = 0) -> list[Network]:
         networks += search(space, {"macs": 4e8}, count // 3, seed, band=0.9).networks
     return [
         *networks,
-        *map(network, ("resnet50", "resnetrs50", "efficientnet_b0", "resnext50_32x4d", "resnet26")),
+        *map(network, ("resnet50", "resnetrs50", "efficientnet_b0", "resnext50_32x4d", "resnet18")),
     ]
 
 

@@ -251,7 +251,7 @@ def any_strategies(draw: st.DrawFn) -> Strategy:
     return draw(st.sampled_from([*STRATEGIES.values(), Strategy("custom", *exponents, group)]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.one_of(small_networks(), any_networks()), any_strategies(), st.floats(0.1, 32))
 def test_a_scaled_network_can_be_built(base: Network, strategy: Strategy, factor: float) -> None:
     """Or the factor is refused; nothing is priced that `build` would refuse."""

@@ -236,6 +236,14 @@ def test_plans_survive_yaml(tmp_path):
     assert from_file(tmp_path / "plan.yaml") == made
 
 
+def test_a_labelled_model_is_called_by_its_label() -> None:
+    models = ["vit-s=python:mine:vit@32", "vit-m=python:mine:wide@32", "timm:resnet18"]
+    plan = pareto_plan(models, ["resnet-rs"], "digits")
+    assert plan.labels == ["vit-s", "vit-m", "timm:resnet18"]
+    assert [item.group for item in plan.items] == ["vit", "vit", "timm:resnet"]
+    assert [item.model for item in plan.items] == models
+
+
 def test_a_plan_by_hand_needs_little(tmp_path):
     text = "title: additive\nitems:\n- {model: resnet26x0.25@32, recipe: resnet-2015, data: digits}\n"
     (tmp_path / "plan.yaml").write_text(text)

@@ -110,8 +110,8 @@ def cost(
 
         print(
             layout.wrapped(
-                f"memory: a training step of {plural(batch, 'image')} in {precision}, SGD and weight averaging, "
-                "predicted; the workspace of the libraries is not included",
+                f"memory: a training step of {plural(batch, 'image')} in {precision}, SGD and weight "
+                "averaging, predicted; the workspace of the libraries is not included",
                 " " * 8,
             )
         )

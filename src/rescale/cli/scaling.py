@@ -24,7 +24,7 @@ def scale(
         str | None,
         typer.Option(
             help="d, w, r, dw, wr, dr, dwr, dWr (the default), compound, fast (with --alpha), rs-depth, "
-            "rs-width, rs."
+            "rs-width, rs; or an authors' type, such as g or d1_w8_g8_r1."
         ),
     ] = None,
     factor: Annotated[

@@ -103,7 +103,8 @@ def external_cost(model: External) -> Counted:
 
 def _counted_on_cpu(model: External) -> Counted:
     try:
-        return _counted(model)
+        with torch.random.fork_rng(devices=[]):  # counting must not advance the caller's generator
+            return _counted(model)
     except UserError:
         raise
     except Exception as error:  # a model's own code may raise anything

@@ -66,8 +66,8 @@ def model_to_train(text: str, weights: str = "") -> Network | External:
         return model_named(text)
     if not weights and any((folder / file).exists() for file in (WEIGHTS, "run.json")):
         kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
-        ours = (folder / NETWORK).is_file()
-        name = str(folder / NETWORK) if ours else ModelFolder(folder).model.name
+        stored = ModelFolder(folder).model
+        name = (stored.source or stored.name) if isinstance(stored, External) else str(folder / NETWORK)
         raise UserError(
             f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
             f"or name {name} to train this model from newly initialised weights"
@@ -265,9 +265,16 @@ def _structure(model: External) -> str:
 
 
 def _on_meta(model: Network | External) -> nn.Module:
-    """The module on the meta device: names and shapes of its tensors, without memory."""
-    with torch.device("meta"):
-        return make(model)[0]
+    """The module on the meta device: names and shapes of its tensors, without memory.
+
+    On the CPU if an external model's code needs values.
+    """
+    try:
+        with torch.device("meta"):
+            return make(model)[0]
+    except UserError:
+        with torch.random.fork_rng(devices=[]):
+            return make(model)[0]
 
 
 def _outputs(module: nn.Module, tensors: dict[str, Tensor]) -> int | None:

@@ -1,7 +1,7 @@
 """The contents of a study's report, read once from its folder; other modules draw and print them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import yaml
 
 from rescale.bench.timing import Timing
 from rescale.data import DataSpec
-from rescale.errors import plural
+from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, best_first, speedups
@@ -111,9 +111,24 @@ class Findings:
         return [*(f"{recipe}: {change}" for recipe, change in changes), *self.plan.notes]
 
     @property
+    def counted(self) -> str:
+        """How the multiply-adds of external models were counted, in a sentence; empty if there are none."""
+        means = {"flop counter": "by torch's flop counter", "hooks": "in the modules of a forward pass"}
+        groups = {
+            text: [row.label for row in self.rows if row.counted == source] for source, text in means.items()
+        }
+        parts = [f"those of {first_few(labels)} {text}" for text, labels in groups.items() if labels]
+        if not parts:
+            return ""
+        return f"MACs: {', '.join(parts)}; of rescale's own networks from their description."
+
+    @property
     def notes(self) -> list[str]:
-        """Choices and assumptions of the runs, and parts of a recipe that did not apply; each once."""
-        return list(dict.fromkeys(line for result in self.results.values() for line in result["not_applied"]))
+        """Choices and assumptions of the runs and parts of a recipe that did not apply, each once.
+
+        A remark about several networks names all of them.
+        """
+        return by_remark(line for result in self.results.values() for line in result["not_applied"])
 
     @property
     def warnings(self) -> list[str]:
@@ -134,6 +149,18 @@ class Findings:
         if self.missing:
             warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
         return warnings
+
+
+def by_remark(lines: Iterable[str]) -> list[str]:
+    """Lines of the form `network: remark`, those of one remark joined; other lines once."""
+    networks: dict[tuple[str, str], list[str]] = {}
+    for line in dict.fromkeys(lines):
+        name, colon, remark = line.partition(": ")
+        networks.setdefault((colon, remark) if colon else ("", line), []).append(name)
+    return [
+        f"{first_few(names)}{colon}{remark}" if colon else remark
+        for (colon, remark), names in networks.items()
+    ]
 
 
 def gather(path: Path) -> Findings:

@@ -41,6 +41,8 @@ def table(findings: Findings, room: int | None = None) -> Table:
         + f"● on the front. Latency, images/s and memory: {findings.timed}. "
         "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
+    if findings.counted:
+        caption += f" {findings.counted}"
     return drawn(columns, caption, room, styles=["bold" if row.on_front else "" for row in rows])
 
 

@@ -11,6 +11,7 @@ import yaml
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
+from rescale.lookup import label_and_name
 from rescale.yaml_input import read_yaml
 
 PLAN = "plan.yaml"  # the plan's name in a study's folder
@@ -69,8 +70,15 @@ def file_name(label: str) -> str:
     return re.sub(r"[^\w.@+=-]+", "-", label).strip("-")
 
 
+def shown_name(model: str) -> str:
+    """A model's name in a report: the label of `label=NAME`, otherwise the name itself."""
+    label, name = label_and_name(model)
+    return label or name
+
+
 def family(model: str) -> str:
     """The family in a model's name: `resnetrs50@160` -> resnetrs, `timm:resnet18` -> timm:resnet."""
+    model = shown_name(model)
     prefix, _, name = model.rpartition(":") if model.startswith("timm:") else ("", "", model)
     if name.endswith((".yaml", ".yml")):
         return Path(name).stem
@@ -101,7 +109,7 @@ def pareto_plan(
             recipe=recipe,
             data=DataSpec.of(data).plain(),
             changes=tuple(changes),
-            label=f"{model}, {Path(recipe).stem}" if several else model,
+            label=f"{shown_name(model)}, {Path(recipe).stem}" if several else shown_name(model),
             group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),
         )
         for recipe in recipes
@@ -161,7 +169,7 @@ def from_file(path: Path) -> Plan:
 
 def _labelled(item: Item) -> Item:
     """An item written by hand may leave label and group out, and name its data by a relative path."""
-    label = item.label or ", ".join((item.model, *item.changes))
+    label = item.label or ", ".join((shown_name(item.model), *item.changes))
     data = DataSpec.of(item.data).plain()
     return replace(item, data=data, label=label, group=item.group or family(item.model))
 
