@@ -86,7 +86,7 @@ def pareto(
         title=title,
         command=command_line(sys.argv[1:]),
     )
-    check(plan)
+    _print_notes(check(plan))
     carry_out(out, plan, Settings(jobs or None, device, on_bad_image, eval_epochs), as_json)
 
 
@@ -106,7 +106,7 @@ def run(
     from rescale.studies import Settings, StudyFolder, check
 
     plan = StudyFolder(folder).plan
-    check(plan)
+    _print_notes(check(plan))
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs)
     carry_out(folder, plan, settings, as_json)
 
@@ -162,6 +162,13 @@ def show_report(folder: Path, as_json: bool) -> None:
         console.print(line, soft_wrap=True)
     for path in paths.values():
         print(path)
+
+
+def _print_notes(notes: list[str]) -> None:
+    import sys
+
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def command_line(words: list[str]) -> str:
