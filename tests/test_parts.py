@@ -142,7 +142,7 @@ def test_unlabelled_test_images_are_passed_over_and_counted(tmp_path: Path) -> N
         data = open_data(tmp_path)
         assert (len(data.train), len(data.val)) == (27, 3)
         assert any(f"{folder.split('/')[0]}/ with 5 images" in note for note in data.notes)
-        assert "no validation part: 3 images are held out for it, a tenth of each class" in data.notes
+        assert "no validation part: 3 images held out for it, a tenth of each class" in data.notes
         for image in images.iterdir():
             image.unlink()
     flat(tmp_path / "val")
@@ -179,6 +179,50 @@ def test_files_without_a_part_in_their_names(tmp_path: Path) -> None:
     refused(tmp_path / "parquet", "train-0.parquet is named after its part and more-0.parquet is not")
     write_tar(tmp_path / "two" / "test" / "train-0.tar", samples(range(6)))
     refused(tmp_path / "two", "test/train-0.tar: its name states test and train")
+
+
+def test_training_parts_in_several_folders_are_asked_about(tmp_path: Path) -> None:
+    """The hub's data sets of several configurations."""
+    for folder in ("small", "large"):
+        for part in ("train", "test"):
+            write_parquet(tmp_path / folder / part / "0.parquet", range(6))
+    refused(tmp_path, "large/ and small/ have a training part each; give one of them")
+    assert len(open_data(tmp_path / "small").train) == 6
+
+
+@pytest.mark.parametrize("missing", ["null", "-1", "no column"])
+def test_tables_for_tests_without_labels_are_not_used(missing: str, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-0.parquet", range(30))
+    images = [{"bytes": encoded(n), "path": ""} for n in range(3)]
+    label = (
+        {}
+        if missing == "no column"
+        else {"label": pa.array([None if missing == "null" else -1] * 3, pa.int64())}
+    )
+    pq.write_table(pa.table({"image": images, **label}), tmp_path / "test-0.parquet")
+    data = open_data(tmp_path)
+    assert (len(data.train), len(data.val)) == (27, 3)
+    assert any(note.startswith("not used: test-0.parquet") for note in data.notes)
+
+
+def test_shards_for_tests_without_labels_are_not_used(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train.tar", samples(range(30)))
+    write_tar(tmp_path / "test.tar", [(f"{n}.png", encoded(n)) for n in range(3)])
+    data = open_data(tmp_path)
+    assert (len(data.train), len(data.val)) == (27, 3) and data.notes[1].startswith("not used: test.tar")
+
+
+def test_shards_in_a_folder_of_another_name(tmp_path: Path) -> None:
+    for part, numbers in (("train", range(9)), ("val", range(3))):
+        write_tar(tmp_path / "shards" / f"{part}.tar", samples(numbers))
+    data = open_data(tmp_path)
+    assert (data.format, len(data.train), len(data.val)) == ("tar shards", 9, 3)
+
+
+def test_a_test_part_of_other_classes_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train")
+    flat(tmp_path / "test" / "unknown")
+    refused(tmp_path, "test/ has other classes (unknown) than training (ant, bee, cow)", "--train PATH")
 
 
 # --- parts that are stated

@@ -139,7 +139,7 @@ def pareto(
 
     device = machine.chosen_device(device)
     plan = replace(plan, timing=replace(plan.timing, device=device))
-    check(plan)
+    _print_notes(check(plan))
     settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
     carry_out(out, plan, settings, as_json)
 
@@ -167,7 +167,7 @@ def run(
     from rescale import machine
     from rescale.studies import Settings, check
 
-    check(plan)
+    _print_notes(check(plan))
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
     carry_out(folder, plan, settings, as_json)
 
@@ -228,6 +228,13 @@ def show_report(folder: Path, as_json: bool) -> None:
         print(wrapped(line, "  "))
     for path in paths.values():
         print(path)
+
+
+def _print_notes(notes: list[str]) -> None:
+    import sys
+
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def command_line(words: list[str]) -> str:

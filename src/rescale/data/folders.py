@@ -13,6 +13,7 @@ from rescale.data.parts import (
     TEST,
     Content,
     check_no_parts_inside,
+    counted,
     layout,
     part_of,
     parts_among,
@@ -156,12 +157,9 @@ def _holds_images(folder: Path) -> bool:
 
 def _notes_on_unused(path: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
-        count = sum(1 for _ in _images(path / name))
-        what = f"{name}/ with {count} image{'s' * (count != 1)}"
-        if part_of(name) == TEST:
-            yield unused(what)
-        elif count:
-            yield passed_over(what)
+        if count := sum(1 for _ in _images(path / name)):
+            what = f"{name}/ with {counted(count)}"
+            yield unused(what) if part_of(name) == TEST else passed_over(what)
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -209,6 +207,12 @@ def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:
     val_classes = _classes(val)
     if val_classes == classes:
         return
+    if not set(val_classes) & set(classes):
+        raise UserError(
+            f"{path}: {val.name}/ has other classes ({first_few(val_classes, 3)}) than training "
+            f"({first_few(classes, 3)}); name them alike or, if its images have no classes, leave it out: "
+            f"give the training part as --train PATH"
+        )
     lines = [
         f"{path}: class {name!r} is in {val.name}/ but not in training; {nearest(name, classes)}"
         for name in val_classes

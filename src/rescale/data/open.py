@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
-from rescale.data.parts import OPTIONS, passed_over
+from rescale.data.parts import OPTIONS, counted, passed_over
 from rescale.data.raw import RawDataset, Subset
 from rescale.data.source import Data, Source
 from rescale.data.spec import WORDS, DataSpec
@@ -62,7 +62,7 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
     notes = raw.notes
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
-        notes = (*notes, f"no validation part: {len(val)} images are held out for it, a tenth of each class")
+        notes = (*notes, f"no validation part: {counted(len(val))} held out for it, a tenth of each class")
     if minival:
         train, held = split(train, minival, salt="minival")
         if not len(held):

@@ -5,7 +5,7 @@ A name is split into words: `seg_train`, `TrainSet`, `imagenet1k-validation-07`.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -196,18 +196,21 @@ class Files:
     notes: tuple[str, ...] = ()
 
 
-def files_by_part(where: Path, files: Sequence[Path]) -> Files:
+def files_by_part(where: Path, files: Sequence[Path], has_labels: Callable[[Path], bool]) -> Files:
     """Divide files into parts by their names and the names of the folders between them and the data folder.
 
     If no name states a part, all files are for training. If names state only the other parts, the remaining
-    files are for training. A test part is used for validation if there is no validation part.
+    files are for training. A test part is used for validation if there is no validation part and its images
+    have labels.
 
     Args:
         where: the data folder, or the one file.
         files: the files.
+        has_labels: whether the images of a file have labels; it is asked about test files only.
 
     Raises:
-        UserError: there are no training files, a name states two parts, or only some names state one.
+        UserError: there are no training files, they lie in several folders with parts of their own, a name
+            states two parts, or only some names state one.
     """
     if files == [where]:
         return Files((where,))
@@ -223,16 +226,29 @@ def files_by_part(where: Path, files: Sequence[Path]) -> Files:
             f"it, or say what to use: {OPTIONS}"
         )
     train = named[TRAIN] or unnamed
-    val = named[VAL] or named[TEST]
+    val = named[VAL] or (named[TEST] if all(map(has_labels, named[TEST])) else [])
     if not train:
+        held_out = described(where, named[VAL] or named[TEST])
         raise UserError(
-            f"{where}: has {described(where, val)}, but there are none for training; add train-* files, or "
+            f"{where}: has {held_out}, but there are none for training; add train-* files, or "
             f"say what to train on: {OPTIONS}"
         )
+    _check_one_folder(where, named[TRAIN])
     notes = [used(described(where, train), described(where, val))]
-    if named[VAL] and named[TEST]:
+    if named[TEST] and val != named[TEST]:
         notes.append(unused(described(where, named[TEST])))
     return Files(tuple(train), tuple(val), tuple(notes))
+
+
+def _check_one_folder(where: Path, files: Sequence[Path]) -> None:
+    """Refuse training files in several folders that are not named after parts: each is a data set."""
+    folders = {
+        next(parent for parent in file.parents if not part_of(parent.name) or parent == where): None
+        for file in files
+    }
+    if len(folders) > 1:
+        listed = " and ".join(f"{folder.relative_to(where)}/" for folder in list(folders)[:3])
+        raise UserError(f"{where}: {listed} have a training part each; give one of them as the data")
 
 
 def _part_of_file(relative: Path) -> str:
@@ -254,6 +270,11 @@ def described(where: Path, files: Sequence[Path]) -> str:
 def used(train: str, val: str = "") -> str:
     """One line that says which folders or files are the parts. val: "" for none."""
     return f"parts by their names: {train} for training" + (f", {val} for validation" if val else "")
+
+
+def counted(images: int) -> str:
+    """A number of images in words."""
+    return f"{images} image{'s' * (images != 1)}"
 
 
 def unused(what: str) -> str:

@@ -92,15 +92,20 @@ class Shards(Classified):
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a tar file or a folder with tar files, directly or in folders named after parts."""
+    """Whether the path is a tar file or a folder with tar files, at most one level further down."""
     return bool(_paths(path))
 
 
 def is_usable(path: Path) -> bool:
     """Whether the first tar file holds labelled images, unlike an archive of an image folder."""
+    return _has_labels(_paths(path)[0])
+
+
+def _has_labels(shard: Path) -> bool:
+    """Whether an image among the first members has a label."""
     names: list[str] = []
     try:
-        with tarfile.open(_paths(path)[0], "r:") as tar:
+        with tarfile.open(shard, "r:") as tar:
             for member, _ in zip(tar, range(_PROBED), strict=False):
                 names.append(member.name)
     except (tarfile.TarError, OSError):
@@ -127,7 +132,7 @@ def read(path: Path) -> RawDataset:
         UserError: a shard is damaged, truncated or holds no images, an image has no class or an unknown one,
             or there are no training shards.
     """
-    return _read(path, files_by_part(path, _paths(path)), declared_names(path))
+    return _read(path, files_by_part(path, _paths(path), _has_labels), declared_names(path))
 
 
 def read_part(path: Path) -> RawDataset:
@@ -185,8 +190,8 @@ def index(path: Path) -> list[Row]:
 def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
-    shards = sorted(path.glob("*.tar")) + sorted(path.glob("*/*.tar"))
-    return [shard for shard in shards if shard.parent == path or part_of(shard.parent.name)]
+    top, below = sorted(path.glob("*.tar")), sorted(path.glob("*/*.tar"))
+    return top + [shard for shard in below if part_of(shard.parent.name)] or below
 
 
 def _source(paths: Sequence[Path], rows: dict[Path, list[Row]], numbers: Mapping[Label, int]) -> Shards:

@@ -20,10 +20,13 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan) -> list[str]:
     """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError.
 
     All runs must be judged by the same headline figure.
+
+    Returns:
+        What was recognised, assumed or passed over in the data, one line each.
     """
     models = _look_up(model_to_train, (item.model for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
@@ -46,6 +49,7 @@ def check(plan: Plan) -> None:
     figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))
     _raise_mistakes(figures)
     common_figure(figures)
+    return [f"{opened.spec.name}: {note}" for opened in data.values() for note in opened.notes]
 
 
 class _Lookup(dict[Key, Value]):
