@@ -9,8 +9,8 @@ import pytest
 
 from data_files import samples, write_tar
 from rescale.data import shards
-from rescale.errors import JobError
-from rescale.files import atomic, locked, write_json, write_text
+from rescale.errors import JobError, UserError
+from rescale.files import atomic, check_free, locked, write_json, write_text
 
 
 def dead() -> int:
@@ -58,6 +58,15 @@ def test_what_killed_writers_left_is_removed_when_a_folder_is_locked(tmp_path: P
     with locked(tmp_path):
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {".lock", "run.json", "checkpoints"}
+
+
+def test_a_folder_with_nothing_but_what_killed_writers_left_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".plan.yaml.77.part").touch()
+    check_free(tmp_path)
+    (tmp_path / "plan.yaml").touch()
+    check_free(tmp_path, allowed=("plan.yaml",))
+    with pytest.raises(UserError, match="is not empty"):
+        check_free(tmp_path)
 
 
 def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:

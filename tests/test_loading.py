@@ -322,6 +322,14 @@ def test_a_killed_worker_is_named_in_one_line_within_seconds(number: int, expect
     assert signal.getsignal(signal.SIGCHLD) == handler  # torch's would raise in the midst of a step
 
 
+def test_a_worker_killed_at_its_start_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended before it can be listed among the processes of the loader."""
+    monkeypatch.setattr(multiprocessing, "active_children", list)
+    stream = batches(Dying(64), NOISY, replace(LOADING, workers=1, training=False))
+    with pytest.raises(LoadingFailed, match="a loading process ended at once"):
+        list(stream)
+
+
 def test_full_shared_memory_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     def full(tensor: torch.Tensor) -> None:
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_8>: No space left (28)")

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import rescale
+from data_files import write_folder
 from rescale.data import LoadingFailed
 from rescale.errors import JobError, UserError
 from rescale.files import locked
@@ -248,6 +249,42 @@ def test_a_killed_loading_process_saves_and_stops(tmp_path, monkeypatch, step: i
     assert f"stopped and saved at step {reached}" in str(caught.value) and "\n" not in str(caught.value)
     assert latest(tmp_path / "cut") == reached
     assert_same_end(whole, resume(tmp_path / "cut", workers=0, quiet=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the children of a process are read from /proc")
+def test_the_command_survives_the_end_of_a_loading_process(tmp_path) -> None:
+    out = tmp_path / "run"
+    words = ["train", NET, "--data", "digits", "--workers", "2", "--device", "cpu", "--set", "batch=64"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rescale", *words, "--set", "epochs=200", "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while not Run(out).metrics() and process.poll() is None:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("stopped: ") and "loading process" in last and "memory is full" in last
+    assert latest(out) > 0
+
+
+def test_a_run_on_relative_data_goes_on_in_another_folder(tmp_path, monkeypatch) -> None:
+    """In cron, in Slurm, in another shell: the data's place was known when the run began."""
+    write_folder(tmp_path / "pets", 8)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    chosen = recipe("resnet-rs", **SMALL | {"batch": 8})
+    cut_at(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(rescale.network(NET), chosen, "pets", "run", settings=EVERY_STEP, quiet=True)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = resume(tmp_path / "run", quiet=True)
+    figures = evaluate_folder(run.path, workers=0).figures
+    assert figures["images"] == 3 and figures["data"] == str(tmp_path / "pets")
 
 
 def test_stop_during_evaluation_keeps_the_raw_weights(tmp_path, monkeypatch) -> None:

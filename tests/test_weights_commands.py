@@ -206,6 +206,28 @@ def test_label_names_by_number(tmp_path) -> None:
     ]
 
 
+def test_averaged_and_raw(tmp_path) -> None:
+    raw, mean = (build(network("resnet26x0.125@32").with_classes(3)).state_dict() for _ in range(2))
+    torch.save({"model": raw, "model_ema": mean}, tmp_path / "w.pth")
+    words = ("import", str(tmp_path / "w.pth"), "--model", "resnet26x0.125@32", "--classes", "3", "--out")
+    for option, state, averaged in (("--raw", raw, False), ("--averaged", mean, True)):
+        text = run(*words, str(tmp_path / option), option)
+        folder = ModelFolder.open(tmp_path / option)
+        assert torch.equal(folder.tensors()["head.linear.weight"], state["head.linear.weight"])
+        assert folder.averaged is averaged and f"the {option[2:]} weights under" in text
+
+
+def test_an_import_that_was_killed_is_repeated(tmp_path) -> None:
+    net = network("resnet26x0.125@32")
+    torch.save(build(net).state_dict(), tmp_path / "w.pth")
+    words = ("import", str(tmp_path / "w.pth"), "--model", net.name, "--out", str(tmp_path / "w"))
+    run(*words)
+    (tmp_path / "w" / "model.safetensors").unlink()  # it is written last
+    run(*words)
+    with pytest.raises(UserError, match="is not empty"):
+        run(*words)
+
+
 def test_averaged_weights_and_the_key(tmp_path) -> None:
     raw, averaged = (timm.create_model("resnet26", num_classes=3) for _ in range(2))
     torch.save({"state_dict": raw.state_dict(), "state_dict_ema": averaged.state_dict()}, tmp_path / "a.pth")

@@ -66,10 +66,14 @@ def make_folder(path: Path) -> None:
 
 
 def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
-    """Raise UserError if an output folder contains anything but the names `allowed`, or is a file."""
+    """Raise UserError if an output folder contains anything but the names `allowed`, or is a file.
+
+    Temporary files, which only killed writers leave, do not count.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
-    if folder.is_dir() and any(entry.name not in allowed for entry in folder.iterdir()):
+    entries = [entry for entry in folder.iterdir() if not is_temporary(entry)] if folder.is_dir() else []
+    if any(entry.name not in allowed for entry in entries):
         raise UserError(f"{folder}: is not empty; give a folder that is empty or does not exist")
 
 

@@ -37,6 +37,13 @@ def import_weights(
     weights_key: Annotated[
         str, typer.Option(help="Which weights of a checkpoint, such as state_dict_ema.")
     ] = "",
+    averaged: Annotated[
+        bool | None,
+        typer.Option(
+            "--averaged/--raw",
+            help="Which weights of a checkpoint with both; default: averaged ones, if there are any.",
+        ),
+    ] = None,
     mean: Annotated[str, typer.Option(help="Mean of the normalisation, such as 0.485,0.456,0.406.")] = "",
     std: Annotated[str, typer.Option(help="Standard deviation, such as 0.229,0.224,0.225.")] = "",
     crop: Annotated[float | None, typer.Option(help="Central square / shorter side, such as 0.875.")] = None,
@@ -72,7 +79,7 @@ def import_weights(
     from rescale.models.start import fill, starting_weights
 
     described = model_named(model) if model else _named_in(Path(source))
-    weights = starting_weights(source, described, weights_key)
+    weights = starting_weights(source, described, weights_key, averaged)
     described = described.with_classes(classes or weights.classes or _classes(described))
     module, _ = make(described)
     notes = [*weights.notes, *fill(module, described, weights)]
@@ -175,7 +182,7 @@ def _preprocess(
     preprocess = replace(preprocess, resolution=model.resolution, **stated)
     if preprocess.labels and len(preprocess.labels) != classes:
         names = plural(len(preprocess.labels), "name")
-        raise UserError(f"--labels: {names} for {plural(classes, 'output')} of {model.name}")
+        raise UserError(f"--labels: {names} for the {plural(classes, 'output')} of {model.name}")
     channels = model.input.channels if isinstance(model, Network) else 3
     if len(preprocess.mean) != channels:
         raise UserError(

@@ -154,14 +154,14 @@ def _start(
 
 
 def _next(iterator: Iterator[Any], workers: Sequence[BaseProcess]) -> Any:
-    """The next value, or `_END`. Raises LoadingFailed, without the iterator in its traceback."""
+    """The next value, `_END`, or a `_Failure`: raised here, its traceback would keep the iterator alive."""
     try:
         return next(iterator, _END)
     except (RuntimeError, OSError, EOFError) as error:
         failure = _failure(error, workers)
         if failure is None:
             raise
-    raise failure
+        return _Failure(failure)
 
 
 def _failure(error: Exception, workers: Sequence[BaseProcess]) -> LoadingFailed | None:
@@ -182,6 +182,8 @@ def _failure(error: Exception, workers: Sequence[BaseProcess]) -> LoadingFailed 
             return LoadingFailed(f"loading process {process.pid} ended {how}; {LESS}")
     if "open files" in str(error):
         return LoadingFailed(f"too many open files; raise the limit with ulimit -n 65536, or {LESS}")
+    if isinstance(error, OSError | EOFError) or "exited unexpectedly" in str(error):  # killed at its start
+        return LoadingFailed(f"a loading process ended at once, as it does when memory is full; {LESS}")
     return None
 
 

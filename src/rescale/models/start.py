@@ -78,7 +78,9 @@ def model_to_train(text: str, weights: str = "") -> Network | External:
     return model.labelled(label) if isinstance(model, External) else replace(model, name=label)
 
 
-def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
+def starting_weights(
+    text: str, model: Network | External, key: str = "", averaged: bool | None = None
+) -> StartingWeights:
     """Read the weights that a model is to start from. The model is built on the meta device only.
 
     Args:
@@ -86,6 +88,7 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
             `pretrained`: timm's own weights of the same network.
         model: the model to fill; its input size and classes may differ from those of the weights.
         key: which state dict of a training script's checkpoint to take.
+        averaged: True for its averaged weights, False for the raw ones; None prefers the averaged ones.
 
     Raises:
         UserError: there is no such file, the run has not finished, the folder holds another network, or
@@ -93,8 +96,11 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
     """
     path = Path(text)
     is_folder = is_model_folder(path)
-    if key and (is_folder or text == PRETRAINED):
-        raise UserError(f"{text}: holds one set of weights; --weights-key is for files of training scripts")
+    if (key or averaged is not None) and (is_folder or text == PRETRAINED):
+        raise UserError(
+            f"{text}: holds one set of weights; --weights-key, --averaged and --raw are for files of "
+            f"training scripts"
+        )
     if text == PRETRAINED:
         return _pretrained(model)
     if is_folder:
@@ -102,7 +108,7 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
     if not path.exists() and text.startswith(PRETRAINED):
         raise UserError(f"{text}: no such file; write {PRETRAINED} for timm's default weights")
     module = _on_meta(model)
-    weights = read_weights(path, module, key)
+    weights = read_weights(path, module, key, averaged)
     preprocess, notes = _config_in(path, model)
     return StartingWeights(
         text,

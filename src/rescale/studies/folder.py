@@ -9,7 +9,7 @@ from typing import Any
 
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
-from rescale.files import write_text
+from rescale.files import LOCK, is_temporary, write_text
 from rescale.studies.plan import PLAN, Item, Plan, file_name, plan_in, to_yaml
 from rescale.training.format_1 import upgraded_result
 
@@ -97,7 +97,9 @@ class StudyFolder:
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
         if self.plan_file.exists():
             check_same_study(self.path, self.plan, plan)
-        elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+        elif self.path.is_dir() and any(
+            entry.name != LOCK and not is_temporary(entry) for entry in self.path.iterdir()
+        ):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
     def keep_plan(self, plan: Plan) -> None:
