@@ -17,9 +17,9 @@ from rescale.recipes.recipe import MEANING
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "figure", "files", "preprocess", "execution", "network", "geometry", "cost", "memory",
-    "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models", "recipes",
-    "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
+    "errors", "figure", "files", "terminal", "preprocess", "execution", "network", "geometry", "cost",
+    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
+    "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 
@@ -236,3 +236,24 @@ def test_nothing_general_reads_labels(path: Path) -> None:
 def test_the_words_of_one_task_are_seen(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('"""Top-1."""\n\n\ndef f(row):\n    """top1"""\n    return row["top1"]\n')
     assert [line for line, text in words_of(tmp_path / "a.py") if OF_ONE_TASK.search(text)] == [6]
+
+
+def makes_consoles(source: str) -> set[str]:
+    """The names of rich that read text as markup, as far as a source text imports them."""
+    names = {
+        alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rich")
+        for alias in node.names
+    }
+    return names & {"Console", "TextColumn", "print", "get_console"}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_consoles_are_made_in_one_place(path: Path) -> None:
+    assert path.name == "terminal.py" or not makes_consoles(path.read_text())
+
+
+def test_consoles_are_seen() -> None:
+    assert makes_consoles("def f():\n    from rich.console import Console\n") == {"Console"}
+    assert not makes_consoles("from rich.progress import BarColumn\n")

@@ -74,25 +74,24 @@ def calibrate(
     if as_json:
         print(json.dumps([_summary(out, model)], indent=1))
         return
-    from rich.console import Console
-
     from rescale.report.runtime import errors_table
+    from rescale.terminal import console
 
-    Console().print(errors_table(model))
+    console().print(errors_table(model))
     print(f"written: {out}   (rescale cost NAME --device {out})")
 
 
 def _run(plan: "Plan", out: Path) -> "RuntimeModel":
     """Measure with a progress bar, write the device file and remove the partial one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from rescale.errors import JobError
     from rescale.latency.calibration import calibrate as measure
+    from rescale.terminal import console, text_column
 
     beside = out.with_name(f"{out.name}.part")
-    columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    columns = (text_column("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
         try:
             model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))

@@ -141,12 +141,12 @@ def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
 
 def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[str, str]]:
     """One line for each damaged image, and the checksums of the others by split and key."""
-    from rich.console import Console
     from rich.progress import track
 
     from rescale.data.checking import check
+    from rescale.terminal import console
 
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     bad: list[str] = []
     sums: dict[str, str] = {}
     for part, source in parts.items():
@@ -154,9 +154,9 @@ def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[
             check(source, workers),
             part,
             total=len(source),
-            console=console,
+            console=screen,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not screen.is_terminal,
         )
         for result in checks:
             if result.complaint:

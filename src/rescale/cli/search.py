@@ -39,8 +39,6 @@ def search(
 
     Example: rescale search regnety --macs 400M --samples 32 -o candidates
     """
-    from rich.console import Console
-
     from rescale.cli.models import show
     from rescale.cli.quantities import budgets, duration, span
     from rescale.cli.scaling import described
@@ -50,6 +48,7 @@ def search(
     from rescale.scaling import predicted
     from rescale.search import Space, write
     from rescale.search import search as find
+    from rescale.terminal import console
 
     kinds = {"regnetx": "x", "regnety": "y", "regnetz": "z"}
     if family not in kinds:
@@ -69,7 +68,7 @@ def search(
     )
     if out is not None:
         check_free(out)
-    with Console(stderr=True).status("sampling networks"):
+    with console(stderr=True).status("sampling networks"):
         result = find(space, wanted, samples, seed, band, hints, predict=predict)
     if out is not None:
         write(result, out)

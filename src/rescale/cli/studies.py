@@ -124,18 +124,17 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
 
 def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
-    from rich.console import Console
-
     from rescale.report import gather, table, write_report
+    from rescale.terminal import console
 
     paths = write_report(folder)
     findings = gather(folder)
     if as_json:
         print(json.dumps([asdict(row) for row in findings.rows], indent=1))
         return
-    console = Console(highlight=False)
+    screen = console()
     if findings.rows:
-        console.print(table(findings))
+        screen.print(table(findings))
     for line in (
         *findings.speedup_sentences,
         *(f"not applied: {line}" for line in findings.not_applied),
@@ -148,7 +147,7 @@ def show_report(folder: Path, as_json: bool) -> None:
         ),
         findings.uncertainty,
     ):
-        console.print(line, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     for path in paths.values():
         print(path)
 
