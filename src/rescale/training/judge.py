@@ -1,11 +1,11 @@
 """Evaluate the weights of a finished run, or of any model folder, on a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rescale import machine
-from rescale.data import DataSpec, Loading, open_data
+from rescale.data import Batch, DataSpec, Loading, Source, open_data
 from rescale.errors import UserError
 from rescale.execution import USUAL
 from rescale.models.execute import LAYOUTS, place
@@ -78,14 +78,23 @@ def evaluate_folder(
         on_bad_image=on_bad_image,
         device=device,
     )
+    damaged: set[str] = set()
+
+    def stream(source: Source) -> Iterator[Batch]:
+        for batch in task.stream(source, described.resolution, loading):
+            damaged.update(batch.bad)
+            if batch.count:
+                yield batch
+
     evaluation = evaluate(
         place(module.eval(), USUAL, device),
         task,
-        task.stream(opened.val, described.resolution, loading),
+        stream(opened.val),
         precision=str(recipe.precision),
         evaluators=chosen,
-        train=lambda: task.stream(opened.train, described.resolution, loading),
+        train=lambda: stream(opened.train),
     )
+    notes += [f"skipped: {line}" for line in sorted(damaged)]
     if predictions is not None:
         write_predictions(predictions, opened.val, evaluation.predictions)
     figures = {"data": str(spec), "resolution": described.resolution, **evaluation.figures}
