@@ -1,6 +1,8 @@
 """rescale data info and verify: what they say of whole and of damaged data, and how they end."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -120,3 +122,13 @@ def test_sums_tell_what_decodes_and_is_not_what_it_was(command, tree: Path, tmp_
         sums.write_text(content)
         code, _, err = command("verify", tree, "--sums", sums)
         assert code == 2 and "not a file of checksums" in err
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """A process of its own: standard output is then strict, as in most terminals."""
+    write_folder(tmp_path / "data", classes=("caf\udce9", "tea"))
+    code = "import sys; from rescale.cli import main; sys.argv = ['rescale', *sys.argv[1:]]; main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    words = [sys.executable, "-c", code, "data", "info", str(tmp_path / "data")]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and r"2 classes (caf\udce9, tea)" in done.stdout

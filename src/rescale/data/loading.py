@@ -56,8 +56,8 @@ def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batc
     share of a batch is empty, no batch is yielded for it.
 
     With on_bad_image="skip" a damaged image is named in `Batch.bad`. In training the next intact image of
-    the source replaces it, so a batch still depends only on its number. In evaluation it is left out; a batch of
-    damaged images alone has a count of 0 and no tensors.
+    the source replaces it, so a batch still depends only on its number. In evaluation it is left out; a batch
+    of damaged images alone has a count of 0 and no tensors.
 
     Args:
         source: the samples.

@@ -62,8 +62,9 @@ class Feed:
         return self.task.stream(source, self.resolution, replace(loading, share=share))
 
     def _take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
-        """The next `count` batches that hold images, once all processes have theirs; fewer at the stream's end.
+        """The next `count` batches, once all processes have theirs; fewer at the stream's end.
 
+        Batches without images are left out.
         All processes raise the same error if one of them cannot continue (JobError) or was told to stop
         (Stopped).
         """
