@@ -1,6 +1,7 @@
 """rescale data info, verify, show."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,11 @@ def info(data: Spec, as_json: Json = False) -> None:
     names = manifest["classes"]
     print(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
+    if kinds := _kinds(source.train, source.val):
+        print(f"files       {', '.join(f'{count} {kind}' for kind, count in kinds)}")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
+    for line in source.notes:
+        print(f"note        {line}")
     for line in damaged:
         print(f"damaged     {line}")
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
@@ -123,6 +128,15 @@ def show(
     chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
     draw_samples(open_data(data), chosen, network.resolution, seed, out)
     print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
+
+
+def _kinds(*sources: "Source") -> list[tuple[str, int]]:
+    """The endings of the images' names and how many have them, the most frequent first."""
+    from rescale.data.files import EXTENSIONS
+
+    keys = (source.key(i) for source in sources for i in range(len(source)))
+    endings = Counter("." + key.rpartition(".")[2].lower() for key in keys)
+    return [(ending, count) for ending, count in endings.most_common() if ending in EXTENSIONS]
 
 
 def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:

@@ -1,21 +1,19 @@
 """Image folders: one subfolder per class, inside train/ and val/ or directly in the data folder."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
+from rescale.data.files import EXTENSIONS, files_below, is_hidden, is_image, is_readable, size_of
 from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, first_few, nearest
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
-EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,10 @@ class Folder(Classified):
         """The path of the image file relative to `root`."""
         return self.files[index]
 
+    def locations(self) -> Iterator[str]:
+        """The paths of the image files."""
+        return (f"{self.root}/{file}" for file in self.files)
+
 
 def matches(path: Path) -> bool:
     """Whether the path is a folder that contains folders."""
@@ -51,8 +53,8 @@ def matches(path: Path) -> bool:
 def read(path: Path) -> RawDataset:
     """List the images without decoding them. Classes are the names of the folders, sorted.
 
-    Hidden files and files of other types are ignored. Images in subfolders of a class folder belong to that
-    class.
+    Hidden files and files of other types are passed over. Images in subfolders of a class folder, also in
+    linked ones, belong to that class.
 
     Raises:
         UserError: there is no training part, a class has no images, or the two parts differ in their
@@ -73,13 +75,8 @@ def read(path: Path) -> RawDataset:
     return RawDataset(source, held, classes, files=files)
 
 
-def is_image(name: str) -> bool:
-    """Whether the file has the extension of an image format and is not hidden."""
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-
-
 def _folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -112,15 +109,11 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest
 
 
-def _images(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
-    """Relative path, prefixed with `below`, and size in bytes of each image in a folder, in order."""
-    with os.scandir(folder) as scanned:
-        entries = sorted(scanned, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _images(folder / entry.name, f"{below}{entry.name}/")
-        elif is_image(entry.name) and entry.is_file():
-            yield below + entry.name, entry.stat().st_size
+def _images(folder: Path) -> Iterator[tuple[str, int]]:
+    """Relative path and size in bytes of each image in a folder, in order."""
+    for name, entry in files_below(folder, enters=lambda folder: not is_hidden(folder.name)):
+        if is_image(entry.name) and is_readable(entry):
+            yield name, size_of(entry)
 
 
 def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:

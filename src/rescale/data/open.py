@@ -1,9 +1,12 @@
 """Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rescale.data import cifar, digits, folders, parquet, shards
-from rescale.data.raw import RawDataset
+from rescale.data.files import unread
+from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import Data
 from rescale.data.spec import DataSpec
 from rescale.data.splits import split
@@ -44,13 +47,25 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
     spec = spec if isinstance(spec, DataSpec) else DataSpec.of(spec)
     raw_format, raw = (digits.NAME, digits.read()) if spec.source == digits.NAME else _read(Path(spec.source))
     train, val, held = raw.train, raw.val, None
+    notes = (*raw.notes, *_passed_over(spec, raw))
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
     if minival:
         train, held = split(train, minival, salt="minival")
         if not len(held):
             raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
-    return Data(spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image)
+    return Data(
+        spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image, notes
+    )
+
+
+def _passed_over(spec: DataSpec, raw: RawDataset) -> Iterator[str]:
+    """One line that counts the files beside the data that are not read, if there are any."""
+    sources: list[Any] = [source for source in (raw.train, raw.val) if isinstance(source, Classified)]
+    read = [path for source in sources for path in source.locations()]
+    root = Path(spec.source)
+    if read and root.is_dir() and (line := unread(root, read)):
+        yield line
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:

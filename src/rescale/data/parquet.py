@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rescale.data.decode import rgb
+from rescale.data.files import is_hidden
 from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError, first_few
@@ -70,6 +72,10 @@ class Table(Classified):
         """Name of the file, row group and row of the image."""
         return f"{self.paths[self.file[index]].name}:{self.group[index]}:{self.row[index]}"
 
+    def locations(self) -> Iterator[str]:
+        """The paths of the files."""
+        return map(str, self.paths)
+
     def _group(self, file: int, group: int) -> pa.ChunkedArray:
         images = self._cache.get((file, group))
         if images is None:
@@ -115,7 +121,13 @@ def read(path: Path) -> RawDataset:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    return next(filter(None, (sorted(path.glob(f"{'*/' * deep}*.parquet")) for deep in range(3))), [])
+    levels = (sorted(path.glob(f"{'*/' * deep}*.parquet")) for deep in range(3))
+    visible = ([file for file in files if not _is_hidden(file, path)] for files in levels)
+    return next(filter(None, visible), [])
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(map(is_hidden, file.relative_to(root).parts))
 
 
 def _parts(path: Path) -> tuple[list[Path], list[Path]]:

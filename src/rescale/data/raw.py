@@ -1,7 +1,7 @@
 """What the reader of each format returns, and the sources and helpers that the readers share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -23,6 +23,7 @@ class RawDataset(NamedTuple):
         classes: class names by number.
         mean, std: of the RGB channels, in 0..1.
         files: size or hash by name of each file or part that was read.
+        notes: what was recognised or assumed, and what was passed over, one line each.
     """
 
     train: Source
@@ -31,6 +32,7 @@ class RawDataset(NamedTuple):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     files: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 class Classified:
@@ -50,6 +52,10 @@ class Classified:
     def sample(self, index: int) -> Sample:
         """The image at `index` and its class number."""
         return Sample(self.image(index), int(self.labels[index]))
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the files that hold the images; none for images in memory."""
+        return iter(())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rescale.data.decode import rgb
+from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden, is_litter
 from rescale.data.folders import TRAIN, VAL
 from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError
 
-IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
-_INDEX_VERSION = 2
+IMAGES, LABELS = EXTENSIONS, (".cls", ".json")  # .cls takes precedence
+_INDEX_VERSION = 4
 _BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
 
@@ -74,6 +77,10 @@ class Shards(Classified):
         """Name of the shard and name of the image."""
         return f"{self.paths[self.shard[index]].name}:{self.names[index]}"
 
+    def locations(self) -> Iterator[str]:
+        """The paths of the tar files."""
+        return map(str, self.paths)
+
 
 def matches(path: Path) -> bool:
     """Whether the path is a tar file or a folder with tar files, directly or in train/ or val/."""
@@ -94,7 +101,8 @@ def read(path: Path) -> RawDataset:
             or there are no training shards.
     """
     train, val = _parts(path)
-    rows = {shard: index(shard) for shard in (*train, *val)}
+    indices = {shard: index(shard) for shard in (*train, *val)}
+    rows = {shard: listed.rows for shard, listed in indices.items()}
     names_file = path / "classes.txt"
     if names_file.is_file():
         names = tuple(
@@ -107,11 +115,19 @@ def read(path: Path) -> RawDataset:
         for shard, listed in rows.items()
     }
     val_source = _source(val, rows, names) if val else None
-    return RawDataset(_source(train, rows, names), val_source, names, files=files)
+    notes = tuple(f"{shard.name}: {listed.unread}" for shard, listed in indices.items() if listed.unread)
+    return RawDataset(_source(train, rows, names), val_source, names, files=files, notes=notes)
 
 
-def index(path: Path) -> list[Row]:
-    """The images of a shard. The index is cached beside the shard or, if that is read-only, in ~/.cache.
+class Index(NamedTuple):
+    """What a shard holds. rows: its images. unread: a line that counts its other members; "" for none."""
+
+    rows: list[Row]
+    unread: str = ""
+
+
+def index(path: Path) -> Index:
+    """The index of a shard. It is cached beside the shard or, if that is read-only, in ~/.cache.
 
     A cached index is used while size and modification time of the shard stay the same.
     """
@@ -121,28 +137,31 @@ def index(path: Path) -> list[Row]:
         try:
             cached = json.loads(cache.read_text())
             if cached["stamp"] == stamp:
-                return [Row(*row) for row in cached["rows"]]
+                return Index([Row(*row) for row in cached["rows"]], str(cached["unread"]))
         except (OSError, ValueError, LookupError, TypeError):
             continue  # missing, or not an index of ours
-    rows = _scan(path)
+    scanned = _scan(path)
     for cache in _caches(path):
         temporary = cache.with_name(f"{cache.name}.{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
                 continue  # respect a read-only folder, even as root
-            temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}))
+            temporary.write_text(json.dumps({"stamp": stamp, **scanned._asdict()}))
             temporary.replace(cache)
         except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             continue  # try the next location; without any the index is built each time
         break
-    return rows
+    return scanned
 
 
 def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     shards = sorted(path.glob("*.tar")) + sorted(path.glob("*/*.tar"))
+    shards = [shard for shard in shards if not any(map(is_hidden, shard.relative_to(path).parts))]
     return [shard for shard in shards if shard.parent == path or shard.parent.name in TRAIN + VAL]
 
 
@@ -184,15 +203,20 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _caches(path: Path) -> list[Path]:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = path.with_name(f".{path.name}{INDEX}")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home, as in containers
+        return [beside]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
-    return [path.with_name(f".{path.name}.index.json"), home / "rescale" / f"{name}.json"]
+    return [beside, home / "rescale" / f"{name}.json"]
 
 
-def _scan(path: Path) -> list[Row]:
+def _scan(path: Path) -> Index:
     """Read the headers of a tar file once. Raises UserError if it is truncated or damaged."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, str]] = {kind: {} for kind in LABELS}
+    unread = Unread()
     end, size = 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:
@@ -200,7 +224,10 @@ def _scan(path: Path) -> list[Row]:
                 end = tar.offset  # offset of the next header
                 if end > size:
                     raise UserError(f"{path}: truncated inside {member.name}; get the file again")
-                if not member.isfile():
+                if member.isdir():
+                    continue
+                if not member.isfile() or any(map(is_litter, member.name.split("/"))):
+                    unread.add(member.name, "" if member.isfile() else "links or devices")
                     continue
                 stem, dot, extension = member.name.rpartition(".")
                 kind = dot + extension.lower()
@@ -210,6 +237,8 @@ def _scan(path: Path) -> list[Row]:
                     images[stem] = member
                 elif kind in LABELS:
                     labels[kind][stem] = _label(tar, member, f"{path}:{member.name}")
+                else:
+                    unread.add(member.name)
     except tarfile.TarError as error:
         raise UserError(f"{path}: damaged or not a tar file ({error}); get the file again") from None
     _check_end(path, end, len(images))
@@ -221,7 +250,8 @@ def _scan(path: Path) -> list[Row]:
             f"{path}: {len(unpaired)} names have an image without a class or a class without an image; "
             f"the first is {unpaired[0]}"
         )
-    return [Row(m.name, m.offset_data, m.size, classes[stem]) for stem, m in images.items()]
+    rows = [Row(m.name, m.offset_data, m.size, classes[stem]) for stem, m in images.items()]
+    return Index(rows, unread.note())
 
 
 def _check_end(path: Path, end: int, images: int) -> None:

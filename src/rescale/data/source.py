@@ -117,6 +117,7 @@ class Data:
         mean, std: of the RGB channels, in 0..1.
         files: size or hash, depending on the format, by name of each file or part that was read.
         on_bad_image: what a damaged image does when it is loaded: `raise` or `skip`.
+        notes: what was recognised, assumed or passed over, one line each.
     """
 
     spec: DataSpec
@@ -129,6 +130,7 @@ class Data:
     std: tuple[float, float, float] = IMAGENET_STD
     files: Mapping[str, str] = field(default_factory=dict)
     on_bad_image: str = "raise"
+    notes: tuple[str, ...] = ()
 
     def manifest(self) -> dict[str, Any]:
         """The description of the data that a run stores."""
@@ -143,6 +145,7 @@ class Data:
             "minival": len(self.minival) if self.minival is not None else 0,
             "files": dict(self.files),
             "digest": self.digest,
+            "notes": list(self.notes),
         }
 
     @property

@@ -82,7 +82,7 @@ class TrainingLoop:
 
     def start(self, restored: checkpoint.Restored) -> None:
         """Continue from a checkpoint, or start from the beginning if there is none."""
-        notes = (*self.facts["notes"], *self.not_applied) if restored.state is None else ()
+        notes = (*self.data.notes, *self.facts["notes"], *self.not_applied) if restored.state is None else ()
         for line in (*restored.broken, *notes):
             self.display.note(line)
         if restored.state is not None:
