@@ -116,7 +116,7 @@ def show(
 
     Example: rescale data show digits --recipe resnet-rs --resolution 32
     """
-    from rescale.data import open_data
+    from rescale.data import decoding_of, open_data
     from rescale.models import model_named
     from rescale.recipes import recipe as recipe_named
     from rescale.recipes import resolve, with_changes
@@ -126,7 +126,7 @@ def show(
     if resolution:
         network = network.at(resolution)
     chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
-    draw_samples(open_data(data), chosen, network.resolution, seed, out)
+    draw_samples(open_data(data, decoding=decoding_of(chosen)), chosen, network.resolution, seed, out)
     print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
 
 

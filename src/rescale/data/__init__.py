@@ -2,6 +2,7 @@
 
 from rescale.data.draw import Draw
 from rescale.data.loading import Loading, batches
+from rescale.data.measure import decoded, decoding_of
 from rescale.data.open import open_data
 from rescale.data.raw import RawDataset
 from rescale.data.source import BadImage, Batch, Data, LazyImage, Sample, Source
@@ -19,5 +20,7 @@ __all__ = [
     "Sample",
     "Source",
     "batches",
+    "decoded",
+    "decoding_of",
     "open_data",
 ]

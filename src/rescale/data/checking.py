@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from torch.utils.data import DataLoader, Dataset
 
 from rescale.data.loading import _init_worker
+from rescale.data.measure import with_decoding
 from rescale.data.source import BadImage, Source
+from rescale.preprocess import BEFORE
 
 _CHUNK = 32  # images a worker decodes at a time
 
@@ -31,7 +33,8 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
     """Decode all images and yield a `Check` for each, in the order of the source.
 
     The checksum covers the decoded pixels, so it does not depend on the layout of the data. It may change
-    with the version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped
+    with the version of the JPEG decoder. Images are decoded as stored, so that checksums of earlier versions
+    stay valid. It finds errors that decoding alone misses: a JPEG with a flipped
     bit usually still decodes.
 
     Args:
@@ -39,7 +42,7 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
         workers: processes that decode; 0 decodes in this process.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Checks(source),
+        _Checks(with_decoding(source, BEFORE)),
         batch_size=_CHUNK,
         num_workers=workers,
         collate_fn=list,

@@ -7,30 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from rescale.data.decode import rgb
 from rescale.data.files import EXTENSIONS, files_below, is_hidden, is_image, is_readable, size_of
-from rescale.data.raw import Classified, RawDataset
-from rescale.data.source import LazyImage
+from rescale.data.raw import Encoded, RawDataset
 from rescale.errors import UserError, first_few, nearest
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
 
 
 @dataclass(frozen=True)
-class Folder(Classified):
+class Folder(Encoded):
     """A source of image files. files: paths relative to `root`. labels: int64 [N], class numbers."""
 
     root: Path
     files: tuple[str, ...]
     labels: np.ndarray
+    decoding: Decoding = USUAL_DECODING
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`."""
-        path = self.root / self.files[index]
-        return rgb(path, str(path))
+    def encoded(self, index: int) -> Path:
+        """The path of the image file."""
+        return self.root / self.files[index]
 
     def describe(self, index: int) -> str:
         """The path of the image file."""

@@ -5,21 +5,33 @@ from collections.abc import Iterator
 import numpy as np
 import simplejpeg
 
-_START, _END = b"\xff\xd8", b"\xff\xd9"
+from rescale.data.orientation import orientation_in
+
+START, _END = b"\xff\xd8", b"\xff\xd9"
 _SEQUENTIAL = (0xC0, 0xC1)  # frame types (SOF) of sequential, Huffman-coded JPEGs
+_APP1 = 0xE1  # segments with EXIF and XMP
 _SCAN = 0xDA
 _SPACES = ("YCbCr", "Gray", "RGB")  # Pillow has its own conversion of CMYK
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG that `decode` supports; None for other content and truncated files."""
-    if not encoded.startswith(_START) or not encoded.endswith(_END):
+    if not encoded.startswith(START) or not encoded.endswith(_END):
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
         return None
     return (width, height) if space in _SPACES else None
+
+
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a JPEG, 1 to 8; 1 (upright) if it has none. Reads the first segments alone."""
+    return orientation_in(
+        encoded[at + 4 : at + 2 + int.from_bytes(encoded[at + 2 : at + 4])]
+        for marker, at in _segments(encoded)
+        if marker == _APP1
+    )
 
 
 def decode(encoded: bytes, rows: int) -> np.ndarray:
@@ -61,8 +73,11 @@ def _shortened(encoded: bytes, rows: int) -> bytearray | None:
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
     """Marker and offset of each segment, up to and including the first scan."""
-    at = len(_START)
+    at = len(START)
     while encoded[at : at + 1] == b"\xff":
+        if encoded[at + 1 : at + 2] == b"\xff":  # a marker may be preceded by any number of fill bytes
+            at += 1
+            continue
         yield encoded[at + 1], at
         if encoded[at + 1] == _SCAN:
             break

@@ -6,17 +6,25 @@ from typing import Any
 
 from rescale.data import cifar, digits, folders, parquet, shards
 from rescale.data.files import unread
+from rescale.data.measure import decoded
 from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import Data
 from rescale.data.spec import DataSpec
 from rescale.data.splits import split
 from rescale.errors import UserError, nearest
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
 VAL_SHARE = 0.1  # of a data set without a validation part
 
 
-def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
+def open_data(
+    spec: str | Path | DataSpec,
+    *,
+    on_bad_image: str = "raise",
+    minival: float = 0.0,
+    decoding: Decoding = USUAL_DECODING,
+) -> Data:
     """Open a data set by its built-in name (`digits`) or by path; the layout decides the format.
 
     A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
@@ -33,6 +41,8 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
         on_bad_image: what a damaged image does when it is loaded: `raise` stops with an error, `skip`
             replaces it in training and leaves it out in evaluation, up to 1 % of the images (at least 10).
         minival: share of the training samples to hold out as a separate part, in [0, 1); 0 for none.
+        decoding: how image files become pixels. Ranges of more than 8 bits that it lacks are measured on a
+            sample of the images.
 
     Returns:
         Training and validation sources, the minival source (None if not requested), class names by number,
@@ -54,9 +64,10 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
         train, held = split(train, minival, salt="minival")
         if not len(held):
             raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
-    return Data(
+    data = Data(
         spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image, notes
     )
+    return decoded(data, decoding)
 
 
 def _passed_over(spec: DataSpec, raw: RawDataset) -> Iterator[str]:

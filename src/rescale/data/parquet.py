@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.decode import rgb
 from rescale.data.files import is_hidden
-from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
-from rescale.data.source import BadImage, LazyImage
+from rescale.data.raw import Encoded, RawDataset, class_names, label_numbers
+from rescale.data.source import BadImage
 from rescale.errors import UserError, first_few
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGE, LABEL = (
     ("image", "img"),
@@ -28,7 +28,7 @@ _CACHE_BYTES = 256 << 20  # encoded images that a process caches, in whole row g
 
 
 @dataclass(frozen=True)
-class Table(Classified):
+class Table(Encoded):
     """A source of images in rows of Parquet files, read one row group at a time.
 
     Args:
@@ -37,6 +37,7 @@ class Table(Classified):
         file, group, row: int64 [N]; for each image the index of its file, its row group in that file and its
             row in that group.
         labels: int64 [N], class numbers.
+        decoding: how the images become pixels.
     """
 
     paths: tuple[Path, ...]
@@ -45,6 +46,7 @@ class Table(Classified):
     group: np.ndarray
     row: np.ndarray
     labels: np.ndarray
+    decoding: Decoding = USUAL_DECODING
     _cache: OrderedDict[tuple[int, int], pa.ChunkedArray] = field(
         default_factory=OrderedDict, compare=False, repr=False
     )
@@ -52,8 +54,10 @@ class Table(Classified):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`."""
+    neighbours = 8  # a row group is read as a whole
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the image."""
         where = self.describe(index)
         try:
             cell = self._group(int(self.file[index]), int(self.group[index]))[int(self.row[index])].as_py()
@@ -62,7 +66,7 @@ class Table(Classified):
         encoded = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(encoded, bytes):
             raise BadImage(f"{where}: no image bytes in column {self.column}")
-        return rgb(encoded, where)
+        return encoded
 
     def describe(self, index: int) -> str:
         """File, row group and row of the image."""

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from rescale.data.decode import rgb
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
 from rescale.errors import UserError
+from rescale.preprocess import Decoding
 
 _LARGEST_LABEL = 1_000_000  # larger numbers are identifiers, not classes
 
@@ -56,6 +59,25 @@ class Classified:
     def locations(self) -> Iterator[str]:
         """The paths of the files that hold the images; none for images in memory."""
         return iter(())
+
+
+class Encoded(Classified):
+    """Base class of sources of encoded images. Subclasses define `encoded`, `describe` and `decoding`."""
+
+    decoding: Decoding
+    neighbours = 1  # images that are read together
+
+    def encoded(self, index: int) -> bytes | Path:
+        """The bytes of the image at `index`, or the path of its file. Raises BadImage."""
+        raise NotImplementedError
+
+    def describe(self, index: int) -> str:
+        """Where the image is stored, for messages."""
+        raise NotImplementedError
+
+    def image(self, index: int) -> LazyImage:
+        """The image at `index`."""
+        return rgb(self.encoded(index), self.describe(index), self.decoding)
 
 
 @dataclass(frozen=True)

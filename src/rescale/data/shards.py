@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rescale.data.decode import rgb
 from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden, is_litter
 from rescale.data.folders import TRAIN, VAL
-from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
-from rescale.data.source import BadImage, LazyImage
+from rescale.data.raw import Encoded, RawDataset, class_names, label_numbers
+from rescale.data.source import BadImage
 from rescale.errors import UserError
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGES, LABELS = EXTENSIONS, (".cls", ".json")  # .cls takes precedence
 _INDEX_VERSION = 4
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shards(Classified):
+class Shards(Encoded):
     """A source of images inside tar files.
 
     Args:
@@ -47,6 +47,7 @@ class Shards(Classified):
         names: N names of the images, without extension.
         shard, offset, size: int64 [N]; index of the tar file, offset and size in bytes of each image.
         labels: int64 [N], class numbers.
+        decoding: how the images become pixels.
     """
 
     paths: tuple[Path, ...]
@@ -55,19 +56,19 @@ class Shards(Classified):
     offset: np.ndarray
     size: np.ndarray
     labels: np.ndarray
+    decoding: Decoding = USUAL_DECODING
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`. Opening the shard each time is cheap compared with decoding."""
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the image. Opening the shard each time is cheap compared with decoding."""
         where = self.describe(index)
         try:
             with self.paths[self.shard[index]].open("rb", buffering=0) as file:
-                encoded = os.pread(file.fileno(), int(self.size[index]), int(self.offset[index]))
+                return os.pread(file.fileno(), int(self.size[index]), int(self.offset[index]))
         except OSError as error:
             raise BadImage(f"{where}: {error.strerror}") from None
-        return rgb(encoded, where)
 
     def describe(self, index: int) -> str:
         """Shard and name of the image."""

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from rescale.data.spec import DataSpec
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as used in the papers
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,17 +27,19 @@ class LazyImage:
     Args:
         width, height: in pixels.
         decode: takes a number of rows and returns at least that many from the top: uint8 [rows, width, 3],
-            writable.
+            writable, in any order in memory.
+        orientation: that is stored with the image (EXIF, 1 to 8), whether it was applied or not; 1: none.
     """
 
     width: int
     height: int
     decode: Callable[[int], np.ndarray]
+    orientation: int = 1
 
     @classmethod
-    def of(cls, pixels: np.ndarray) -> "LazyImage":
+    def of(cls, pixels: np.ndarray, orientation: int = 1) -> "LazyImage":
         """Wrap decoded pixels, uint8 [H, W, 3]."""
-        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels)
+        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels, orientation)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,7 +49,7 @@ class LazyImage:
     def pixels(self, rows: int | None = None) -> np.ndarray:
         """The top `rows` rows (None: all), uint8 [rows, width, 3]. Raises BadImage if decoding fails."""
         rows = self.height if rows is None else rows
-        return self.decode(rows)[:rows]
+        return np.ascontiguousarray(self.decode(rows)[:rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.pixels(), dtype=dtype, copy=copy)
@@ -118,6 +121,7 @@ class Data:
         files: size or hash, depending on the format, by name of each file or part that was read.
         on_bad_image: what a damaged image does when it is loaded: `raise` or `skip`.
         notes: what was recognised, assumed or passed over, one line each.
+        decoding: how image files become pixels.
     """
 
     spec: DataSpec
@@ -131,6 +135,7 @@ class Data:
     files: Mapping[str, str] = field(default_factory=dict)
     on_bad_image: str = "raise"
     notes: tuple[str, ...] = ()
+    decoding: Decoding = USUAL_DECODING
 
     def manifest(self) -> dict[str, Any]:
         """The description of the data that a run stores."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rescale import machine
-from rescale.data import Data, DataSpec, open_data
+from rescale.data import Data, DataSpec, decoded, decoding_of, open_data
 from rescale.errors import UserError
 from rescale.execution import ExecutionMode
 from rescale.models import External
@@ -88,7 +88,14 @@ def _begin(
     check_task(plain)
     start = starting_weights(weights, model) if weights else None
     if isinstance(data, str):
-        data = open_data(data, on_bad_image=settings.on_bad_image, minival=held_out(plain, model))
+        data = open_data(
+            data,
+            on_bad_image=settings.on_bad_image,
+            minival=held_out(plain, model),
+            decoding=decoding_of(plain),
+        )
+    elif data.decoding.orientation != plain.orientation or plain.white:
+        data = decoded(data, decoding_of(plain))
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(device))
     notes = list(recipe.notes)
@@ -121,7 +128,14 @@ def _begin(
     }
     chosen = recipe.recipe
     preprocess = Preprocess(
-        data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
+        data.mean,
+        data.std,
+        model.resolution,
+        chosen.eval_crop,
+        chosen.interpolation,
+        task.outputs,
+        data.decoding.orientation,
+        data.decoding.ranges,
     )
     resolved, manifest = recipe, data.manifest()
     run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
@@ -165,7 +179,13 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
             f"resume it on one that has"
         ) from None
     spec = DataSpec(**facts["data"]) if moved_to is None else DataSpec.of(moved_to)
-    data = open_data(spec, on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
+    preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    data = open_data(
+        spec,
+        on_bad_image=settings["on_bad_image"],
+        minival=float(recipe.minival),
+        decoding=preprocess.decoding,
+    )
     if data.digest != facts["data_digest"]:
         raise UserError(
             f"{path}: the data in {spec} is not what the run was started with: "
@@ -173,7 +193,6 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
             f"start a new run"
         )
     check_batch(recipe, len(data.train), processes.count)
-    preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
     data = data.normalised(preprocess.mean, preprocess.std)
     return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
 
