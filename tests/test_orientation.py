@@ -46,7 +46,7 @@ def test_images_are_turned_once(kind: str, orientation: int) -> None:
     content = photo(kind, orientation)
     image = rgb(content, "it", Decoding())
     expected = by_pillow(content)
-    assert image.orientation == orientation and image.size == expected.shape[1::-1]
+    assert image.header.orientation == orientation and image.size == expected.shape[1::-1]
     assert np.array_equal(image.pixels(), expected) and image.pixels().flags.c_contiguous
     assert header(content, "it").orientation == orientation
     if kind != "AVIF":  # is not stored exactly
@@ -59,7 +59,7 @@ def test_images_are_turned_once(kind: str, orientation: int) -> None:
 def test_as_stored_is_what_pillow_opens(kind: str, orientation: int, decoding: Decoding) -> None:
     content = photo(kind, orientation)
     image = rgb(content, "it", decoding)
-    assert image.orientation == orientation
+    assert image.header.orientation == orientation
     assert np.array_equal(image.pixels(), by_pillow(content, turn=False))
 
 
@@ -166,7 +166,7 @@ def test_every_form_is_read_as_by_pillow(added: list[bytes]) -> None:
         expected = 1
     expected = expected if expected in range(1, 9) else 1
     assert jpeg.orientation(content) == expected
-    assert rgb(content, "it").orientation == expected
+    assert rgb(content, "it").header.orientation == expected
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -176,7 +176,7 @@ def test_damaged_metadata_is_no_damaged_image(seed: int) -> None:
     for place in rng.integers(6, len(segment), 3):
         segment[place] = rng.integers(256)
     content = segments(plain(), bytes(segment))
-    assert 1 <= rgb(content, "it").orientation <= 8
+    assert 1 <= rgb(content, "it").header.orientation <= 8
     assert rgb(content, "it").pixels().shape[2] == 3
 
 

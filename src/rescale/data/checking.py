@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rescale.data.loading import _init_worker
 from rescale.data.measure import with_decoding
-from rescale.data.source import BadImage, Source
+from rescale.data.source import PLAIN, BadImage, Source
 from rescale.preprocess import BEFORE
 
 _CHUNK = 32  # images a worker decodes at a time
@@ -32,17 +32,17 @@ class Check(NamedTuple):
 def check(source: Source, workers: int = 0) -> Iterator[Check]:
     """Decode all images and yield a `Check` for each, in the order of the source.
 
-    The checksum covers the decoded pixels, so it does not depend on the layout of the data. It may change
-    with the version of the JPEG decoder. Images are decoded as stored, so that checksums of earlier versions
-    stay valid. It finds errors that decoding alone misses: a JPEG with a flipped
-    bit usually still decodes.
+    The checksum covers the decoded pixels as stored, not turned and not scaled to the data's range. So it does
+    not depend on the layout of the data, and sums of earlier versions stay valid. It may change with the
+    version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped bit usually
+    still decodes.
 
     Args:
         source: the images.
         workers: processes that decode; 0 decodes in this process.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Checks(with_decoding(source, BEFORE)),
+        _Checks(source, with_decoding(source, BEFORE)),
         batch_size=_CHUNK,
         num_workers=workers,
         collate_fn=list,
@@ -54,7 +54,10 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
 
 @dataclass(frozen=True)
 class _Checks(Dataset[Check]):
+    """source: the images as they are used. stored: the same as they are stored."""
+
     source: Source
+    stored: Source
 
     def __len__(self) -> int:
         return len(self.source)
@@ -62,7 +65,10 @@ class _Checks(Dataset[Check]):
     def __getitem__(self, index: int) -> Check:
         key = self.source.key(index)
         try:
-            pixels = self.source.sample(index).media.pixels()
+            image = self.source.sample(index).media
+            pixels = image.pixels()
+            if image.header != PLAIN:
+                pixels = self.stored.sample(index).media.pixels()
         except BadImage as error:
             return Check(key, "", str(error))
         content = f"{pixels.shape[1]} {pixels.shape[0]} ".encode() + pixels.tobytes()

@@ -4,14 +4,13 @@ import io
 import struct
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rescale.data import depth, jpeg
 from rescale.data.orientation import UPRIGHT, orientation_of, turned, turned_size
-from rescale.data.source import BadImage, LazyImage
+from rescale.data.source import BadImage, Header, LazyImage
 from rescale.preprocess import Decoding
 
 # Exceptions that Pillow raises on damaged input, collected by fuzzing files of every format.
@@ -59,14 +58,7 @@ def rgb(encoded: bytes | Path, where: str, decoding: Decoding | None = None) -> 
     stored = jpeg.orientation(content)
     orientation = stored if _turns(decoding) else UPRIGHT
     decode = partial(_jpeg, content, where, orientation)
-    return LazyImage(*turned_size(*size, orientation), decode, orientation=stored)
-
-
-class Header(NamedTuple):
-    """What an image says of itself. orientation: 1 to 8. kind: of values with more than 8 bits; "" for 8."""
-
-    orientation: int
-    kind: str = ""
+    return LazyImage(*turned_size(*size, orientation), decode, Header(stored))
 
 
 def header(encoded: bytes | Path, where: str) -> Header:
@@ -119,12 +111,13 @@ def _by_pillow(content: bytes, where: str, decoding: Decoding | None) -> LazyIma
     with _opened(content, where) as image:
         try:
             by_tiff = _tiff_orientation(image)  # Pillow turns TIFF files when it loads them
+            kind = depth.kind_of(image)
             pixels = _pixels(image, content, where, decoding)
             stored = by_tiff if by_tiff != UPRIGHT else orientation_of(image)
         except DAMAGE as error:
             raise BadImage(f"{where}: {_reason(error)}") from None
     turns = _turns(decoding) and by_tiff == UPRIGHT
-    return LazyImage.of(turned(pixels, stored) if turns else pixels, orientation=stored)
+    return LazyImage.of(turned(pixels, stored) if turns else pixels, Header(stored, kind))
 
 
 def _pixels(image: Image.Image, content: bytes, where: str, decoding: Decoding | None) -> np.ndarray:

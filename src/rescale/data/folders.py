@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rescale.data.files import EXTENSIONS, files_below, is_hidden, is_image, is_readable, size_of
+from rescale.data.files import EXTENSIONS, Unread, files_below, is_hidden, is_image, is_readable, size_of
 from rescale.data.raw import Encoded, RawDataset
 from rescale.errors import UserError, first_few, nearest
 from rescale.preprocess import USUAL_DECODING, Decoding
@@ -98,11 +98,15 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
             files.append(relative)
         labels += [label] * (len(files) - before)
         if len(files) == before:
-            empty.append(repr(name))
+            empty.append(name)
     if empty:
+        inside = Unread()
+        for file, _ in files_below(path / empty[0]):
+            inside.add(f"{empty[0]}/{file}")
         raise UserError(
-            f"{path}: no images in class {first_few(empty)}; "
-            f"add some ({' '.join(EXTENSIONS)}) or remove the folder"
+            f"{path}: no images in class {first_few([repr(name) for name in empty])}"
+            f"{f' ({note})' if (note := inside.note()) else ''}; "
+            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder"
         )
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest

@@ -9,7 +9,7 @@ import numpy as np
 from rescale.data import decode, depth
 from rescale.data.orientation import UPRIGHT
 from rescale.data.raw import Encoded, Subset
-from rescale.data.source import BadImage, Data, Source
+from rescale.data.source import BadImage, Data, Header, Source
 from rescale.preprocess import Decoding
 from rescale.recipes import Recipe
 
@@ -83,7 +83,7 @@ def _about_orientation(turned: int, looked_at: int, orientation: str) -> str:
     return f"{what}, which is not applied (orientation=stored)"
 
 
-def _headers(data: Data, count: int) -> Iterator[tuple[Encoded, int, decode.Header]]:
+def _headers(data: Data, count: int) -> Iterator[tuple[Encoded, int, Header]]:
     """Source, index and header of about `count` images of both parts, without damaged ones."""
     parts = [part for part in (data.train, data.val) if len(part)]
     for part in parts:

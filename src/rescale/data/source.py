@@ -20,6 +20,19 @@ class BadImage(Exception):
     """An image that cannot be decoded. The message names the file and the reason."""
 
 
+class Header(NamedTuple):
+    """What a stored image says of itself, whether it was applied in decoding or not.
+
+    orientation: of EXIF, 1 to 8; 1 is upright. kind: of values with more than 8 bits; "" for 8 bits.
+    """
+
+    orientation: int = 1
+    kind: str = ""
+
+
+PLAIN = Header()
+
+
 @dataclass(frozen=True)
 class LazyImage:
     """An RGB image of known size whose pixels are decoded on demand.
@@ -28,18 +41,18 @@ class LazyImage:
         width, height: in pixels.
         decode: takes a number of rows and returns at least that many from the top: uint8 [rows, width, 3],
             writable, in any order in memory.
-        orientation: that is stored with the image (EXIF, 1 to 8), whether it was applied or not; 1: none.
+        header: what the stored image says of itself.
     """
 
     width: int
     height: int
     decode: Callable[[int], np.ndarray]
-    orientation: int = 1
+    header: Header = PLAIN
 
     @classmethod
-    def of(cls, pixels: np.ndarray, orientation: int = 1) -> "LazyImage":
+    def of(cls, pixels: np.ndarray, header: Header = PLAIN) -> "LazyImage":
         """Wrap decoded pixels, uint8 [H, W, 3]."""
-        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels, orientation)
+        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels, header)
 
     @property
     def size(self) -> tuple[int, int]:
