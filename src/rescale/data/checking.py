@@ -32,10 +32,10 @@ class Check(NamedTuple):
 def check(source: Source, workers: int = 0) -> Iterator[Check]:
     """Decode all images and yield a `Check` for each, in the order of the source.
 
-    The checksum covers the decoded pixels as stored, not turned and not scaled to the data's range. So it does
-    not depend on the layout of the data, and sums of earlier versions stay valid. It may change with the
-    version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped bit usually
-    still decodes.
+    The checksum covers the decoded pixels as stored, not turned and not scaled to the data's range. So it
+    does not depend on the layout of the data, and sums of earlier versions stay valid. It may change with
+    the version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped bit
+    usually still decodes.
 
     Args:
         source: the images.
