@@ -1,15 +1,19 @@
 """rescale data info and verify: what they say of whole and of damaged data, and how they end."""
 
+import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_files import encoded, samples, write_folder, write_parquet, write_tar
+from data_files import encoded, pixels, samples, write_folder, write_parquet, write_tar
 from rescale.cli import main
 
 
@@ -122,3 +126,38 @@ def test_sums_tell_what_decodes_and_is_not_what_it_was(command, tree: Path, tmp_
         sums.write_text(content)
         code, _, err = command("verify", tree, "--sums", sums)
         assert code == 2 and "not a file of checksums" in err
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """A process of its own: standard output is then strict, as in most terminals."""
+    write_folder(tmp_path / "data", classes=("caf\udce9", "tea"))
+    code = "import sys; from rescale.cli import main; sys.argv = ['rescale', *sys.argv[1:]]; main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    words = [sys.executable, "-c", code, "data", "info", str(tmp_path / "data")]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and r"2 classes (caf\udce9, tea)" in done.stdout
+
+
+def test_sums_are_of_the_images_as_stored(command, tmp_path: Path) -> None:
+    """So sums of versions that turned no images stay valid; verify finds what training would refuse."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64
+    for name in ("ant", "bee"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            noise = Image.fromarray(pixels(i, size=16)[:9])
+            noise.save(tmp_path / "data" / name / f"{i}.jpg", exif=exif)
+            Image.fromarray(grey + i).save(tmp_path / "data" / name / f"{i}.png")
+    sums = tmp_path / "sums.json"
+    assert command("verify", tmp_path / "data", "--sums", sums)[0] == 0
+    turned = json.loads(sums.read_text())
+    for i, name in enumerate(("ant", "ant", "ant", "bee", "bee", "bee")):
+        with Image.open(tmp_path / "data" / name / f"{i % 3}.jpg") as image:
+            content = b"16 9 " + np.array(image).tobytes()
+        key = next(key for key in turned if key.endswith(f"{name}/{i % 3}.jpg"))
+        assert turned[key] == hashlib.blake2b(content, digest_size=12).hexdigest()
+    unknown = np.full((8, 8), np.nan, np.float32)
+    Image.fromarray(unknown).save(tmp_path / "data" / "ant" / "unknown.tif")
+    code, out, _ = command("verify", tmp_path / "data")
+    assert code == 1 and "unknown.tif: holds values that are infinite or no numbers" in out

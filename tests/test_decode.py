@@ -78,12 +78,6 @@ def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
     assert (array(moving) == (255, 0, 0)).all()
 
 
-def test_orientation_is_ignored() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    assert rgb(save(Image.fromarray(RAMP), "JPEG", exif=exif), "it").size == (16, 8)
-
-
 @pytest.mark.parametrize(
     "content, reason",
     [

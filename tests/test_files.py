@@ -1,16 +1,18 @@
-"""Files are written whole or not at all, and nothing is left of failed or killed writers."""
+"""Files are written whole or not at all; nothing is left of killed writers; names need not be text."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_files import samples, write_tar
-from rescale.data import shards
+from data_files import samples, write_folder, write_tar
+from rescale.data import open_data, shards
 from rescale.errors import JobError, UserError
-from rescale.files import atomic, check_free, locked, write_json, write_text
+from rescale.files import atomic, check_free, locked, printable, write_json, write_text
+from rescale.training.predictions import read_predictions, write_predictions
 
 
 def dead() -> int:
@@ -37,7 +39,7 @@ def test_the_index_of_a_shard_leaves_nothing_on_a_full_disk(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(3)))
     monkeypatch.setattr(os, "fsync", full)
-    assert len(shards.index(shard)) == 3
+    assert len(shards.index(shard).rows) == 3
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tar"]
 
 
@@ -78,3 +80,22 @@ def test_a_name_with_brackets(tmp_path: Path) -> None:
     with atomic(tmp_path / "[a].txt") as temporary:
         temporary.touch()
     assert [path.name for path in tmp_path.iterdir()] == ["[a].txt"]
+
+
+def test_bytes_of_names_become_escapes() -> None:
+    assert printable("caf\udce9 [\u00fc] \ud800") == "caf\\xe9 [\u00fc] \\ud800"
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    assert printable(name) == "caf\\xe9"
+    assert printable("plain \u25cf") == "plain \u25cf"
+
+
+def test_text_with_such_a_name_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "caf\udce9 \u25cf")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "caf\\xe9 \u25cf"
+
+
+def test_keys_of_predictions_are_text(tmp_path: Path) -> None:
+    data = open_data(write_folder(tmp_path / "data", classes=("caf\udce9", "tea")))
+    write_predictions(tmp_path / "p.parquet", data.train, {"index": np.array([0])})
+    (key,) = read_predictions(tmp_path / "p.parquet")["key"]
+    assert key == "caf\\xe9/0000.png"

@@ -250,10 +250,10 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(
     first = shards.index(shard)
     assert shards.index(shard) == first and len(scans) == 1
     write_tar(shard, samples(range(12)))
-    assert len(shards.index(shard)) == 12 and len(scans) == 2
+    assert len(shards.index(shard).rows) == 12 and len(scans) == 2
     for strange in ("", "[]", "{}", '{"stamp": 3}', "\x00"):
         (tmp_path / ".a.tar.index.json").write_text(strange)
-        assert len(shards.index(shard)) == 12
+        assert len(shards.index(shard).rows) == 12
 
 
 def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatch) -> None:

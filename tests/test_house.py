@@ -19,8 +19,8 @@ from rescale.recipes.recipe import MEANING
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "lazy", "layout", "figure", "files", "preprocess", "execution", "yaml_input", "network",
-    "geometry", "cost",
+    "errors", "lazy", "layout", "figure", "files", "terminal", "preprocess", "execution", "yaml_input",
+    "network", "geometry", "cost",
     "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
     "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
@@ -286,3 +286,24 @@ def test_one_image_is_not_called_images() -> None:
         if counted.search(line) and "{limit}" not in line  # a limit is ten or more
     ]
     assert not lines
+
+
+def makes_consoles(source: str) -> set[str]:
+    """The names of rich that read text as markup, as far as a source text imports them."""
+    names = {
+        alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rich")
+        for alias in node.names
+    }
+    return names & {"Console", "TextColumn", "print", "get_console"}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_consoles_are_made_in_one_place(path: Path) -> None:
+    assert path.name == "terminal.py" or not makes_consoles(path.read_text())
+
+
+def test_consoles_are_seen() -> None:
+    assert makes_consoles("def f():\n    from rich.console import Console\n") == {"Console"}
+    assert not makes_consoles("from rich.progress import BarColumn\n")

@@ -171,10 +171,11 @@ def test_in_training_the_next_good_image_replaces_a_damaged_one() -> None:
 
 
 def test_in_evaluation_damaged_images_are_left_out() -> None:
-    damaged = frozenset({5, 48, 49})  # the last two form a batch
+    damaged = frozenset({5, 48, 49})  # the last two form a batch without tensors
     loaded = load(Numbers(50, damaged), on_bad_image="skip", training=False)
     assert torch.cat([b.indices for b in loaded]).tolist() == [i for i in range(48) if i != 5]
-    assert all(len(b.tensors["images"]) == b.count == len(b.indices) > 0 for b in loaded)
+    assert all(len(b.tensors["images"]) == b.count == len(b.indices) > 0 for b in loaded[:-1])
+    assert loaded[-1].count == len(loaded[-1].indices) == len(loaded[-1].tensors) == 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -366,3 +367,12 @@ def test_verification_names_a_killed_worker() -> None:
 class Keyed(Dying):
     def key(self, index: int) -> str:
         return str(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_alone_in_its_batch_is_named(workers: int) -> None:
+    loaded = load(
+        Numbers(9, frozenset({2, 8})), on_bad_image="skip", training=False, batch=4, workers=workers
+    )
+    assert [batch.count for batch in loaded] == [3, 4, 0]
+    assert [line for batch in loaded for line in batch.bad] == ["image 2: damaged", "image 8: damaged"]

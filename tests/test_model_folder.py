@@ -15,7 +15,7 @@ from rescale.errors import JobError, UserError
 from rescale.lookup import network
 from rescale.models import External, make
 from rescale.models.folder import ModelFolder, write
-from rescale.preprocess import Preprocess
+from rescale.preprocess import BEFORE, Preprocess
 from rescale.training import Run, resume
 from test_models import randomise
 
@@ -59,8 +59,16 @@ def test_a_finished_run_of_format_1_is_a_model_folder() -> None:
     assert folder.model == run.model and folder.averaged is True
     data = open_data("digits")
     assert folder.preprocess == Preprocess(
-        tuple(data.mean), tuple(data.std), 8, run.recipe.eval_crop, run.recipe.interpolation, data.classes
+        tuple(data.mean),
+        tuple(data.std),
+        8,
+        run.recipe.eval_crop,
+        run.recipe.interpolation,
+        data.classes,
+        BEFORE.orientation,
+        BEFORE.ranges,
     )
+    assert run.recipe.orientation == "stored"
     images = torch.randn(2, 3, 8, 8)
     expected, _ = make(run.model)
     expected.load_state_dict(load_file(run.path / "model.safetensors"))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rescale.errors import UserError
-from rescale.preprocess import INTERPOLATIONS, Preprocess
+from rescale.preprocess import BEFORE, INTERPOLATIONS, ORIENTATIONS, Decoding, Preprocess
 
 GOOD = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "resolution": 224}
 NUMBERS = st.floats(-10, 10)
@@ -22,17 +22,27 @@ POSITIVE = st.floats(1e-6, 10)
     crop=st.floats(0.01, 1.2),
     interpolation=st.sampled_from(INTERPOLATIONS),
     labels=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
+    orientation=st.sampled_from(ORIENTATIONS),
+    white=st.none() | st.floats(0.5, 1e6),
 )
-def test_round_trip(tmp_path, values, resolution, crop, interpolation, labels) -> None:
+def test_round_trip(tmp_path, values, resolution, crop, interpolation, labels, orientation, white) -> None:
     mean, std = zip(*values, strict=True)
-    first = Preprocess(mean, std, resolution, crop, interpolation, tuple(labels))
+    ranges = None if white is None else {"uint16": (0.0, white), "float32": (-white, white)}
+    first = Preprocess(mean, std, resolution, crop, interpolation, tuple(labels), orientation, ranges)
     first.write(tmp_path / "preprocess.json")
     assert Preprocess.read(tmp_path / "preprocess.json") == first
 
 
 def test_defaults() -> None:
     read = Preprocess.from_json(GOOD)
-    assert read == Preprocess((0.5, 0.4, 0.3), (0.2, 0.2, 0.1), 224, 0.875, "bicubic", ())
+    assert read == Preprocess((0.5, 0.4, 0.3), (0.2, 0.2, 0.1), 224, 0.875, "bicubic", (), "stored", None)
+
+
+def test_files_that_do_not_say_how_images_were_decoded() -> None:
+    """Those of versions that turned no images; new ones say it."""
+    assert Preprocess.from_json(GOOD).decoding == BEFORE
+    assert Preprocess((0.5,), (0.5,), 8).decoding == Decoding("exif", {})
+    assert Preprocess.from_json(GOOD | {"orientation": "exif", "ranges": {}}).decoding == Decoding("exif", {})
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,10 @@ def test_defaults() -> None:
         ({"interpolation": ["bicubic"]}, "interpolation: expected bicubic"),
         ({"labels": "ab"}, "labels: expected a list of names"),
         ({"labels": [1, 2]}, "labels: expected a list of names"),
+        ({"orientation": "up"}, "orientation: expected exif or stored; found 'up'"),
+        ({"ranges": {"uint16": [0]}}, "ranges: expected the values of black and white by kind"),
+        ({"ranges": {"uint16": [1, 1]}}, "ranges: expected the values of black and white by kind"),
+        ({"ranges": [0, 1]}, "ranges: expected the values of black and white by kind"),
         ({"label": []}, "no key 'label'; did you mean 'labels'?"),
     ],
 )

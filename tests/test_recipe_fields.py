@@ -15,7 +15,14 @@ from rescale.recipes import MEANING, NAMED, Recipe, changed, from_file, recipe, 
 from rescale.recipes.options import Options
 from rescale.recipes.recipe import ADDED_LATER
 
-ADDED = {"steps": 10, "task": {"name": "other"}, "freeze": "backbone"}  # values other than the defaults
+# values other than the defaults
+ADDED = {
+    "steps": 10,
+    "task": {"name": "other"},
+    "freeze": "backbone",
+    "orientation": "stored",
+    "white": 4095.0,
+}
 
 
 class Later(Recipe):

@@ -68,3 +68,15 @@ def test_a_damaged_image_is_named(digits: Data, tmp_path: Path, monkeypatch) -> 
     with pytest.raises(JobError, match=r"cat\.jpg: cut off"):
         draw_samples(digits, RECIPE, 8, 0, tmp_path / "grid.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_class_names_that_are_no_text_or_look_like_formulas(tmp_path: Path) -> None:
+    classes = ("caf\udce9", "$\\frac{$")
+    for number, name in enumerate(classes):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (90 * number, 50 * i, 0)).save(tmp_path / "data" / name / f"{i}.png")
+    data = open_data(tmp_path / "data")
+    assert data.classes == tuple(sorted(classes))
+    draw_samples(data, RECIPE, 8, 0, tmp_path / "grid.png")
+    assert Image.open(tmp_path / "grid.png").format == "PNG"

@@ -629,13 +629,13 @@ def test_an_external_model_trains_by_the_same_recipe(tmp_path) -> None:
 def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
     from PIL import Image
 
-    for part, count in (("train", 24), ("val", 6)):
-        for name in ("a", "b"):
+    for part, counts in (("train", (24, 24)), ("val", (8, 9))):
+        for name, count in zip("ab", counts, strict=True):
             folder = tmp_path / "data" / part / name
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.new("RGB", (9, 9), (i, 200 * (name == "a"), 3)).save(folder / f"{i}.png")
-    for bad in ("train/a/3.png", "train/b/7.png", "val/a/1.png"):
+    for bad in ("train/a/3.png", "train/b/7.png", "val/b/8.png"):  # the last one is alone in its batch
         (tmp_path / "data" / bad).write_bytes(b"<html>not found</html>")
 
     def go(out: str, how: str) -> Run:
@@ -653,7 +653,10 @@ def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
     with pytest.raises(JobError, match=r"\d\.png: not an image.*--on-bad-image skip"):
         go("raise", "raise")
     run = go("skip", "skip")
-    assert run.result["bad_images"] == 3 and run.result["val_images"] == 11
+    assert run.result["bad_images"] == 3 and run.result["val_images"] == 16
+    figures, notes = evaluate_folder(run.path, on_bad_image="skip")
+    (skipped,) = [note for note in notes if note.startswith("skipped: ")]
+    assert "val/b/8.png: not an image" in skipped and figures["images"] == 16
     for i in range(12):
         (tmp_path / "data" / "train" / "a" / f"{i}.png").write_bytes(b"")
     with pytest.raises(JobError, match="more than 10 damaged images"):

@@ -4,6 +4,7 @@ import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,10 +120,16 @@ def _close_inherited_locks() -> None:
 os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
+def printable(name: str) -> str:
+    r"""The name as valid text: bytes of a file name that are not UTF-8 become escapes such as \xe9."""
+    escaped = re.sub("[\udc80-\udcff]", lambda byte: rf"\x{ord(byte[0]) - 0xDC00:02x}", name)
+    return escaped.encode(errors="backslashreplace").decode()
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, as UTF-8. Names in it are made `printable`."""
     with atomic(path) as beside:
-        beside.write_text(text)
+        beside.write_text(printable(text), encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

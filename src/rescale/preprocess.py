@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,29 @@ from rescale.files import write_json
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bicubic", "bilinear", "tf1-bicubic")
+ORIENTATIONS = ("exif", "stored")
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a stored image becomes upright pixels with 8 bits a channel.
+
+    Args:
+        orientation: `exif` turns images by the orientation that the camera stored with them; `stored` does
+            not, except for TIFF files, which every reader turns.
+        ranges: for images with more than 8 bits, the values that become black and white, by kind of values:
+            `uint16`, `int32`, `float32`. A kind that is missing is measured on the data. None: as in versions
+            that did not measure: 65535 (of floats: 255) is white.
+    """
+
+    orientation: str = ORIENTATIONS[0]
+    ranges: Ranges | None = field(default_factory=dict)
+
+
+USUAL_DECODING = Decoding()
+BEFORE = Decoding("stored", None)
+"""Of runs, model folders and checksums of versions that did not say how they decoded."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +50,7 @@ class Preprocess:
             image.
         interpolation: of resizing; `bicubic`, `bilinear` or `tf1-bicubic`.
         labels: the name of each output, in order; empty if unknown.
+        orientation, ranges: how image files become pixels, as in `Decoding`.
 
     Raises:
         UserError: a value is out of its range; the line names the key.
@@ -38,6 +62,8 @@ class Preprocess:
     crop: float = 0.875
     interpolation: str = "bicubic"
     labels: tuple[str, ...] = ()
+    orientation: str = ORIENTATIONS[0]
+    ranges: Ranges | None = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if mistakes := _mistakes(vars(self)):
@@ -45,7 +71,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, values: Any, where: str = "preprocess") -> "Preprocess":
-        """Create it from a JSON object.
+        """Create it from a JSON object. Files of versions without `orientation` and `ranges` mean `BEFORE`.
 
         Args:
             values: the object, as `json.loads` returns it.
@@ -56,6 +82,7 @@ class Preprocess:
         """
         if not isinstance(values, Mapping):
             raise UserError(f"{where}: expected an object with mean, std and resolution")
+        values = {"orientation": BEFORE.orientation, "ranges": BEFORE.ranges} | dict(values)
         known = [field.name for field in fields(cls)]
         mistakes = [f"no key {key!r}; {nearest(str(key), known)}" for key in values if key not in known]
         mistakes += [f"{key} is missing" for key in ("mean", "std", "resolution") if key not in values]
@@ -64,6 +91,8 @@ class Preprocess:
         arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        if values["ranges"] is not None:
+            arguments["ranges"] = {kind: tuple(limits) for kind, limits in values["ranges"].items()}
         return cls(**arguments)
 
     @classmethod
@@ -80,6 +109,11 @@ class Preprocess:
         except ValueError as error:
             raise UserError(f"{path}: not JSON: {error}") from None
         return cls.from_json(values, where=str(path))
+
+    @property
+    def decoding(self) -> Decoding:
+        """How image files become pixels."""
+        return Decoding(self.orientation, self.ranges)
 
     def write(self, path: Path) -> None:
         """Write it as JSON, atomically. Raises JobError if that fails."""
@@ -110,7 +144,17 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
     labels = values.get("labels", ())
     if not _is_list(labels) or not all(isinstance(label, str) for label in labels):
         mistakes.append("labels: expected a list of names, one for each output")
+    orientation = values.get("orientation", ORIENTATIONS[0])
+    if orientation not in ORIENTATIONS:
+        mistakes.append(f"orientation: expected {' or '.join(ORIENTATIONS)}; found {orientation!r}")
+    ranges = values.get("ranges")
+    if ranges is not None and not (isinstance(ranges, Mapping) and all(map(_is_range, ranges.values()))):
+        mistakes.append(f"ranges: expected the values of black and white by kind; found {ranges!r}")
     return mistakes
+
+
+def _is_range(value: Any) -> bool:
+    return _is_list(value) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
 
 
 def _is_list(value: Any) -> bool:

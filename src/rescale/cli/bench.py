@@ -86,8 +86,7 @@ def bench(
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:
-        from rich.console import Console
-
         from rescale.report.tables import timing_table
+        from rescale.terminal import console
 
-        Console().print(timing_table(timings))
+        console().print(timing_table(timings))

@@ -84,11 +84,10 @@ def calibrate(
     if as_json:
         print(json.dumps([_summary(out, model)], indent=1))
         return
-    from rich.console import Console
-
     from rescale.report.runtime import errors_table
+    from rescale.terminal import console
 
-    Console().print(errors_table(model))
+    console().print(errors_table(model))
     print(f"written: {out}   (rescale cost NAME --device {out})")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,8 @@ def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as
     described = f"{manifest['format']}, {len(names)} classes ({first_few(names, 6)})"
     print(wrapped(f"{data or spec}: {described}", "  "))
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
+    if kinds := _kinds(source.train, source.val):
+        print(f"files       {', '.join(f'{count} {kind}' for kind, count in kinds)}")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in source.notes:
         print(f"note        {line}")
@@ -143,7 +146,7 @@ def show(
     spec = _given(data, train_part, val_part)
     check_all(lambda: check_data(spec), lambda: check_model(model), lambda: check_recipe(recipe, changes))
 
-    from rescale.data import open_data
+    from rescale.data import decoding_of, open_data
     from rescale.models import model_named
     from rescale.recipes import resolve
     from rescale.report.samples import draw_samples
@@ -152,7 +155,7 @@ def show(
     if resolution:
         network = network.at(resolution)
     chosen = resolve(check_recipe(recipe, changes), network).recipe
-    opened = open_data(spec)
+    opened = open_data(spec, decoding=decoding_of(chosen))
     for note in opened.notes:
         print(f"note: {note}")
     draw_samples(opened, chosen, network.resolution, seed, out)
@@ -167,6 +170,15 @@ def _given(data: str, train: str, val: str) -> "DataSpec":
     if spec is None:
         raise UserError("no data given; give digits or a path, or --train PATH --val PATH")
     return spec
+
+
+def _kinds(*sources: "Source") -> list[tuple[str, int]]:
+    """The endings of the images' names and how many have them, the most frequent first."""
+    from rescale.data.files import EXTENSIONS
+
+    keys = (source.key(i) for source in sources for i in range(len(source)))
+    endings = Counter("." + key.rpartition(".")[2].lower() for key in keys)
+    return [(ending, count) for ending, count in endings.most_common() if ending in EXTENSIONS]
 
 
 def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
@@ -185,12 +197,12 @@ def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:
 
 def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[str, str]]:
     """One line for each damaged image, and the checksums of the others by split and key."""
-    from rich.console import Console
     from rich.progress import track
 
     from rescale.data.checking import check
+    from rescale.terminal import console
 
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     bad: list[str] = []
     sums: dict[str, str] = {}
     for part, source in parts.items():
@@ -198,9 +210,9 @@ def _checked(parts: dict[str, "Source"], workers: int) -> tuple[list[str], dict[
             check(source, workers),
             part,
             total=len(source),
-            console=console,
+            console=screen,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not screen.is_terminal,
         )
         for result in checks:
             if result.complaint:

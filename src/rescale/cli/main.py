@@ -1,5 +1,6 @@
 """Run the command line, and turn errors into lines on stderr and an exit code."""
 
+import io
 import os
 import sys
 import time
@@ -12,6 +13,9 @@ def main() -> None:
     """Run the command. A UserError ends it with exit code 2, a JobError with 1."""
     from rescale.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         app()
     except UserError as error:

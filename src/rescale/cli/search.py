@@ -63,8 +63,6 @@ def search(
 
     Example: rescale search regnety --latency 20ms --device device.json --samples 8 -o candidates
     """
-    from rich.console import Console
-
     from rescale.cli.models import show
     from rescale.cli.quantities import budgets, duration, span
     from rescale.cli.scaling import described
@@ -75,6 +73,7 @@ def search(
     from rescale.scaling import predicted
     from rescale.search import Space, search_within, write
     from rescale.search import search as find
+    from rescale.terminal import console
 
     kinds = {"regnetx": "x", "regnety": "y", "regnetz": "z"}
     if family not in kinds:
@@ -91,7 +90,7 @@ def search(
     )
     if out is not None:
         check_free(out)
-    with Console(stderr=True).status("sampling networks"):
+    with console(stderr=True).status("sampling networks"):
         if latency is None or runtime is None:
             result = find(space, wanted, samples, seed, band, hints)
         else:

@@ -200,19 +200,18 @@ def show_report(folder: Path, as_json: bool) -> None:
 
     plan_in(folder)  # before torch is imported
 
-    from rich.console import Console
-
     from rescale.layout import wrapped
     from rescale.report import gather, table, write_report
+    from rescale.terminal import console
 
     paths = write_report(folder)
     findings = gather(folder)
     if as_json:
         print(json.dumps([asdict(row) for row in findings.rows], indent=1))
         return
-    console = Console(highlight=False)
+    screen = console()
     if findings.rows:
-        console.print(table(findings))
+        screen.print(table(findings))
     for line in (
         *findings.speedup_sentences,
         *(f"note: {line}" for line in findings.notes),

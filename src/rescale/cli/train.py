@@ -215,7 +215,8 @@ def evaluate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a value used in evaluation: interpolation, eval_crop, precision, batch.",
+            help="Change a value used in evaluation: interpolation, eval_crop, orientation, white, "
+            "precision, batch.",
         ),
     ] = None,
     predictions: Annotated[

@@ -7,6 +7,7 @@ from rescale.lazy import on_first_use
 if TYPE_CHECKING:
     from rescale.data.draw import Draw
     from rescale.data.loading import Loading, batches
+    from rescale.data.measure import decoded, decoding_of
     from rescale.data.open import open_data
     from rescale.data.raw import RawDataset
     from rescale.data.source import BadImage, Batch, Data, LazyImage, Sample, Source
@@ -18,6 +19,7 @@ __getattr__ = on_first_use(  # only loading needs torch
     {
         "rescale.data.draw": ("Draw",),
         "rescale.data.loading": ("Loading", "batches"),
+        "rescale.data.measure": ("decoded", "decoding_of"),
         "rescale.data.open": ("open_data",),
         "rescale.data.raw": ("RawDataset",),
         "rescale.data.source": ("BadImage", "Batch", "Data", "LazyImage", "Sample", "Source"),
@@ -39,5 +41,7 @@ __all__ = [
     "Sample",
     "Source",
     "batches",
+    "decoded",
+    "decoding_of",
     "open_data",
 ]

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rescale.data.source import BadImage, Source
+from rescale.data.measure import with_decoding
+from rescale.data.source import PLAIN, BadImage, Source
 from rescale.data.workers import in_workers
+from rescale.preprocess import BEFORE
 
 _CHUNK = 32  # images a worker decodes at a time
 
@@ -28,9 +30,10 @@ class Check(NamedTuple):
 def check(source: Source, workers: int = 0) -> Iterator[Check]:
     """Decode all images and yield a `Check` for each, in the order of the source.
 
-    The checksum covers the decoded pixels, so it does not depend on the layout of the data. It may change
-    with the version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped
-    bit usually still decodes.
+    The checksum covers the decoded pixels as stored, not turned and not scaled to the data's range. So it
+    does not depend on the layout of the data, and sums of earlier versions stay valid. It may change with
+    the version of the JPEG decoder. It finds errors that decoding alone misses: a JPEG with a flipped bit
+    usually still decodes.
 
     Args:
         source: the images.
@@ -39,7 +42,7 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
     Raises:
         JobError: a process that decodes was killed, or memory is full.
     """
-    check_some = _Checks(source)
+    check_some = _Checks(source, with_decoding(source, BEFORE))
     chunks = [range(i, min(i + _CHUNK, len(source))) for i in range(0, len(source), _CHUNK)]
     for checks in in_workers(check_some, chunks, workers) if workers else map(check_some, chunks):
         yield from checks
@@ -47,9 +50,10 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
 
 @dataclass(frozen=True)
 class _Checks:
-    """Checks the images of some indices."""
+    """Checks the images of some indices. source: the images as used. stored: the same as they are stored."""
 
     source: Source
+    stored: Source
 
     def __call__(self, indices: range) -> list[Check]:
         return [self._check(index) for index in indices]
@@ -57,7 +61,10 @@ class _Checks:
     def _check(self, index: int) -> Check:
         key = self.source.key(index)
         try:
-            pixels = self.source.sample(index).media.pixels()
+            image = self.source.sample(index).media
+            pixels = image.pixels()
+            if image.header != PLAIN:
+                pixels = self.stored.sample(index).media.pixels()
         except BadImage as error:
             return Check(key, "", str(error))
         content = f"{pixels.shape[1]} {pixels.shape[0]} ".encode() + pixels.tobytes()

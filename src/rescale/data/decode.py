@@ -1,4 +1,4 @@
-"""Decode image files to RGB pixels."""
+"""Decode image files to upright RGB pixels with 8 bits a channel."""
 
 import io
 import struct
@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rescale.data import jpeg
-from rescale.data.source import BadImage, LazyImage
+from rescale.data import depth, jpeg
+from rescale.data.orientation import UPRIGHT, orientation_of, turned, turned_size
+from rescale.data.source import BadImage, Header, LazyImage
+from rescale.preprocess import Decoding
 
 # Exceptions that Pillow raises on damaged input, collected by fuzzing files of every format.
 DAMAGE = (
@@ -25,14 +27,16 @@ DAMAGE = (
     struct.error,
     Image.DecompressionBombError,
 )
+_ALL = 1 << 16  # more rows than a JPEG can have
+_HEAD = 1 << 17  # bytes in which the metadata of a JPEG usually lie
 
 
-def rgb(encoded: bytes | Path, where: str) -> LazyImage:
+def rgb(encoded: bytes | Path, where: str, decoding: Decoding | None = None) -> LazyImage:
     """Open an encoded image as RGB.
 
-    Greyscale is repeated in three channels, 16-bit greyscale is scaled to 8 bits, CMYK and palette images
-    are converted, transparency is dropped, the first frame of an animation is used, and EXIF orientation is
-    ignored. Except for 16-bit images this matches the loaders of torchvision and timm.
+    Greyscale is repeated in three channels, CMYK and palette images are converted, transparency is dropped,
+    and the first frame of an animation is used, as by the loaders of torchvision and timm. Images are turned
+    by their EXIF orientation, and values of more than 8 bits are scaled, as `decoding` says.
 
     An ordinary JPEG that is not truncated is decoded lazily by libjpeg-turbo, down to the last row that is
     needed. Everything else is decoded immediately by Pillow.
@@ -40,46 +44,116 @@ def rgb(encoded: bytes | Path, where: str) -> LazyImage:
     Args:
         encoded: the bytes of the file, or its path.
         where: name of the image in error messages.
+        decoding: the rules of a data set. None, for an image on its own: it is turned, and the range of more
+            than 8 bits is that of its own values.
 
     Raises:
         BadImage: the file cannot be read, is damaged or is not an image. For a lazily decoded JPEG, reading
             the pixels raises it.
     """
-    try:
-        content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
-    except OSError as error:
-        raise BadImage(f"{where}: {_reason(error)}") from None
+    content = _read(encoded, where)
     size = jpeg.size(content)
     if size is None or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 0):
-        return LazyImage.of(_by_pillow(content, where))
-    return LazyImage(*size, partial(_jpeg, content, where))
+        return _by_pillow(content, where, decoding)
+    stored = jpeg.orientation(content)
+    orientation = stored if _turns(decoding) else UPRIGHT
+    decode = partial(_jpeg, content, where, orientation)
+    return LazyImage(*turned_size(*size, orientation), decode, Header(stored))
 
 
-def _jpeg(content: bytes, where: str, rows: int) -> np.ndarray:
+def header(encoded: bytes | Path, where: str) -> Header:
+    """Read an image's header without decoding its pixels. Raises BadImage if there is none."""
+    head = _read(encoded, where, _HEAD)
+    if head.startswith(jpeg.START):
+        return Header(jpeg.orientation(head))
+    content = _read(encoded, where)
+    with _opened(content, where) as image:
+        return Header(_stored_orientation(image, content), depth.kind_of(image))
+
+
+def extent(encoded: bytes | Path, where: str) -> depth.Extent:
+    """The extent of the stored values of an image with more than 8 bits. Raises BadImage."""
+    content = _read(encoded, where)
+    with _opened(content, where) as image:
+        try:
+            return depth.extent(depth.values_of(image, content))
+        except DAMAGE as error:
+            raise BadImage(f"{where}: {_reason(error)}") from None
+
+
+def _turns(decoding: Decoding | None) -> bool:
+    return decoding is None or decoding.orientation == "exif"
+
+
+def _read(encoded: bytes | Path, where: str, most: int = -1) -> bytes:
+    """The bytes of a file, or the first `most` of them."""
+    if isinstance(encoded, bytes):
+        return encoded
+    try:
+        with encoded.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise BadImage(f"{where}: {_reason(error)}") from None
+
+
+def _jpeg(content: bytes, where: str, orientation: int, rows: int) -> np.ndarray:
     """Decode by libjpeg-turbo; Pillow decides about files that it reports as damaged."""
     try:
-        return jpeg.decode(content, rows)
+        if orientation <= 2:  # its rows are those of the stored image
+            return turned(jpeg.decode(content, rows), orientation)
+        return turned(jpeg.decode(content, _ALL), orientation)
     except ValueError:
-        return _by_pillow(content, where)
+        as_stored = Decoding("exif" if orientation != UPRIGHT else "stored")
+        return _by_pillow(content, where, as_stored).decode(rows)
 
 
-def _by_pillow(content: bytes, where: str) -> np.ndarray:
+def _by_pillow(content: bytes, where: str, decoding: Decoding | None) -> LazyImage:
+    with _opened(content, where) as image:
+        try:
+            by_tiff = _tiff_orientation(image)  # Pillow turns TIFF files when it loads them
+            kind = depth.kind_of(image)
+            pixels = _pixels(image, content, where, decoding)
+            stored = by_tiff if by_tiff != UPRIGHT else orientation_of(image)
+        except DAMAGE as error:
+            raise BadImage(f"{where}: {_reason(error)}") from None
+    turns = _turns(decoding) and by_tiff == UPRIGHT
+    return LazyImage.of(turned(pixels, stored) if turns else pixels, Header(stored, kind))
+
+
+def _pixels(image: Image.Image, content: bytes, where: str, decoding: Decoding | None) -> np.ndarray:
+    """RGB of an opened image, uint8 [H, W, 3], not turned."""
+    kind = depth.kind_of(image)
+    ranges = {} if decoding is None else decoding.ranges
+    if kind and ranges is not None and ranges.get(kind) != depth.FULL:
+        values = depth.values_of(image, content)
+        found = depth.extent(values)
+        own = depth.fitting(found, kind) if decoding is None else None
+        return depth.scaled(values, own or depth.chosen(found, kind, ranges, where), where)
+    image.load()
+    if image.mode.startswith("I"):  # Pillow would clip values above 255
+        return depth.in_full_range(image)
+    image.apply_transparency()  # otherwise the conversion of a palette image warns
+    return np.array(image.convert("RGB"))
+
+
+def _opened(content: bytes, where: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if image.mode.startswith("I"):  # Pillow would clip values above 255
-                return _from_16_bits(image)
-            image.apply_transparency()  # otherwise the conversion of a palette image warns
-            return np.array(image.convert("RGB"))
+        return Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
         raise BadImage(f"{where}: {_no_image(content)}") from None
     except DAMAGE as error:
         raise BadImage(f"{where}: {_reason(error)}") from None
 
 
-def _from_16_bits(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return np.repeat((values // 257).astype(np.uint8)[..., None], 3, axis=2)
+def _stored_orientation(image: Image.Image, content: bytes) -> int:
+    """The orientation of an opened image. A PNG is decoded only if the chunk may follow the pixels."""
+    if image.format == "PNG" and not any(name in content for name in (b"eXIf", b"xif", b"tiff:Orientation")):
+        return UPRIGHT
+    return orientation_of(image)
+
+
+def _tiff_orientation(image: Image.Image) -> int:
+    return orientation_of(image) if image.format == "TIFF" else UPRIGHT
 
 
 def _no_image(content: bytes) -> str:

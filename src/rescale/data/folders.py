@@ -1,14 +1,13 @@
 """Image folders: one subfolder per class, inside train/ and val/ or directly in the data folder."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rescale.data.decode import rgb
+from rescale.data.files import EXTENSIONS, Unread, files_below, is_hidden, is_image, is_readable, size_of
 from rescale.data.parts import (
     TEST,
     Content,
@@ -21,29 +20,26 @@ from rescale.data.parts import (
     unused,
     used,
 )
-from rescale.data.raw import Classified, RawDataset
-from rescale.data.source import LazyImage
+from rescale.data.raw import Encoded, RawDataset
 from rescale.errors import UserError, first_few, nearest
-
-# those of torchvision, whose import takes as long as torch's, and .gif
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 
 @dataclass(frozen=True)
-class Folder(Classified):
+class Folder(Encoded):
     """A source of image files. files: paths relative to `root`. labels: int64 [N], class numbers."""
 
     root: Path
     files: tuple[str, ...]
     labels: np.ndarray
+    decoding: Decoding = USUAL_DECODING
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`."""
-        path = self.root / self.files[index]
-        return rgb(path, str(path))
+    def encoded(self, index: int) -> Path:
+        """The path of the image file."""
+        return self.root / self.files[index]
 
     def describe(self, index: int) -> str:
         """The path of the image file."""
@@ -52,6 +48,10 @@ class Folder(Classified):
     def key(self, index: int) -> str:
         """The path of the image file relative to `root`."""
         return self.files[index]
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the image files."""
+        return (f"{self.root}/{file}" for file in self.files)
 
 
 def matches(path: Path) -> bool:
@@ -74,7 +74,7 @@ def read(path: Path) -> RawDataset:
     """List the images without decoding them. Classes are the names of the folders, sorted.
 
     `layout` decides whether the folders are parts or classes. Hidden files and files of other types are
-    ignored. Images in subfolders of a class folder belong to that class.
+    passed over. Images in subfolders of a class folder, also in linked ones, belong to that class.
 
     Raises:
         UserError: there is no training part, a class has no images, the two parts differ in their classes, or
@@ -110,13 +110,8 @@ def read_part(path: Path) -> RawDataset:
     return RawDataset(source, None, classes, files={"": digest})
 
 
-def is_image(name: str) -> bool:
-    """Whether the file has the extension of an image format and is not hidden."""
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-
-
 def _folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _read_classes(path: Path, *, check_parts: bool) -> tuple[Folder, tuple[str, ...], str]:
@@ -182,25 +177,25 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
             files.append(relative)
         labels += [label] * (len(files) - before)
         if len(files) == before:
-            empty.append(repr(name))
+            empty.append(name)
     if empty:
+        inside = Unread()
+        for file, _ in files_below(path / empty[0]):
+            inside.add(f"{empty[0]}/{file}")
         raise UserError(
-            f"{path}: no images in class {first_few(empty)}; "
-            f"add some ({' '.join(EXTENSIONS)}) or remove the folder"
+            f"{path}: no images in class {first_few([repr(name) for name in empty])}"
+            f"{f' ({note})' if (note := inside.note()) else ''}; "
+            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder"
         )
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest
 
 
-def _images(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
-    """Relative path, prefixed with `below`, and size in bytes of each image in a folder, in order."""
-    with os.scandir(folder) as scanned:
-        entries = sorted(scanned, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _images(folder / entry.name, f"{below}{entry.name}/")
-        elif is_image(entry.name) and entry.is_file():
-            yield below + entry.name, entry.stat().st_size
+def _images(folder: Path) -> Iterator[tuple[str, int]]:
+    """Relative path and size in bytes of each image in a folder, in order."""
+    for name, entry in files_below(folder, enters=lambda folder: not is_hidden(folder.name)):
+        if is_image(entry.name) and is_readable(entry):
+            yield name, size_of(entry)
 
 
 def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:

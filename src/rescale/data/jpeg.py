@@ -1,25 +1,34 @@
 """JPEG decoding by libjpeg-turbo: the same pixels as Pillow, faster, and only the rows that are needed."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import simplejpeg
 
-_START, _END = b"\xff\xd8", b"\xff\xd9"
+from rescale.data.orientation import UPRIGHT, orientation_in
+
+START, _END = b"\xff\xd8", b"\xff\xd9"
 _SEQUENTIAL = (0xC0, 0xC1)  # frame types (SOF) of sequential, Huffman-coded JPEGs
+_APP1 = 0xE1  # segments with EXIF and XMP
 _SCAN = 0xDA
 _SPACES = ("YCbCr", "Gray", "RGB")  # Pillow has its own conversion of CMYK
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG that `decode` supports; None for other content and truncated files."""
-    if not encoded.startswith(_START) or not encoded.endswith(_END):
+    if not encoded.startswith(START) or not encoded.endswith(_END):
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
         return None
     return (width, height) if space in _SPACES else None
+
+
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a JPEG, 1 to 8; 1 (upright) if it has none. Reads the first segments alone."""
+    found = [at for marker, at in _segments(encoded) if marker == _APP1]
+    if not found:
+        return UPRIGHT
+    return orientation_in(encoded[at + 4 : at + 2 + int.from_bytes(encoded[at + 2 : at + 4])] for at in found)
 
 
 def decode(encoded: bytes, rows: int) -> np.ndarray:
@@ -59,11 +68,16 @@ def _shortened(encoded: bytes, rows: int) -> bytearray | None:
     return shortened
 
 
-def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and offset of each segment, up to and including the first scan."""
-    at = len(_START)
-    while encoded[at : at + 1] == b"\xff":
-        yield encoded[at + 1], at
-        if encoded[at + 1] == _SCAN:
+def _segments(encoded: bytes) -> list[tuple[int, int]]:
+    """Marker and offset of each segment, up to and including the first scan, or to the end of the bytes."""
+    segments, at, last = [], len(START), len(encoded) - 4
+    while at <= last and encoded[at] == 0xFF:
+        marker = encoded[at + 1]
+        if marker == 0xFF:  # a marker may be preceded by any number of fill bytes
+            at += 1
+            continue
+        segments.append((marker, at))
+        if marker == _SCAN:
             break
-        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+        at += 2 + (encoded[at + 2] << 8 | encoded[at + 3])
+    return segments

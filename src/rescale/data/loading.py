@@ -51,7 +51,8 @@ def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batc
     share of a batch is empty, no batch is yielded for it.
 
     With on_bad_image="skip" a damaged image is named in `Batch.bad`. In training the next intact image of
-    the source replaces it, so a batch still depends only on its number. In evaluation it is left out.
+    the source replaces it, so a batch still depends only on its number. In evaluation it is left out; a batch
+    of damaged images alone has a count of 0 and no tensors.
 
     Args:
         source: the samples.
@@ -140,7 +141,7 @@ def _stacked(tensors: list[Tensor]) -> Tensor:
 
 
 def _checked(made: Generator[Batch], limit: int, whole: bool) -> Generator[Batch]:
-    """Count damaged images and drop empty batches.
+    """Count damaged images and drop batches that neither hold nor name an image.
 
     whole: the stream covers whole batches, not one process's share, so it must hold at least one intact
     image.
@@ -153,7 +154,7 @@ def _checked(made: Generator[Batch], limit: int, whole: bool) -> Generator[Batch
                 bad.update(batch.bad)
                 check_limit(bad, limit)
             good += batch.count
-            if batch.count:
+            if batch.count or batch.bad:
                 yield batch
     if whole and bad and not good:
         raise JobError(f"none of the images can be read; for example: {min(bad)}")

@@ -9,18 +9,27 @@ from typing import Any
 import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
+from rescale.data.files import unread
+from rescale.data.measure import decoded
 from rescale.data.parts import OPTIONS, counted, passed_over
-from rescale.data.raw import RawDataset, Subset
+from rescale.data.raw import Classified, RawDataset, Subset
 from rescale.data.source import Data, Source
 from rescale.data.spec import WORDS, DataSpec
 from rescale.data.splits import split
 from rescale.errors import UserError, first_few, nearest
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
 VAL_SHARE = 0.1  # of a data set without a validation part
 
 
-def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", minival: float = 0.0) -> Data:
+def open_data(
+    spec: str | Path | DataSpec,
+    *,
+    on_bad_image: str = "raise",
+    minival: float = 0.0,
+    decoding: Decoding = USUAL_DECODING,
+) -> Data:
     """Open a data set by its built-in name (`digits`) or by path; the layout decides the format.
 
     A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
@@ -38,6 +47,8 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
         on_bad_image: what a damaged image does when it is loaded: `raise` stops with an error, `skip`
             replaces it in training and leaves it out in evaluation, up to 1 % of the images (at least 10).
         minival: share of the training samples to hold out as a separate part, in [0, 1); 0 for none.
+        decoding: how image files become pixels. Ranges of more than 8 bits that it lacks are measured on a
+            sample of the images.
 
     Returns:
         Training and validation sources, the minival source (None if not requested), class names by number,
@@ -59,7 +70,7 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
     else:
         raw_format, raw = _read_parts(spec)
     train, val, held = raw.train, raw.val, None
-    notes = raw.notes
+    notes = (*raw.notes, *_passed_over(spec, raw))
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
         notes = (*notes, f"no validation part: {counted(len(val))} held out for it, a tenth of each class")
@@ -67,9 +78,20 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
         train, held = split(train, minival, salt="minival")
         if not len(held):
             raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
-    return Data(
+    data = Data(
         spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image, notes
     )
+    return decoded(data, decoding)
+
+
+def _passed_over(spec: DataSpec, raw: RawDataset) -> Iterator[str]:
+    """One line for each data folder that counts the files beside the data that are not read, if any."""
+    sources: list[Any] = [source for source in (raw.train, raw.val) if isinstance(source, Classified)]
+    read = [path for source in sources for path in source.locations()]
+    for root in (Path(text) for text in (spec.source, spec.train, spec.val) if text):
+        inside = [path for path in read if path.startswith(f"{root}/")]
+        if inside and root.is_dir() and (line := unread(root, inside)):
+            yield line
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:

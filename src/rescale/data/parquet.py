@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.decode import rgb
+from rescale.data.files import is_hidden
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
-from rescale.data.raw import Classified, RawDataset
-from rescale.data.source import BadImage, LazyImage
+from rescale.data.raw import Encoded, RawDataset
+from rescale.data.source import BadImage
 from rescale.errors import UserError, first_few
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGE, LABEL = (
     ("image", "img"),
@@ -28,7 +29,7 @@ _CACHE_BYTES = 256 << 20  # encoded images that a process caches, in whole row g
 
 
 @dataclass(frozen=True)
-class Table(Classified):
+class Table(Encoded):
     """A source of images in rows of Parquet files, read one row group at a time.
 
     Args:
@@ -37,6 +38,7 @@ class Table(Classified):
         file, group, row: int64 [N]; for each image the index of its file, its row group in that file and its
             row in that group.
         labels: int64 [N], class numbers.
+        decoding: how the images become pixels.
     """
 
     paths: tuple[Path, ...]
@@ -45,6 +47,7 @@ class Table(Classified):
     group: np.ndarray
     row: np.ndarray
     labels: np.ndarray
+    decoding: Decoding = USUAL_DECODING
     _cache: OrderedDict[tuple[int, int], pa.ChunkedArray] = field(
         default_factory=OrderedDict, compare=False, repr=False
     )
@@ -52,8 +55,10 @@ class Table(Classified):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`."""
+    neighbours = 8  # a row group is read as a whole
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the image."""
         where = self.describe(index)
         try:
             cell = self._group(int(self.file[index]), int(self.group[index]))[int(self.row[index])].as_py()
@@ -62,7 +67,7 @@ class Table(Classified):
         encoded = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(encoded, bytes):
             raise BadImage(f"{where}: no image bytes in column {self.column}")
-        return rgb(encoded, where)
+        return encoded
 
     def describe(self, index: int) -> str:
         """File, row group and row of the image."""
@@ -71,6 +76,10 @@ class Table(Classified):
     def key(self, index: int) -> str:
         """Name of the file, row group and row of the image."""
         return f"{self.paths[self.file[index]].name}:{self.group[index]}:{self.row[index]}"
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the files."""
+        return map(str, self.paths)
 
     def _group(self, file: int, group: int) -> pa.ChunkedArray:
         images = self._cache.get((file, group))
@@ -156,7 +165,12 @@ def _files(path: Path) -> list[Path]:
     """The Parquet files, at most two levels further down."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    return [file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet"))]
+    found = (file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet")))
+    return [file for file in found if not _is_hidden(file, path)]
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(map(is_hidden, file.relative_to(root).parts))
 
 
 def _tables(path: Path) -> tuple[list[Path], list[str]]:

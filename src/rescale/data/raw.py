@@ -1,13 +1,16 @@
 """What the reader of each format returns, and the sources that the readers share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from rescale.data.decode import rgb
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
+from rescale.preprocess import Decoding
 
 
 class RawDataset(NamedTuple):
@@ -48,6 +51,29 @@ class Classified:
     def sample(self, index: int) -> Sample:
         """The image at `index` and its class number."""
         return Sample(self.image(index), int(self.labels[index]))
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the files that hold the images; none for images in memory."""
+        return iter(())
+
+
+class Encoded(Classified):
+    """Base class of sources of encoded images. Subclasses define `encoded`, `describe` and `decoding`."""
+
+    decoding: Decoding
+    neighbours = 1  # images that are read together
+
+    def encoded(self, index: int) -> bytes | Path:
+        """The bytes of the image at `index`, or the path of its file. Raises BadImage."""
+        raise NotImplementedError
+
+    def describe(self, index: int) -> str:
+        """Where the image is stored, for messages."""
+        raise NotImplementedError
+
+    def image(self, index: int) -> LazyImage:
+        """The image at `index`."""
+        return rgb(self.encoded(index), self.describe(index), self.decoding)
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,24 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rescale.data.decode import rgb
+from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden, is_litter
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
-from rescale.data.raw import Classified, RawDataset
-from rescale.data.source import BadImage, LazyImage
+from rescale.data.raw import Encoded, RawDataset
+from rescale.data.source import BadImage
 from rescale.errors import JobError, UserError, plural
 from rescale.files import write_text
+from rescale.preprocess import USUAL_DECODING, Decoding
 
-IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
-_INDEX_VERSION = 3
+IMAGES, LABELS = EXTENSIONS, (".cls", ".json")  # .cls takes precedence
+_INDEX_VERSION = 4
 _PROBED = 64  # members that are looked at to tell shards from archives of unlabelled images
 _BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
@@ -48,7 +49,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shards(Classified):
+class Shards(Encoded):
     """A source of images inside tar files.
 
     Args:
@@ -57,6 +58,7 @@ class Shards(Classified):
         shard, offset, size: int64 [N]; index of the tar file, offset and size in bytes of each image.
         labels: int64 [N], class numbers.
         sparse: the `Row.pieces` of images that are stored with holes, by index.
+        decoding: how the images become pixels.
     """
 
     paths: tuple[Path, ...]
@@ -66,21 +68,22 @@ class Shards(Classified):
     size: np.ndarray
     labels: np.ndarray
     sparse: Mapping[int, Sequence[Sequence[int]]]
+    decoding: Decoding = USUAL_DECODING
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> LazyImage:
-        """The image at `index`. Opening the shard each time is cheap compared with decoding."""
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the image. Opening the shard each time is cheap compared with decoding."""
         where, size = self.describe(index), int(self.size[index])
         pieces = self.sparse.get(index, ())
         stored = sum(length for _, length in pieces) if pieces else size
         try:
             with self.paths[self.shard[index]].open("rb", buffering=0) as file:
-                encoded = os.pread(file.fileno(), stored, int(self.offset[index]))
+                content = os.pread(file.fileno(), stored, int(self.offset[index]))
         except OSError as error:
             raise BadImage(f"{where}: {error.strerror}") from None
-        return rgb(_expanded(encoded, pieces, size) if pieces else encoded, where)
+        return _expanded(content, pieces, size) if pieces else content
 
     def describe(self, index: int) -> str:
         """Shard and name of the image."""
@@ -89,6 +92,10 @@ class Shards(Classified):
     def key(self, index: int) -> str:
         """Name of the shard and name of the image."""
         return f"{self.paths[self.shard[index]].name}:{self.names[index]}"
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the tar files."""
+        return map(str, self.paths)
 
 
 def matches(path: Path) -> bool:
@@ -145,7 +152,8 @@ def read_part(path: Path) -> RawDataset:
 
 
 def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
-    rows = {shard: index(shard) for shard in (*parts.train, *parts.val)}
+    indices = {shard: index(shard) for shard in (*parts.train, *parts.val)}
+    rows = {shard: listed.rows for shard, listed in indices.items()}
     first: dict[Label, str] = {}
     for shard, listed in rows.items():
         for row in listed:
@@ -156,12 +164,20 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
         for shard, listed in rows.items()
     }
     val = _source(parts.val, rows, table.numbers) if parts.val else None
-    notes = (*parts.notes, *table.notes)
+    unread = (f"{shard.name}: {listed.unread}" for shard, listed in indices.items() if listed.unread)
+    notes = (*parts.notes, *table.notes, *unread)
     return RawDataset(_source(parts.train, rows, table.numbers), val, table.classes, files=files, notes=notes)
 
 
-def index(path: Path) -> list[Row]:
-    """The images of a shard. The index is cached beside the shard or, if that is read-only, in ~/.cache.
+class Index(NamedTuple):
+    """What a shard holds. rows: its images. unread: a line that counts its other members; "" for none."""
+
+    rows: list[Row]
+    unread: str = ""
+
+
+def index(path: Path) -> Index:
+    """The index of a shard. It is cached beside the shard or, if that is read-only, in ~/.cache.
 
     A cached index is used while size and modification time of the shard stay the same.
     """
@@ -171,27 +187,34 @@ def index(path: Path) -> list[Row]:
         try:
             cached = json.loads(cache.read_text())
             if cached["stamp"] == stamp:
-                return [Row(*row) for row in cached["rows"]]
+                return Index([Row(*row) for row in cached["rows"]], str(cached["unread"]))
         except (OSError, ValueError, LookupError, TypeError):
             continue  # missing, or not an index of ours
-    rows = _scan(path)
+    scanned = _scan(path)
     for cache in _caches(path):
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
                 continue  # respect a read-only folder, even as root
-            write_text(cache, json.dumps({"stamp": stamp, "rows": rows}))
+            write_text(cache, json.dumps({"stamp": stamp, **scanned._asdict()}))
         except (OSError, JobError):
             continue  # try the next location; without any the index is built each time
         break
-    return rows
+    return scanned
 
 
 def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
-    top, below = sorted(path.glob("*.tar")), sorted(path.glob("*/*.tar"))
+    top, below = (
+        [shard for shard in sorted(path.glob(pattern)) if not _is_hidden(shard, path)]
+        for pattern in ("*.tar", "*/*.tar")
+    )
     return top + [shard for shard in below if part_of(shard.parent.name)] or below
+
+
+def _is_hidden(shard: Path, root: Path) -> bool:
+    return any(map(is_hidden, shard.relative_to(root).parts))
 
 
 def _source(paths: Sequence[Path], rows: dict[Path, list[Row]], numbers: Mapping[Label, int]) -> Shards:
@@ -219,19 +242,20 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _caches(path: Path) -> list[Path]:
-    beside = path.with_name(f".{path.name}.index.json")
+    beside = path.with_name(f".{path.name}{INDEX}")
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # the user has no home, as in containers
+    except RuntimeError:  # a user without a home, as in containers
         return [beside]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
     return [beside, home / "rescale" / f"{name}.json"]
 
 
-def _scan(path: Path) -> list[Row]:
+def _scan(path: Path) -> Index:
     """Read the headers of a tar file once. Raises UserError if it is truncated or damaged."""
     images: dict[str, tarfile.TarInfo] = {}
     encoded: dict[str, dict[str, bytes]] = {kind: {} for kind in LABELS}
+    unread = Unread()
     end, size = 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:
@@ -239,7 +263,10 @@ def _scan(path: Path) -> list[Row]:
                 end = tar.offset  # offset of the next header
                 if end > size:
                     raise UserError(f"{path}: truncated inside {member.name}; get the file again")
-                if not member.isfile():
+                if member.isdir():
+                    continue
+                if not member.isfile() or any(map(is_litter, member.name.split("/"))):
+                    unread.add(member.name, "" if member.isfile() else "links or devices")
                     continue
                 stem, dot, extension = member.name.rpartition(".")
                 kind = dot + extension.lower()
@@ -249,6 +276,8 @@ def _scan(path: Path) -> list[Row]:
                     images[stem] = member
                 elif kind in LABELS:
                     encoded[kind][stem] = _content(tar, member)
+                else:
+                    unread.add(member.name)
     except tarfile.TarError as error:
         raise UserError(f"{path}: damaged or not a tar file ({error}); get the file again") from None
     _check_end(path, end, len(images))
@@ -260,7 +289,8 @@ def _scan(path: Path) -> list[Row]:
             f"{path}: {len(unpaired)} names have an image without a class or a class without an image; "
             f"the first is {unpaired[0]}"
         )
-    return [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
+    rows = [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
+    return Index(rows, unread.note())
 
 
 def _check_end(path: Path, end: int, images: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from rescale.data.spec import DataSpec
+from rescale.preprocess import USUAL_DECODING, Decoding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,19 @@ class BadImage(Exception):
     """An image that cannot be decoded. The message names the file and the reason."""
 
 
+class Header(NamedTuple):
+    """What a stored image says of itself, whether it was applied in decoding or not.
+
+    orientation: of EXIF, 1 to 8; 1 is upright. kind: of values with more than 8 bits; "" for 8 bits.
+    """
+
+    orientation: int = 1
+    kind: str = ""
+
+
+PLAIN = Header()
+
+
 @dataclass(frozen=True)
 class LazyImage:
     """An RGB image of known size whose pixels are decoded on demand.
@@ -28,17 +42,19 @@ class LazyImage:
     Args:
         width, height: in pixels.
         decode: takes a number of rows and returns at least that many from the top: uint8 [rows, width, 3],
-            writable.
+            writable, in any order in memory.
+        header: what the stored image says of itself.
     """
 
     width: int
     height: int
     decode: Callable[[int], np.ndarray]
+    header: Header = PLAIN
 
     @classmethod
-    def of(cls, pixels: np.ndarray) -> "LazyImage":
+    def of(cls, pixels: np.ndarray, header: Header = PLAIN) -> "LazyImage":
         """Wrap decoded pixels, uint8 [H, W, 3]."""
-        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels)
+        return cls(pixels.shape[1], pixels.shape[0], lambda rows: pixels, header)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,7 +64,7 @@ class LazyImage:
     def pixels(self, rows: int | None = None) -> np.ndarray:
         """The top `rows` rows (None: all), uint8 [rows, width, 3]. Raises BadImage if decoding fails."""
         rows = self.height if rows is None else rows
-        return self.decode(rows)[:rows]
+        return np.ascontiguousarray(self.decode(rows)[:rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.pixels(), dtype=dtype, copy=copy)
@@ -120,6 +136,7 @@ class Data:
         files: size or hash, depending on the format, by name of each file or part that was read.
         on_bad_image: what a damaged image does when it is loaded: `raise` or `skip`.
         notes: what was recognised, assumed or passed over, one line each.
+        decoding: how image files become pixels.
     """
 
     spec: DataSpec
@@ -133,6 +150,7 @@ class Data:
     files: Mapping[str, str] = field(default_factory=dict)
     on_bad_image: str = "raise"
     notes: tuple[str, ...] = ()
+    decoding: Decoding = USUAL_DECODING
 
     def manifest(self) -> dict[str, Any]:
         """The description of the data that a run stores."""

@@ -104,6 +104,8 @@ class Recipe(BaseModel):
     steps: Annotated[Count | None, ADDED_LATER] = None
     task: Annotated[Task, ADDED_LATER] = Options({"name": "classification"})
     freeze: Annotated[Literal["none", "backbone"], ADDED_LATER] = "none"
+    orientation: Annotated[Literal["exif", "stored"], ADDED_LATER] = "exif"
+    white: Annotated[NotNegative, ADDED_LATER] = 0.0
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Length of the run in optimizer steps; an epoch has `steps_per_epoch`."""
@@ -200,4 +202,6 @@ MEANING = {  # one line per field, for tables and YAML files
     "steps": "optimizer steps of the whole run; overrides epochs",
     "task": "name, or python:module:factory, and options; --set task.OPTION=VALUE",
     "freeze": "backbone: train only the head",
+    "orientation": "exif: photos are turned upright; stored: all but TIFF files stay as they are",
+    "white": "value of white in images with more than 8 bits; 0: measured on the data",
 }

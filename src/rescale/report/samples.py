@@ -9,7 +9,7 @@ from rescale.data import BadImage, Data, Draw
 from rescale.data.augment.levels import SMALL
 from rescale.data.draw import order
 from rescale.errors import JobError, UserError
-from rescale.files import atomic
+from rescale.files import atomic, printable
 from rescale.recipes import Recipe
 from rescale.tasks import task_of
 
@@ -46,14 +46,14 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
         except BadImage as error:
             raise JobError(f"{error}; `rescale data verify` names all that are damaged") from None
         about = f"{_short(task.caption(sample.target), 18)}, {sample.media.width} x {sample.media.height}"
-        row[0].set_title(about, fontsize=7, pad=3, loc="left")
+        row[0].set_title(printable(about), fontsize=7, pad=3, loc="left", parse_math=False)
         for epoch, axis in enumerate(row[1:]):
             tensors = prepare(sample, Draw(seed, epoch, index))
             _draw(axis, task.picture(dict(tensors)))
     for epoch, axis in enumerate(axes[0][1:]):
         axis.set_title(f"epoch {epoch + 1}", fontsize=8, pad=3)
     title = f"{data.spec.name} as {recipe.name} trains on it, at {resolution} x {resolution} pixels"
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(printable(title), fontsize=11, parse_math=False)
     figure.supxlabel(caption(recipe, resolution), fontsize=8)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png")

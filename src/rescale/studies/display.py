@@ -6,14 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Column
 
 from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.studies.folder import Failure
 from rescale.studies.plan import Item, Plan
+from rescale.terminal import console, text_column
 from rescale.training.run import Run
 
 _LENGTH = re.compile(r"^(epochs|steps): (\d+)", re.MULTILINE)  # in recipe.yaml
@@ -23,14 +23,14 @@ class Display:
     """A bar for the study and one for each running training; a line for each that ends. All on stderr."""
 
     def __init__(self, plan: Plan, *, shown: bool = True) -> None:
-        self.console = Console(stderr=True, quiet=not shown, highlight=False)
+        self.console = console(stderr=True, quiet=not shown)
         self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.plan = plan
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),  # only the bars shrink
-            TextColumn("{task.fields[note]}"),
+            text_column("{task.fields[note]}"),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
             console=self.console,
             disable=not (shown and self.console.is_terminal),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rescale import machine
-from rescale.data import Data, DataSpec, open_data
+from rescale.data import Data, DataSpec, decoded, decoding_of, open_data
 from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
 from rescale.files import locked, make_folder
@@ -91,7 +91,14 @@ def _begin(
     check_task(plain)
     start = starting_weights(weights, model) if weights else None
     if not isinstance(data, Data):
-        data = open_data(data, on_bad_image=settings.on_bad_image, minival=held_out(plain, model))
+        data = open_data(
+            data,
+            on_bad_image=settings.on_bad_image,
+            minival=held_out(plain, model),
+            decoding=decoding_of(plain),
+        )
+    elif data.decoding.orientation != plain.orientation or plain.white:
+        data = decoded(data, decoding_of(plain))
     check_parts(data)
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(device))
@@ -126,7 +133,14 @@ def _begin(
     }
     chosen = recipe.recipe
     preprocess = Preprocess(
-        data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
+        data.mean,
+        data.std,
+        model.resolution,
+        chosen.eval_crop,
+        chosen.interpolation,
+        task.outputs,
+        data.decoding.orientation,
+        data.decoding.ranges,
     )
     resolved, manifest = recipe, data.manifest()
     processes.from_first(lambda: make_folder(out))
@@ -178,14 +192,19 @@ def _reopen(
             f"resume it on one that has"
         ) from None
     spec = DataSpec.of(facts["data"] if moved_to is None else moved_to)
-    data = open_data(spec, on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
+    preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    data = open_data(
+        spec,
+        on_bad_image=settings["on_bad_image"],
+        minival=float(recipe.minival),
+        decoding=preprocess.decoding,
+    )
     if data.digest != facts["data_digest"]:
         raise UserError(
             f"{path}: the data in {spec} is not what the run was started with: "
             f"{_difference(manifest, data.manifest())}; put it back, say where it is now with --data, or "
             f"start a new run"
         )
-    preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
     check_batch(recipe, described, len(data.train), processes.count, settings["sync_bn"])
     data = data.normalised(preprocess.mean, preprocess.std)
     with _locked(path, processes):

@@ -64,6 +64,7 @@ class Feed:
     def _take(self, stream: Iterator[Batch], count: int) -> list[Batch]:
         """The next `count` batches, once all processes have theirs; fewer at the stream's end.
 
+        Batches without images are left out.
         All processes raise the same error if one of them cannot continue (JobError) or was told to stop
         (Stopped).
         """
@@ -79,7 +80,7 @@ class Feed:
         for status in statuses:
             if status.signal_name:
                 raise Stopped(status.signal_name)
-        return taken
+        return [batch for batch in taken if batch.count]
 
     def _note_bad(self, lines: tuple[str, ...]) -> None:
         """Record and report skipped damaged images. Raises JobError if there are too many."""

@@ -1,16 +1,16 @@
 """Evaluate the weights of a finished run, or of any model folder, on a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rescale import machine
-from rescale.data import DataSpec, Loading, open_data
+from rescale.data import Batch, DataSpec, Loading, Source, decoding_of, open_data
 from rescale.errors import UserError
 from rescale.execution import USUAL
 from rescale.models.execute import LAYOUTS, place
 from rescale.models.folder import ModelFolder
-from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Decoding, Preprocess
 from rescale.recipes import Recipe, changed
 from rescale.tasks import task_of
 from rescale.training.evaluate import evaluate
@@ -44,7 +44,8 @@ def evaluate_folder(
     Args:
         path: a finished run, or a model folder that `rescale import` wrote.
         data: a reference, a built-in name or a path; the run's own data if empty.
-        recipe: `recipe_for(path)` with changes; evaluation uses interpolation, eval_crop, precision, batch.
+        recipe: `recipe_for(path)` with changes; evaluation uses interpolation, eval_crop, orientation, white,
+            precision and batch.
         resolution: input size in pixels; None for that of the folder.
         device: cpu, cuda or cuda:N.
         workers: processes that load images.
@@ -61,10 +62,10 @@ def evaluate_folder(
         raise UserError(f"{path}: is no run, so it has no data of its own; give --data")
     spec = DataSpec.of(data or Run.open(path).facts["data"])
     recipe = recipe or recipe_for(path)
-    opened = open_data(spec, on_bad_image=on_bad_image)
+    preprocess, notes = _preprocess(folder)
+    opened = open_data(spec, on_bad_image=on_bad_image, decoding=_decoding(recipe, preprocess))
     if not len(opened.val):
         raise UserError(f"{spec}: no images to evaluate on; give them as --val PATH")
-    preprocess, notes = _preprocess(folder)
     notes = [*opened.notes, *notes]
     described = folder.model if resolution is None else folder.model.at(resolution)
     machine.use_device(machine.chosen_device(device))
@@ -81,14 +82,23 @@ def evaluate_folder(
         on_bad_image=on_bad_image,
         device=device,
     )
+    damaged: set[str] = set()
+
+    def stream(source: Source) -> Iterator[Batch]:
+        for batch in task.stream(source, described.resolution, loading):
+            damaged.update(batch.bad)
+            if batch.count:
+                yield batch
+
     evaluation = evaluate(
         place(module.eval(), USUAL, device),
         task,
-        task.stream(opened.val, described.resolution, loading),
+        stream(opened.val),
         precision=str(recipe.precision),
         evaluators=chosen,
-        train=lambda: task.stream(opened.train, described.resolution, loading),
+        train=lambda: stream(opened.train),
     )
+    notes += [f"skipped: {line}" for line in sorted(damaged)]
     if predictions is not None:
         write_predictions(predictions, opened.val, evaluation.predictions)
     figures = {"data": str(spec), "resolution": described.resolution, **evaluation.figures}
@@ -107,8 +117,15 @@ def recipe_for(path: str | Path) -> Recipe:
         "precision": precision,
         "eval_crop": min(1.0, preprocess.crop),
         "interpolation": preprocess.interpolation,
+        "orientation": preprocess.orientation,
     }
     return changed(Recipe(), values)
+
+
+def _decoding(recipe: Recipe, preprocess: Preprocess) -> Decoding:
+    """How images are decoded: as for the model, with the orientation and the white that a recipe sets."""
+    ranges = decoding_of(recipe).ranges or preprocess.ranges
+    return Decoding(recipe.orientation, ranges)
 
 
 def _preprocess(folder: ModelFolder) -> tuple[Preprocess, list[str]]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rescale.data import Source
-from rescale.files import atomic
+from rescale.files import atomic, printable
 
 FILE = "predictions.parquet"
 
@@ -18,7 +18,7 @@ def write_predictions(path: Path, source: Source, columns: Mapping[str, np.ndarr
 
     For classification these are index, target, top and probability. Columns of two dimensions become lists.
     """
-    keys = [source.key(int(index)) for index in columns["index"]]
+    keys = [printable(source.key(int(index))) for index in columns["index"]]
     arrays = {"key": pa.array(keys, pa.string()), **{name: _array(value) for name, value in columns.items()}}
     with atomic(path) as temporary:
         pq.write_table(pa.table(arrays), temporary, compression="zstd")

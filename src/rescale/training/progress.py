@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Column
 
 from rescale.figure import Figure
+from rescale.terminal import console, text_column
 from rescale.training.step import StepResult
 
 FIGURES = 69  # characters of a line beside the name: a short bar, steps, figures and the remaining time
@@ -20,13 +20,13 @@ class Display:
     def __init__(self, name: str, steps: int, steps_per_epoch: int, headline: Figure, quiet: bool) -> None:
         self.epochs = -(-steps // steps_per_epoch)
         self.headline = headline
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = console(stderr=True, quiet=quiet)
         self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),  # only the bar shrinks
-            TextColumn("{task.fields[figures]}"),
+            text_column("{task.fields[figures]}"),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=self.console,
             disable=quiet or not self.console.is_terminal,

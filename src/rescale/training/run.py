@@ -119,8 +119,9 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return from_file(self.path / RECIPE)
+        """The resolved recipe. Runs of versions that turned no images have the orientation `stored`."""
+        recipe = from_file(self.path / RECIPE)
+        return recipe.model_copy(update={"orientation": self.preprocess.orientation})
 
     @property
     def data(self) -> dict[str, Any]:

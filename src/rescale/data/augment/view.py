@@ -22,7 +22,7 @@ class View(NamedTuple):
 
     def of(self, image: LazyImage, interpolation: str) -> np.ndarray:
         """Apply the view: uint8 [R, R, 3]. Rows below the box are not decoded."""
-        pixels = image.pixels(self.box.top + self.box.height)
+        pixels = image.decode(self.box.top + self.box.height)
         pixels = resized(pixels, self.box, self.resolution, interpolation)
         return mirrored(pixels) if self.mirror else pixels
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import UserError
-from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, USUAL_DECODING, Preprocess
 
 CONFIG = "config.json"
 _USUAL = {"in_chans": (3,), "global_pool": ("avg", "token")}  # of convolutional networks and transformers
@@ -105,6 +105,8 @@ def preprocess_of(pretrained: Mapping[str, Any], resolution: int, where: str) ->
         "crop": pretrained.get("crop_pct") or 0.875,
         "interpolation": pretrained.get("interpolation") or "bicubic",
         "labels": names,
+        "orientation": USUAL_DECODING.orientation,
+        "ranges": USUAL_DECODING.ranges,
     }
     preprocess = Preprocess.from_json(
         {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}, where
