@@ -262,7 +262,7 @@ def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatc
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9))))) == 9
+    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9)))).rows) == 9
 
 
 def test_in_a_read_only_folder_the_index_goes_to_the_cache(

@@ -17,22 +17,22 @@ def progress(title: str) -> Iterator[Advance]:
     The function takes the number of parts done, the number of all, and what was done last: an empty text, or
     a result, which always gets a line.
     """
-    from rich.console import Console
+    from rescale.terminal import console, text_column
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
+    screen = console(stderr=True, soft_wrap=True)
+    if not screen.is_terminal:
         yield _lines(title)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task(title, total=None)
 
         def advance(done: int, of: int, result: str) -> None:
             bar.update(task, completed=done, total=of)
             if result:
-                console.print(result, markup=False)
+                screen.print(result)
 
         yield advance
 

@@ -10,6 +10,7 @@ from rescale.data import decode, depth
 from rescale.data.orientation import UPRIGHT
 from rescale.data.raw import Encoded, Subset
 from rescale.data.source import BadImage, Data, Header, Source
+from rescale.errors import plural
 from rescale.preprocess import Decoding
 from rescale.recipes import Recipe
 
@@ -77,7 +78,7 @@ def _measured_ranges(
 
 
 def _about_orientation(turned: int, looked_at: int, orientation: str) -> str:
-    what = f"orientation: {turned} of {looked_at} images looked at have an EXIF orientation"
+    what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at have an EXIF orientation"
     if orientation == "exif":
         return f"{what} and are turned upright; --set orientation=stored leaves them as stored"
     return f"{what}, which is not applied (orientation=stored)"
