@@ -25,10 +25,11 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def run(*words: str) -> str:
+    """Run `rescale ...`; returns what it printed, with its lines joined."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception:
         raise result.exception
-    return result.stdout
+    return " ".join(result.stdout.split())
 
 
 def outputs(model: torch.nn.Module, size: int) -> torch.Tensor:

@@ -64,20 +64,21 @@ def import_weights(
     """
     from rescale.cli.early import check_all, check_model, check_weights
     from rescale.errors import UserError, plural
-    from rescale.models.folder import check_new_folder
+    from rescale.files import check_free
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
     check_all(
-        lambda: check_new_folder(out),
+        lambda: check_free(out, allowed=("network.yaml", "external.json", "preprocess.json")),
         lambda: check_model(model) if model else None,
         lambda: check_weights(source),
     )
 
     from rescale.models import make, model_named
-    from rescale.models.folder import write
+    from rescale.models.folder import check_new_folder, write
     from rescale.models.start import fill, starting_weights
 
+    check_new_folder(out)
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key, averaged)
     described = described.with_classes(classes or weights.classes or _classes(described))
