@@ -372,16 +372,6 @@ def test_invalid_tolerances_and_rounds() -> None:
             scale_to_latency(network("resnet50"), "dWr", 0.02, runtime(), **wrong)
 
 
-def test_a_search_by_latency() -> None:
-    model = runtime()
-    result = search(Space("y"), {"latency": 0.01}, 4, seed=1, predict=model.seconds)
-    assert len(result.networks) == 4 == len(result.seconds)
-    for net, seconds in zip(result.networks, result.seconds, strict=True):
-        assert seconds == model.seconds(net) == pytest.approx(0.01, rel=0.05)
-    with pytest.raises(UserError, match="predict"):
-        search(Space("y"), {"latency": 0.01})
-
-
 def test_each_round_visits_every_network_in_another_order() -> None:
     plan = calibration.plan_of(TimingProtocol(batch=2), ("infer",))
     order, n = calibration.in_rounds(plan), len(plan.networks)

@@ -71,7 +71,7 @@ def _measured_ranges(
         extent = depth.Extent(min(low for low, _ in found), max(high for _, high in found))
         black, white = ranges[kind] = depth.fitting(extent, kind)
         notes.append(
-            f"{depth.KINDS[kind]} images: {black:g} is black and {white:g} is white, since the values of "
+            f"{depth.KINDS[kind]}: {black:g} is black and {white:g} is white, since the values of "
             f"{len(found)} of them go from {extent.low:g} to {extent.high:g}; --set white=VALUE sets another"
         )
     return ranges, notes
