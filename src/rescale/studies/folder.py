@@ -10,7 +10,8 @@ from typing import Any
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
 from rescale.files import write_text
-from rescale.studies.plan import Item, Plan, file_name, from_file, to_yaml
+from rescale.studies.plan import Item, Plan, file_name
+from rescale.studies.plan_file import from_file, to_yaml
 from rescale.training.format_1 import upgraded_result
 
 
@@ -27,7 +28,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """plan.yaml, runs/NAME-sSEED/, timings/NAME.json, failures/NAME.json, logs/NAME-sSEED.log."""
+    """plan.yaml, runs/NAME-sSEED/, timings/NAME.json, failures/NAME.json, logs/NAME-sSEED.log.
+
+    plan.yaml may be a person's file, which is never rewritten; runs/plan.yaml is the plan as it was last run.
+    """
 
     path: Path
 
@@ -98,13 +102,20 @@ class StudyFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
         if self.plan_file.exists():
-            check_same_study(self.path, self.plan, plan)
+            last_run = from_file(self._last_run) if self._last_run.is_file() else self.plan
+            check_same_study(self.path, last_run, plan)
         elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store the plan, replacing any other."""
-        self._write(self.plan_file, to_yaml(plan))
+        """Store the plan, replacing any other; a file that says the same stays as it was written."""
+        if not (self.plan_file.is_file() and from_file(self.plan_file) == plan):
+            self._write(self.plan_file, to_yaml(plan))
+        self._write(self._last_run, to_yaml(plan))
+
+    @property
+    def _last_run(self) -> Path:
+        return self.path / "runs" / "plan.yaml"
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +138,12 @@ def check_same_study(path: Path, old: Plan, new: Plan) -> None:
     if old.timing != new.timing:
         lines.append(f"{path}: timed in another way: {differences(old.timing, new.timing)}")
     if lines:
-        raise UserError(*lines, "use another --out, or repeat the first command to continue this study")
+        way_out = (
+            "undo the change in plan.yaml, or give what is new another label and keep the old items"
+            if new.by_hand
+            else "use another --out, or repeat the first command to continue this study"
+        )
+        raise UserError(*lines, way_out)
 
 
 def differences(old: Item | Any, new: Item | Any) -> str:
