@@ -84,6 +84,53 @@ def test_everything_runs_once_and_in_order(tmp_path):
     assert again.started == [] and timer.timed == []
 
 
+def additive(*, precision="auto", timed="auto"):
+    """The same network in three rows, another one in the fourth."""
+    rows = {
+        "baseline": ("resnet26x0.25@32", ()),
+        "smoothing": ("resnet26x0.25@32", ("label_smoothing=0.1",)),
+        "precision": ("resnet26x0.25@32", (f"precision={precision}",)),
+        "width": ("resnet26x0.5@32", ()),
+    }
+    items = [Item(model, "resnet-2015", "digits", 0, own, label, "g") for label, (model, own) in rows.items()]
+    return Plan("additive", tuple(items), TimingProtocol(batch=32, precision=timed))
+
+
+def test_a_network_is_timed_once(tmp_path):
+    study, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == ["baseline", "width"]
+    timings = study.timings()
+    assert list(timings) == ["baseline", "smoothing", "precision", "width"]
+    assert timings["baseline"] == timings["smoothing"] == timings["precision"]
+    _, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == []
+    study.keep_timing("smoothing", timing("smoothing", 0.5))  # as earlier versions timed it
+    latencies = {row.label: row.latency_s for row in aggregate(study.results(), study.timings())}
+    assert latencies["smoothing"] == latencies["baseline"] == 0.01
+
+
+def test_a_network_trained_in_two_precisions_is_timed_in_both(tmp_path):
+    trainings = Trainings()
+
+    def start(study, item, *others):
+        ended = trainings(study, item, *others)
+        if item.label == "precision":
+            (study.run(item) / "recipe.yaml").write_text("name: resnet-2015\nprecision: bf16\n")
+        return ended
+
+    _, _, timer = run(tmp_path / "s", additive(), start)
+    assert timer.timed == ["baseline", "precision", "width"]
+    _, _, timer = run(tmp_path / "t", additive(timed="fp32"), start)
+    assert timer.timed == ["baseline", "width"]
+
+
+def test_a_failed_timing_is_that_of_all_labels_of_the_network(tmp_path):
+    study, _, timer = run(tmp_path / "s", additive(), timer=FakeTiming("baseline"))
+    assert timer.timed == ["baseline", "width"] and list(study.timings()) == ["width"]
+    study, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == ["baseline"] and len(study.timings()) == 4 and study.failures() == []
+
+
 def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
     made = plan(FEW, seeds=2)
     study, _, _ = run(tmp_path / "s", made)
@@ -135,12 +182,12 @@ def test_a_worker_killed_twice_has_failed(tmp_path):
 
 
 def test_a_failed_timing_is_recorded_too(tmp_path):
-    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), timer=FakeTiming("resnetrs26x0.25@24"))
+    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), timer=FakeTiming("resnetrs26x0.25@48"))
     (failure,) = study.failures()
-    assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@24", None)
+    assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@48", None)
     assert len(study.timings()) == 3
     study, _, timer = run(tmp_path / "s", plan(FEW, seeds=1))
-    assert timer.timed == ["resnetrs26x0.25@24"] and study.failures() == []
+    assert timer.timed == ["resnetrs26x0.25@48"] and study.failures() == []
 
 
 def test_workers_share_the_cores(tmp_path):

@@ -13,6 +13,7 @@ from rescale.files import write_text
 from rescale.studies.plan import Item, Plan, file_name
 from rescale.studies.plan_file import from_file, to_yaml
 from rescale.training.format_1 import upgraded_result
+from rescale.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,34 @@ class StudyFolder:
         """The results of all finished runs, in the plan's order."""
         return {item: result for item in self.plan.items if (result := self.result(item))}
 
-    def timing(self, label: str) -> Timing | None:
-        """The network's timing; None until it has been timed."""
+    def networks(self) -> dict[str, str]:
+        """What is timed once, by label: the network's identity, and the precision if it is that of the run.
+
+        Of the labels with a finished run, in the plan's order.
+        """
+        as_trained = self.plan.timing.precision == "auto"
+        first: dict[str, Run] = {}
+        for item in self.results():
+            first.setdefault(item.label, Run(self.run(item)))
+        return {
+            label: f"{run.model.identity} {run.recipe.precision if as_trained else ''}"
+            for label, run in first.items()
+        }
+
+    def timings(self) -> dict[str, Timing]:
+        """The timing of each label whose network has one; labels of the same network share the first."""
+        networks = self.networks()
+        of_network: dict[str, Timing] = {}
+        for label, network in networks.items():
+            if network not in of_network and (timing := self._timing(label)):
+                of_network[network] = timing
+        return {label: of_network[key] for label, key in networks.items() if key in of_network}
+
+    def _timing(self, label: str) -> Timing | None:
         try:
             return Timing.from_json(self._timing_file(label).read_text())
         except FileNotFoundError:
             return None
-
-    def timings(self) -> dict[str, Timing]:
-        """All timings, by label."""
-        return {label: timing for label in self.plan.labels if (timing := self.timing(label))}
 
     def keep_timing(self, label: str, timing: Timing) -> None:
         """Store a timing."""
