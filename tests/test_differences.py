@@ -1,0 +1,122 @@
+"""What a few seeds can tell apart: closed forms, SciPy, printed tables and simulated false differences."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rescale.studies.differences import (
+    LEVEL,
+    POWER,
+    _t_test,
+    against_best,
+    differences,
+    holm,
+    smallest_visible,
+)
+
+
+def by_seed(*values):
+    return dict(enumerate(values))
+
+
+def test_a_difference_is_the_textbooks_paired_t_test():
+    a, b = [97.1, 96.9, 97.4, 97.0], [97.9, 97.2, 98.0, 98.1]
+    (one,) = differences([(by_seed(*a), by_seed(*b))])
+    sample = [0.8, 0.3, 0.6, 1.1]  # mean .7, standard deviation .3367
+    error = math.sqrt(sum((x - 0.7) ** 2 for x in sample) / 3) / 2
+    assert one.mean == pytest.approx(0.7) and one.seeds == 4
+    assert one.p == pytest.approx(stats.ttest_rel(b, a).pvalue)
+    assert (one.low, one.high) == pytest.approx((0.7 - 3.182446 * error, 0.7 + 3.182446 * error))
+    assert one.told_apart and one.sign_flip is None
+
+
+def test_intervals_and_p_values_are_corrected_for_the_comparisons():
+    rows = [(by_seed(0, 0, 0), by_seed(1, 2, 3.5)), (by_seed(0, 0, 0), by_seed(1.0, 1.1, 0.9))] * 2
+    alone, (of_four, *_) = differences(rows[:1])[0], differences(rows)
+    assert of_four.high - of_four.mean == pytest.approx(
+        (alone.high - alone.mean) * stats.t.isf(0.05 / 8, 2) / stats.t.isf(0.05 / 2, 2)
+    )
+    assert alone.p < of_four.p
+
+
+def test_holm_is_as_in_the_literature():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # R: p.adjust
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_where_nothing_is_claimed():
+    few = differences([(by_seed(90.0, 91.0), by_seed(97.0, 98.5)), (by_seed(90.0), by_seed(97.0))])
+    assert [(one.mean, one.seeds, one.p, one.told_apart) for one in few] == [
+        (7.25, 2, None, False),
+        (7.0, 1, None, False),
+    ]
+    equal = differences([(by_seed(98.1, 98.3, 98.2), by_seed(98.3, 98.5, 98.4))])  # equal but for rounding
+    assert equal[0].mean == pytest.approx(0.2) and equal[0].p is None
+    (apart,) = differences([({0: 90.0, 1: 91.0}, {2: 97.0})])
+    assert (apart.mean, apart.seeds) == (None, 0)
+    (common,) = differences([({0: 90.0, 1: 91.0, 5: 90.5}, {5: 91.5, 0: 92.0})])
+    assert (common.mean, common.seeds) == (1.5, 2)
+
+
+@pytest.mark.parametrize("seeds", [6, 8])
+def test_the_smallest_p_of_the_sign_flip_test(seeds):
+    rising = by_seed(*(1.0 + 0.1 * seed for seed in range(seeds)))
+    (one,) = differences([(by_seed(*[0.0] * seeds), rising)])
+    assert one.sign_flip == pytest.approx(2 / 2**seeds)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"), [(3, 3.3), (4, 2.1), (5, 1.7), (6, 1.4), (8, 1.2), (10, 1.0)]
+)
+def test_the_smallest_visible_difference(seeds, expected):
+    assert smallest_visible(seeds) == pytest.approx(expected, abs=0.06)
+    rng = np.random.default_rng(seeds)
+    sample = rng.normal(smallest_visible(seeds, 4), 1.0, (20_000, seeds))
+    assert np.mean(stats.ttest_1samp(sample, 0.0, axis=1).pvalue <= LEVEL / 4) == pytest.approx(POWER, abs=0.01)
+
+
+def paired_t(samples):
+    return stats.ttest_1samp(samples, 0.0, axis=-1).pvalue
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+def test_false_differences_in_20000_simulated_tables(seeds, monkeypatch):
+    """Rows of equal networks: in at most 5 % of the tables any row is told apart from the one above."""
+    rows, trials = 5, 20_000
+    rng = np.random.default_rng(seeds)
+    values = rng.normal(size=(trials, rows, seeds))
+    p = iter(paired_t(values[:, 1:] - values[:, :-1]).ravel())
+    monkeypatch.setattr("rescale.studies.differences._t_test", lambda sample: next(p))
+    monkeypatch.setattr("rescale.studies.differences._difference", lambda sample, p, level: p <= LEVEL)
+    false = 0
+    for trial in range(trials):
+        networks = [by_seed(*row) for row in values[trial]]
+        false += any(differences(list(zip(networks, networks[1:], strict=False))))
+    assert false / trials < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / trials)
+
+
+def test_false_winners_in_20000_simulated_studies():
+    """Equal networks: in at most 5 % of the studies the best one is told apart from any other."""
+    networks, seeds, trials = 4, 5, 20_000
+    values = np.random.default_rng(0).normal(size=(trials, networks, seeds))
+    best = values.mean(axis=2).argmax(axis=1)
+    pairs = networks * (networks - 1) // 2
+    against = values[np.arange(trials), best][:, None] - values
+    against[np.arange(trials), best] = np.arange(seeds) - 2.0  # the best against itself: p is 1
+    p = paired_t(against)
+    false = np.mean(p.min(axis=1) * pairs <= LEVEL)  # Holm's first step, by which any rejection begins
+    assert false <= LEVEL
+    uncorrected = np.mean(p.min(axis=1) * (networks - 1) <= LEVEL)
+    assert uncorrected > 1.3 * LEVEL  # why the correction is for all pairs
+
+
+def test_the_best_is_compared_with_the_others_in_their_order():
+    values = [by_seed(1.0, 2.0, 3.5), by_seed(9.0, 9.1, 9.3), by_seed(4.0, 5.0, 4.4)]
+    first, second = against_best(values, 1)
+    assert first.mean == pytest.approx(9.1333 - 2.1667, abs=1e-3) and first.low < first.mean < first.high
+    assert second.mean == pytest.approx(9.1333 - 4.4667, abs=1e-3) and second.low < second.mean < second.high
+    alone = _t_test([5.0, 4.1, 4.9])
+    assert second.p == pytest.approx(3 * alone) and second.told_apart
+    assert against_best(values[:1], 0) == []
