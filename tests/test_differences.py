@@ -1,5 +1,6 @@
 """What a few seeds can tell apart: closed forms, SciPy, printed tables and simulated false differences."""
 
+import itertools
 import math
 
 import numpy as np
@@ -30,6 +31,7 @@ def test_a_difference_is_the_textbooks_paired_t_test():
     assert one.p == pytest.approx(stats.ttest_rel(b, a).pvalue)
     assert (one.low, one.high) == pytest.approx((0.7 - 3.182446 * error, 0.7 + 3.182446 * error))
     assert one.told_apart and one.sign_flip is None
+    assert one.deviation == pytest.approx(2 * error) and one.comparisons == 1
 
 
 def test_intervals_and_p_values_are_corrected_for_the_comparisons():
@@ -67,14 +69,12 @@ def test_the_smallest_p_of_the_sign_flip_test(seeds):
     assert one.sign_flip == pytest.approx(2 / 2**seeds)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "expected"), [(3, 3.3), (4, 2.1), (5, 1.7), (6, 1.4), (8, 1.2), (10, 1.0)]
-)
+@pytest.mark.parametrize(("seeds", "expected"), [(3, 3.3), (4, 2.1), (5, 1.7), (6, 1.4), (8, 1.2), (10, 1.0)])
 def test_the_smallest_visible_difference(seeds, expected):
     assert smallest_visible(seeds) == pytest.approx(expected, abs=0.06)
     rng = np.random.default_rng(seeds)
     sample = rng.normal(smallest_visible(seeds, 4), 1.0, (20_000, seeds))
-    assert np.mean(stats.ttest_1samp(sample, 0.0, axis=1).pvalue <= LEVEL / 4) == pytest.approx(POWER, abs=0.01)
+    assert np.mean(paired_t(sample) <= LEVEL / 4) == pytest.approx(POWER, abs=0.01)
 
 
 def paired_t(samples):
@@ -89,11 +89,11 @@ def test_false_differences_in_20000_simulated_tables(seeds, monkeypatch):
     values = rng.normal(size=(trials, rows, seeds))
     p = iter(paired_t(values[:, 1:] - values[:, :-1]).ravel())
     monkeypatch.setattr("rescale.studies.differences._t_test", lambda sample: next(p))
-    monkeypatch.setattr("rescale.studies.differences._difference", lambda sample, p, level: p <= LEVEL)
+    monkeypatch.setattr("rescale.studies.differences._difference", lambda sample, p, count: p <= LEVEL)
     false = 0
     for trial in range(trials):
         networks = [by_seed(*row) for row in values[trial]]
-        false += any(differences(list(zip(networks, networks[1:], strict=False))))
+        false += any(differences(list(itertools.pairwise(networks))))
     assert false / trials < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / trials)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from fake_study import ERROR, NETWORKS, fake_study, timing
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
-from rescale.report.findings import speedup_sentence
+from rescale.report.claims import speedup_sentence
 from rescale.report.plots import Box, places, round_ticks
 from rescale.studies import Speedup, StudyFolder
 from rescale.studies.rows import from_csv

@@ -126,7 +126,7 @@ def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
     from rich.console import Console
 
-    from rescale.report import gather, table, write_report
+    from rescale.report import claims, gather, table, write_report
 
     paths = write_report(folder)
     findings = gather(folder)
@@ -137,7 +137,8 @@ def show_report(folder: Path, as_json: bool) -> None:
     if findings.rows:
         console.print(table(findings))
     for line in (
-        *findings.speedup_sentences,
+        claims.headline(findings),
+        *claims.speedup_sentences(findings),
         *(f"not applied: {line}" for line in findings.not_applied),
         *findings.warnings,
         *(
@@ -147,8 +148,10 @@ def show_report(folder: Path, as_json: bool) -> None:
             for failure in findings.failures
         ),
         findings.uncertainty,
+        claims.power(findings),
     ):
-        console.print(line, soft_wrap=True)
+        if line:
+            console.print(line, soft_wrap=True)
     for path in paths.values():
         print(path)
 

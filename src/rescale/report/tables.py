@@ -7,32 +7,43 @@ from rich.table import Table
 
 from rescale.bench.timing import Timing
 from rescale.report import units
+from rescale.report.claims import difference_text
 from rescale.report.findings import TIMED, Findings
-from rescale.studies import best_first
+
+HEADING = {"train": "step", "infer": "latency"}  # of a column of times
 
 
 def table(findings: Findings) -> Table:
-    """Networks from the best to the worst, a dot before those on the front; units in the headings.
+    """The study's networks, a dot before those on the front; units in the headings.
+
+    From the best to the worst; those of a plan by hand in its order, with the difference to the row above.
 
     findings: of at least one row.
     """
-    rows = best_first(findings.rows)
-    figure = rows[0].figure
+    rows, compared = findings.rows, findings.differences
+    figure, timing = rows[0].figure, findings.plan.timing
     micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
-    columns = {
-        f"{figure.label}\n{figure.unit}": [units.spread(row.value, row.value_std) for row in rows],
-        **_column("latency", micros, 1000, ("µs", "ms", "s")),
-        "images\n/s": [
-            units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows
-        ],
-        **_column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES),
-        **_column("MACs", [row.macs for row in rows], 1000, units.COUNTS),
-        **_column("params", [row.params for row in rows], 1000, units.COUNTS),
-        **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
-    }
+    quality = {f"{figure.label}\n{figure.unit}": [units.spread(row.value, row.value_std) for row in rows]}
+    time = _column(HEADING[timing.mode], micros, 1000, ("µs", "ms", "s"))
+    macs = _column("MACs", [row.macs for row in rows], 1000, units.COUNTS)
+    params = _column("params", [row.params for row in rows], 1000, units.COUNTS)
+    if findings.plan.by_hand:
+        differences = [difference_text(compared.get(row.label), row) for row in rows]
+        columns = quality | {f"to the row above\n{units.points(figure)}": differences} | time | macs | params
+    else:
+        speeds = [row.images_per_s for row in rows]
+        columns = {
+            **quality,
+            **time,
+            "images\n/s": [units.MISSING if speed is None else units.digits(speed) for speed in speeds],
+            **_column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES),
+            **macs,
+            **params,
+            **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
+        }
     drawn = framed(
         ("" if figure.higher_is_better else f"A lower {figure.label} is better. ")
-        + f"● on the front. Latency, images/s and memory: {findings.timed}. "
+        + f"● on the front. {HEADING[timing.mode].capitalize()}, images/s and memory: {findings.timed}. "
         "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
     drawn.add_column("", no_wrap=True)
@@ -52,7 +63,7 @@ def timing_table(timings: Sequence[Timing]) -> Table:
     unit, seconds = units.column(micros, 1000, ("µs", "ms", "s"))
     columns = {
         "px\n": [str(timing.resolution) for timing in timings],
-        f"latency\n{unit}": seconds[::3],
+        f"{HEADING[first.mode]}\n{unit}": seconds[::3],
         "quartiles\n": [f"{q1}–{q3}" for q1, q3 in zip(seconds[1::3], seconds[2::3], strict=True)],
         "images\n/s": [units.digits(timing.images_per_s) for timing in timings],
         **_column("memory", [timing.memory_bytes for timing in timings], 1024, units.BYTES),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,10 +21,14 @@ class Difference(NamedTuple):
         low, high: the interval of the mean; None where nothing can be claimed.
         p: of the paired t test, adjusted by Holm's method; None where nothing can be claimed.
         sign_flip: p of the exact sign-flip test, not adjusted; None below `SIGN_FLIPS` seeds.
+        deviation: standard deviation over seeds of the paired difference; None below two seeds.
+        comparisons: the number of comparisons that the level is divided among.
     """
 
     mean: float | None
     seeds: int
+    deviation: float | None = None
+    comparisons: int = 1
     low: float | None = None
     high: float | None = None
     p: float | None = None
@@ -47,9 +52,7 @@ def differences(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]
     samples = [[b[seed] - a[seed] for seed in a if seed in b] for a, b in pairs]
     tested = [i for i, sample in enumerate(samples) if len(sample) >= LEAST and _varies(sample)]
     adjusted = dict(zip(tested, holm([_t_test(samples[i]) for i in tested]), strict=True))
-    return [
-        _difference(sample, adjusted.get(i), LEVEL / max(1, len(tested))) for i, sample in enumerate(samples)
-    ]
+    return [_difference(sample, adjusted.get(i), max(1, len(tested))) for i, sample in enumerate(samples)]
 
 
 def against_best(values: Sequence[Mapping[int, float]], best: int) -> list[Difference]:
@@ -107,15 +110,18 @@ def _t_test(sample: Sequence[float]) -> float:
     return float(ttest_1samp(sample, 0.0).pvalue)
 
 
-def _difference(sample: Sequence[float], p: float | None, level: float) -> Difference:
-    count = len(sample)
-    mean = math.fsum(sample) / count if count else None
-    if p is None or mean is None:
-        return Difference(mean, count)
+def _difference(sample: Sequence[float], p: float | None, comparisons: int) -> Difference:
+    if not sample:
+        return Difference(None, 0)
+    mean = statistics.fmean(sample)
+    deviation = statistics.stdev(sample) if len(sample) > 1 else None
+    untested = Difference(mean, len(sample), deviation, comparisons)
+    if p is None:
+        return untested
     from scipy.stats import ttest_1samp
 
-    low, high = ttest_1samp(sample, 0.0).confidence_interval(1 - level)
-    return Difference(mean, count, float(low), float(high), p, _sign_flip(sample))
+    low, high = ttest_1samp(sample, 0.0).confidence_interval(1 - LEVEL / comparisons)
+    return untested._replace(low=float(low), high=float(high), p=p, sign_flip=_sign_flip(sample))
 
 
 def _sign_flip(sample: Sequence[float]) -> float | None:
@@ -131,6 +137,5 @@ def _sign_flip(sample: Sequence[float]) -> float | None:
 
 def _reversed(difference: Difference) -> Difference:
     """The difference with the two networks exchanged."""
-    if difference.mean is None or difference.low is None or difference.high is None:
-        return difference._replace(mean=None if difference.mean is None else -difference.mean)
-    return difference._replace(mean=-difference.mean, low=-difference.high, high=-difference.low)
+    mean, low, high = (None if x is None else -x for x in (difference.mean, difference.high, difference.low))
+    return difference._replace(mean=mean, low=low, high=high)

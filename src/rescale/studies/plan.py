@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def by_hand(self) -> bool:
-        """Whether the plan was written by hand: its order has a meaning, and each row may change the recipe."""
+        """Whether a person wrote the plan: its order has a meaning, and each row may change the recipe."""
         return not self.command
 
     @property

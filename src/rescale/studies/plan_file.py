@@ -32,7 +32,7 @@ class _WrittenItem:
 
 @dataclass(frozen=True)
 class _WrittenPlan:
-    """A file. data, recipe, changes: of all items. seeds: of each item without its own; a number or a list."""
+    """A file. data, recipe, changes: of all items. seeds: of items without their own; a number or a list."""
 
     __pydantic_config__: ClassVar = _STRICT
 
