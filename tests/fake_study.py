@@ -115,3 +115,27 @@ def fake_study(path: Path, *, seeds: int = 3, failing: str = "", figure: Figure 
         if label != failing:
             study.keep_timing(label, timing(label, milliseconds / 1000))
     return study
+
+
+ADDITIVE = {  # model, changes and top-1 of three seeds: invented
+    "baseline": ("resnet26x0.25@32", (), (95.0, 95.3, 95.2)),
+    "+ smoothing": ("resnet26x0.25@32", ("label_smoothing=0.1",), (95.1, 95.2, 95.5)),
+    "+ SE": ("resnet26x0.25+se@32", ("label_smoothing=0.1",), (98.1, 98.3, 98.5)),
+    "+ noise": ("resnet26x0.25+se@32", ("label_smoothing=0.1", "dropout=0.9"), (97.0, 98.9, 97.5)),
+}
+
+
+def additive_study(path: Path, *, seeds: int = 3) -> StudyFolder:
+    """A finished study of a plan that a person wrote, in which each row adds a change."""
+    items = tuple(
+        Item(model, "resnet-2015", "digits", seed, ("epochs=16", *own), label, "resnet")
+        for seed in range(seeds)
+        for label, (model, own, _) in ADDITIVE.items()
+    )
+    StudyFolder(path).keep_plan(Plan("MADE-UP FIGURES: additive", items, TimingProtocol(batch=32)))
+    study = StudyFolder(path)
+    for item in items:
+        finish(study, item, ADDITIVE[item.label][2][item.seed])
+    for label in ("baseline", "+ SE"):
+        study.keep_timing(label, timing(label, 0.02))
+    return study

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fake_study import ERROR, additive_study, plan, result
+from rescale.studies import StudyFolder, outlook
 from rescale.studies.differences import (
     LEVEL,
     POWER,
     _t_test,
     against_best,
-    differences,
     holm,
+    paired_differences,
     smallest_visible,
 )
 
@@ -24,7 +26,7 @@ def by_seed(*values):
 
 def test_a_difference_is_the_textbooks_paired_t_test():
     a, b = [97.1, 96.9, 97.4, 97.0], [97.9, 97.2, 98.0, 98.1]
-    (one,) = differences([(by_seed(*a), by_seed(*b))])
+    (one,) = paired_differences([(by_seed(*a), by_seed(*b))])
     sample = [0.8, 0.3, 0.6, 1.1]  # mean .7, standard deviation .3367
     error = math.sqrt(sum((x - 0.7) ** 2 for x in sample) / 3) / 2
     assert one.mean == pytest.approx(0.7) and one.seeds == 4
@@ -36,7 +38,7 @@ def test_a_difference_is_the_textbooks_paired_t_test():
 
 def test_intervals_and_p_values_are_corrected_for_the_comparisons():
     rows = [(by_seed(0, 0, 0), by_seed(1, 2, 3.5)), (by_seed(0, 0, 0), by_seed(1.0, 1.1, 0.9))] * 2
-    alone, (of_four, *_) = differences(rows[:1])[0], differences(rows)
+    alone, (of_four, *_) = paired_differences(rows[:1])[0], paired_differences(rows)
     assert of_four.high - of_four.mean == pytest.approx(
         (alone.high - alone.mean) * stats.t.isf(0.05 / 8, 2) / stats.t.isf(0.05 / 2, 2)
     )
@@ -49,23 +51,23 @@ def test_holm_is_as_in_the_literature():
 
 
 def test_where_nothing_is_claimed():
-    few = differences([(by_seed(90.0, 91.0), by_seed(97.0, 98.5)), (by_seed(90.0), by_seed(97.0))])
+    few = paired_differences([(by_seed(90.0, 91.0), by_seed(97.0, 98.5)), (by_seed(90.0), by_seed(97.0))])
     assert [(one.mean, one.seeds, one.p, one.told_apart) for one in few] == [
         (7.25, 2, None, False),
         (7.0, 1, None, False),
     ]
-    equal = differences([(by_seed(98.1, 98.3, 98.2), by_seed(98.3, 98.5, 98.4))])  # equal but for rounding
-    assert equal[0].mean == pytest.approx(0.2) and equal[0].p is None
-    (apart,) = differences([({0: 90.0, 1: 91.0}, {2: 97.0})])
+    equal = paired_differences([(by_seed(98.1, 98.3, 98.2), by_seed(98.3, 98.5, 98.4))])
+    assert equal[0].mean == pytest.approx(0.2) and equal[0].p is None  # equal but for rounding
+    (apart,) = paired_differences([({0: 90.0, 1: 91.0}, {2: 97.0})])
     assert (apart.mean, apart.seeds) == (None, 0)
-    (common,) = differences([({0: 90.0, 1: 91.0, 5: 90.5}, {5: 91.5, 0: 92.0})])
+    (common,) = paired_differences([({0: 90.0, 1: 91.0, 5: 90.5}, {5: 91.5, 0: 92.0})])
     assert (common.mean, common.seeds) == (1.5, 2)
 
 
 @pytest.mark.parametrize("seeds", [6, 8])
 def test_the_smallest_p_of_the_sign_flip_test(seeds):
     rising = by_seed(*(1.0 + 0.1 * seed for seed in range(seeds)))
-    (one,) = differences([(by_seed(*[0.0] * seeds), rising)])
+    (one,) = paired_differences([(by_seed(*[0.0] * seeds), rising)])
     assert one.sign_flip == pytest.approx(2 / 2**seeds)
 
 
@@ -82,19 +84,18 @@ def paired_t(samples):
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
-def test_false_differences_in_20000_simulated_tables(seeds, monkeypatch):
+def test_false_differences_in_20000_simulated_tables(seeds):
     """Rows of equal networks: in at most 5 % of the tables any row is told apart from the one above."""
     rows, trials = 5, 20_000
-    rng = np.random.default_rng(seeds)
-    values = rng.normal(size=(trials, rows, seeds))
-    p = iter(paired_t(values[:, 1:] - values[:, :-1]).ravel())
-    monkeypatch.setattr("rescale.studies.differences._t_test", lambda sample: next(p))
-    monkeypatch.setattr("rescale.studies.differences._difference", lambda sample, p, count: p <= LEVEL)
-    false = 0
-    for trial in range(trials):
+    values = np.random.default_rng(seeds).normal(size=(trials, rows, seeds))
+    p = paired_t(values[:, 1:] - values[:, :-1])
+    false = np.mean([min(holm(list(table))) <= LEVEL for table in p])
+    assert false < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / trials)
+    assert np.mean(p.min(axis=1) <= LEVEL) > 2 * LEVEL  # without the correction
+    for trial in range(50):  # the whole way from values to claims
         networks = [by_seed(*row) for row in values[trial]]
-        false += any(differences(list(itertools.pairwise(networks))))
-    assert false / trials < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / trials)
+        told = [one.told_apart for one in paired_differences(list(itertools.pairwise(networks)))]
+        assert told == [adjusted <= LEVEL for adjusted in holm(list(p[trial]))]
 
 
 def test_false_winners_in_20000_simulated_studies():
@@ -120,3 +121,25 @@ def test_the_best_is_compared_with_the_others_in_their_order():
     alone = _t_test([5.0, 4.1, 4.9])
     assert second.p == pytest.approx(3 * alone) and second.told_apart
     assert against_best(values[:1], 0) == []
+
+
+def test_before_it_runs_a_plan_says_what_its_seeds_can_show(tmp_path):
+    two = {"resnet26@32": (0.0, 0.0), "resnet50@32": (0.0, 0.0)}
+    assert outlook(plan({"resnet26@32": (0.0, 0.0)}, seeds=5), {}) == ""
+    assert outlook(plan(two, seeds=1), {}).startswith("1 seed for each network: they will not be told apart")
+    assert outlook(plan(two, seeds=5), {}) == (
+        "5 seeds can show differences from 0.84 on (found with a probability of 80 %): 1.7 standard deviations "
+        "over seeds of a difference, each 0.5 which is assumed"
+    )
+    made = plan(two, seeds=3)
+    values = {"resnet26@32": (97.0, 97.4, 97.2), "resnet50@32": (97.1, 97.3, 97.6)}  # deviation 0.252
+    finished = {item: result(item, values[item.label][item.seed]) for item in made.items}
+    assert "from 0.82 on" in outlook(made, finished) and "0.25 in the finished runs" in outlook(
+        made, finished
+    )
+    assert "0.25 in the" in outlook(
+        made, {item: result(item, 100 - values[item.label][item.seed], ERROR) for item in made.items}
+    )
+    by_hand = additive_study(tmp_path / "s").plan
+    assert f"{smallest_visible(3, 3):.1f} standard deviations" in outlook(by_hand, {})
+    assert StudyFolder(tmp_path / "s").plan.by_hand

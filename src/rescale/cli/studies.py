@@ -1,6 +1,7 @@
 """rescale study pareto, rescale study run, rescale report."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +58,6 @@ def pareto(
 
     Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
     """
-    import sys
     from typing import Any, cast
 
     from rescale import machine
@@ -114,8 +114,11 @@ def report(
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
     """Run a study, write its report and print it. Raises JobError if every training failed."""
     from rescale.errors import JobError
-    from rescale.studies import run_study
+    from rescale.studies import StudyFolder, outlook, run_study
 
+    finished = StudyFolder(out).results() if StudyFolder(out).plan_file.is_file() else {}
+    if line := outlook(plan, finished):
+        print(line, file=sys.stderr)
     study = run_study(out, plan, settings)
     show_report(out, as_json)
     if not study.results():

@@ -24,7 +24,7 @@ from rescale.studies import (
     against_best,
     aggregate,
     best_first,
-    differences,
+    paired_differences,
     short_names,
     speedups,
     values_by_seed,
@@ -69,7 +69,8 @@ class Findings:
     def timed(self) -> str:
         """What was timed: "training step of 32 images"."""
         timing = self.plan.timing
-        return f"{TIMED[timing.mode]} of {timing.batch} images"
+        images = "one image" if timing.batch == 1 else f"{timing.batch} images"
+        return f"{TIMED[timing.mode]} of {images}"
 
     @property
     def time_name(self) -> str:
@@ -195,7 +196,9 @@ def gather(path: Path) -> Findings:
     if not plan.by_hand:
         rows = best_first(rows)
     ordered = [values[row.label] for row in rows]
-    compared = differences(list(itertools.pairwise(ordered))) if plan.by_hand else against_best(ordered, 0)
+    compared = (
+        paired_differences(list(itertools.pairwise(ordered))) if plan.by_hand else against_best(ordered, 0)
+    )
     by_label = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
     recipes = {item.label: _recipe(study.run(item)) for item in results}
     return Findings(path, plan, results, timings, rows, by_label, speedups(rows), study.failures(), recipes)

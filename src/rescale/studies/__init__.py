@@ -11,8 +11,9 @@ from rescale.studies.analysis import (
     values_by_seed,
 )
 from rescale.studies.check import check
-from rescale.studies.differences import Difference, against_best, differences, smallest_visible
+from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
 from rescale.studies.folder import Failure, StudyFolder
+from rescale.studies.outlook import outlook
 from rescale.studies.plan import Item, Plan, pareto_plan, short_names
 from rescale.studies.rows import Row
 from rescale.studies.runner import Settings, run_study
@@ -30,9 +31,10 @@ __all__ = [
     "aggregate",
     "best_first",
     "check",
-    "differences",
     "front",
     "fronts",
+    "outlook",
+    "paired_differences",
     "pareto_plan",
     "point",
     "run_study",

@@ -40,7 +40,7 @@ class Difference(NamedTuple):
         return self.p is not None and self.p <= LEVEL
 
 
-def differences(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[Difference]:
+def paired_differences(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[Difference]:
     """Compare networks in pairs: the second minus the first, by paired t tests with Holm's correction.
 
     An interval has the level `LEVEL` divided by the number of comparisons. Nothing is claimed with fewer than
@@ -62,7 +62,7 @@ def against_best(values: Sequence[Mapping[int, float]], best: int) -> list[Diffe
     """
     others = [i for i in range(len(values)) if i != best]
     pairs = list(itertools.combinations(range(len(values)), 2))
-    compared = differences([(values[i], values[j]) for i, j in pairs])
+    compared = paired_differences([(values[i], values[j]) for i, j in pairs])
     of_pair = dict(zip(pairs, compared, strict=True))
     return [of_pair[i, best] if i < best else _reversed(of_pair[best, i]) for i in others]
 
