@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from fake_study import ERROR, additive_study, plan, result
-from rescale.studies import StudyFolder, outlook
+from rescale.studies import outlook
 from rescale.studies.differences import (
     LEVEL,
     POWER,
@@ -18,6 +18,7 @@ from rescale.studies.differences import (
     paired_differences,
     smallest_visible,
 )
+from rescale.training.format_1 import TOP_1
 
 
 def by_seed(*values):
@@ -126,20 +127,16 @@ def test_the_best_is_compared_with_the_others_in_their_order():
 def test_before_it_runs_a_plan_says_what_its_seeds_can_show(tmp_path):
     two = {"resnet26@32": (0.0, 0.0), "resnet50@32": (0.0, 0.0)}
     assert outlook(plan({"resnet26@32": (0.0, 0.0)}, seeds=5), {}) == ""
-    assert outlook(plan(two, seeds=1), {}).startswith("1 seed for each network: they will not be told apart")
+    assert outlook(plan(two, seeds=1), {}).startswith("one seed for each network: they will not be told")
     assert outlook(plan(two, seeds=5), {}) == (
-        "5 seeds can show differences from 0.84 on (found with a probability of 80 %): 1.7 standard deviations "
-        "over seeds of a difference, each 0.5 which is assumed"
+        "5 seeds find a difference of 0.84 with a probability of 80 %: 1.7 times its standard deviation over "
+        "seeds, 0.5 (assumed)"
     )
     made = plan(two, seeds=3)
     values = {"resnet26@32": (97.0, 97.4, 97.2), "resnet50@32": (97.1, 97.3, 97.6)}  # deviation 0.252
-    finished = {item: result(item, values[item.label][item.seed]) for item in made.items}
-    assert "from 0.82 on" in outlook(made, finished) and "0.25 in the finished runs" in outlook(
-        made, finished
-    )
-    assert "0.25 in the" in outlook(
-        made, {item: result(item, 100 - values[item.label][item.seed], ERROR) for item in made.items}
-    )
+    for figure in (TOP_1, ERROR):
+        finished = {item: result(item, values[item.label][item.seed], figure) for item in made.items}
+        text = outlook(made, finished)
+        assert "a difference of 0.82 with" in text and text.endswith("0.25 (in the finished runs)")
     by_hand = additive_study(tmp_path / "s").plan
-    assert f"{smallest_visible(3, 3):.1f} standard deviations" in outlook(by_hand, {})
-    assert StudyFolder(tmp_path / "s").plan.by_hand
+    assert f"{smallest_visible(3, 3):.1f} times its standard" in outlook(by_hand, {})

@@ -23,24 +23,22 @@ def outlook(plan: Plan, results: Mapping[Item, Mapping[str, Any]]) -> str:
         return ""
     seeds = min(len(plan.of(label)) for label in plan.labels)
     if seeds < LEAST:
-        return (
-            f"{seeds} {'seed' if seeds == 1 else 'seeds'} for each network: they will not be told apart, which "
-            f"takes {LEAST} seeds or more; 5 are usual"
-        )
+        each = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return f"{each} for each network: they will not be told apart; that takes {LEAST} seeds, 5 are usual"
     comparisons = networks - 1 if plan.by_hand else math.comb(networks, 2)
     smallest = smallest_visible(seeds, comparisons)
     deviation = _deviation(results)
-    known = deviation if deviation is not None else ASSUMED
-    source = "in the finished runs" if deviation is not None else "which is assumed"
+    known = ASSUMED if deviation is None else deviation
+    source = "assumed" if deviation is None else "in the finished runs"
+    chance = f"a probability of {100 * POWER:.0f} %"
     return (
-        f"{seeds} seeds can show differences from {smallest * known:.2g} on (found with a probability of "
-        f"{100 * POWER:.0f} %): {smallest:.1f} standard deviations over seeds of a difference, each "
-        f"{known:.2g} {source}"
+        f"{seeds} seeds find a difference of {smallest * known:.2g} with {chance}: {smallest:.1f} times its "
+        f"standard deviation over seeds, {known:.2g} ({source})"
     )
 
 
 def _deviation(results: Mapping[Item, Mapping[str, Any]]) -> float | None:
-    """The standard deviation over seeds of the difference of neighbouring networks, pooled; None if unknown."""
+    """The standard deviation over seeds of the difference of neighbours, pooled; None if unknown."""
     variances = []
     for a, b in itertools.pairwise(values_by_seed(results).values()):
         sample = [b[seed] - a[seed] for seed in a if seed in b]
