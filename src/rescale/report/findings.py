@@ -160,15 +160,19 @@ class Findings:
 
     @property
     def timing_warnings(self) -> list[str]:
-        """Circumstances that make the times less reliable."""
+        """Circumstances that make the times less reliable, once for each timing."""
+        first: dict[int, str] = {}
+        for label, timing in self.timings.items():
+            first.setdefault(id(timing), label)
+        once = [(label, self.timings[label]) for label in first.values()]
         warnings = [
             f"{label}: only {t.batch_fitted} of {t.batch} images fitted; seconds are scaled to {t.batch}"
-            for label, t in self.timings.items()
+            for label, t in once
             if t.batch_fitted < t.batch
         ]
         return warnings + [
             f"{label}: other processes kept {busy:.1f} cores busy while it was timed"
-            for label, t in self.timings.items()
+            for label, t in once
             if (busy := t.settings.get("others_busy_cores") or 0) > BUSY
         ]
 

@@ -75,7 +75,11 @@ def columns(findings: Findings) -> list[Column]:
         lambda row: units.spread(row.value, row.value_std),
         lambda row: row.value,
     )
-    return [value, *(_additive(findings) if findings.plan.by_hand else []), *_costs(findings.time_name)]
+    costs = _costs(findings.time_name)
+    if findings.plan.by_hand:
+        most_looked_at = (findings.time_name, "MACs", "params", "front")
+        return [value, *_additive(findings), *(column for column in costs if column.title in most_looked_at)]
+    return [value, *costs]
 
 
 def _additive(findings: Findings) -> list[Column]:
