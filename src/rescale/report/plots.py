@@ -58,7 +58,7 @@ def _ms(row: Row) -> float:
 
 
 def _frame(axes: "Axes", findings: Findings) -> None:
-    axes.set_title(f"{findings.plan.title}\n", loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(f"{findings.plan.title}\n", loc="left", fontsize=12, fontweight="bold", parse_math=False)
     about = f"{findings.trained_on}; {findings.device}"
     axes.text(0, 1.02, about, transform=axes.transAxes, fontsize=8, color="#555555")
     axes.set_xlabel(f"{findings.time_of}, ms (log scale; bars: quartiles)")
@@ -199,6 +199,7 @@ def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
             color="#222222" if row.on_front else "#777777",
             ha="left",
             va="bottom",
+            parse_math=False,
         )
         for row in ordered
     ]
