@@ -296,7 +296,13 @@ def test_what_weakens_the_times_stands_beside_the_headline(tmp_path):
     study.keep_timing(made.model, made)
     text = page(gather(study.path))
     begin, chart = text.index('<p class="headline">'), text.index("<h2>Speed and accuracy</h2>")
-    assert begin < text.index("1.4 cores busy while it was timed") < chart
+    assert begin < text.index("kept 1.4 cores busy while resnet26x0.25@32 was timed") < chart
+    other = replace(made, model="resnet50x0.25@32", settings={**made.settings, "others_busy_cores": 0.6})
+    study.keep_timing(other.model, other)
+    assert gather(study.path).timing_warnings == [
+        "other processes kept 0.6 to 1.4 cores busy while 2 networks were timed: resnet26x0.25@32, "
+        "resnet50x0.25@32"
+    ]
 
 
 def test_the_command_can_be_copied(reported):

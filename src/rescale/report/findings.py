@@ -11,6 +11,7 @@ import yaml
 
 from rescale.bench.timing import Timing
 from rescale.data import DataSpec
+from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.studies import (
@@ -170,11 +171,16 @@ class Findings:
             for label, t in once
             if t.batch_fitted < t.batch
         ]
-        return warnings + [
-            f"{label}: other processes kept {busy:.1f} cores busy while it was timed"
-            for label, t in once
-            if (busy := t.settings.get("others_busy_cores") or 0) > BUSY
-        ]
+        busy = {label: cores for label, t in once if (cores := _others_busy(t)) > BUSY}
+        if busy:
+            least, most = f"{min(busy.values()):.1f}", f"{max(busy.values()):.1f}"
+            cores = least if least == most else f"{least} to {most}"
+            if len(busy) == 1:
+                timed = f"{next(iter(busy))} was timed"
+            else:
+                timed = f"{len(busy)} networks were timed: {first_few(list(busy))}"
+            warnings.append(f"other processes kept {cores} cores busy while {timed}")
+        return warnings
 
     @property
     def other_warnings(self) -> list[str]:
@@ -206,6 +212,11 @@ def gather(path: Path) -> Findings:
     by_label = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
     recipes = {item.label: _recipe(study.run(item)) for item in results}
     return Findings(path, plan, results, timings, rows, by_label, speedups(rows), study.failures(), recipes)
+
+
+def _others_busy(timing: Timing) -> float:
+    """Cores that other processes used during a timing; 0 where unknown."""
+    return float(timing.settings.get("others_busy_cores") or 0)
 
 
 def _range(values: list[int] | list[float]) -> str:
