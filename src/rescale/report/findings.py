@@ -171,7 +171,7 @@ class Findings:
             for label, t in once
             if t.batch_fitted < t.batch
         ]
-        busy = {label: cores for label, t in once if (cores := _others_busy(t)) > BUSY}
+        busy = {label: used for label, t in once if (used := _others_busy(t)) > BUSY}
         if busy:
             least, most = f"{min(busy.values()):.1f}", f"{max(busy.values()):.1f}"
             cores = least if least == most else f"{least} to {most}"
