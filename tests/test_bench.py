@@ -178,3 +178,11 @@ def test_requests_hold_the_whole_network():
 def test_timings_compare_by_value():
     original = timing("a", 1.0)
     assert replace(original, batch=1) != original and asdict(original)["batch"] == 32
+
+
+def test_one_image_that_batch_norm_cannot_use_is_refused_before_any_network_is_timed(monkeypatch) -> None:
+    from rescale.cli.bench import bench
+
+    monkeypatch.setattr("rescale.bench.Workers", None)
+    with pytest.raises(UserError, match=r"resnet1-1-1-1x0\.0625@32: a micro-batch of one image"):
+        bench(["resnet1-1-1-1x0.0625@64", "resnet1-1-1-1x0.0625@32"], batch=1, mode="train")

@@ -2,7 +2,10 @@
 
 import argparse
 import collections
+import datetime
+import os
 import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +62,7 @@ RAW, MEAN = small(1).state_dict(), small(2).state_dict()
         ({"state_dict": RAW, "model": MEAN}, None, RAW, "'state_dict' .* also holds model"),
         ({"model": RAW, "ema": {"shadow_params": [MEAN["0.weight"]]}}, None, RAW, "'ema' .* unsupported"),
         ({"model": RAW, "criterion": {"weight": torch.ones(3)}}, None, RAW, ""),
+        ({"params": RAW, "params_ema": MEAN}, True, MEAN, "'params_ema' .* also holds params"),
         (under("model.", RAW) | under("ema_model.", MEAN), True, MEAN, "'ema_model' .* also holds model"),
     ],
 )  # fmt: skip
@@ -83,6 +87,37 @@ def test_a_key_chooses(tmp_path: Path) -> None:
     save_file(under("model.", RAW) | under("average.", MEAN), tmp_path / "both.safetensors")
     assert equal(read_checkpoint(tmp_path / "both.safetensors").tensors, MEAN)
     assert equal(read_checkpoint(tmp_path / "both.safetensors", "model").tensors, RAW)
+
+
+def test_raw_or_averaged_weights_can_be_asked_for(tmp_path: Path) -> None:
+    path = saved({"state_dict": RAW, "state_dict_ema": MEAN}, tmp_path)
+    for averaged, state, words in ((None, MEAN, "averaged"), (True, MEAN, "averaged"), (False, RAW, "raw")):
+        checkpoint = read_checkpoint(path, averaged=averaged)
+        assert equal(checkpoint.tensors, state) and checkpoint.averaged is (averaged is not False)
+        (note,) = checkpoint.notes
+        assert note.startswith(f"the {words} weights under 'state_dict") and "also holds state_dict" in note
+    with pytest.raises(UserError, match="names the weights; leave out --averaged and --raw"):
+        read_checkpoint(path, "state_dict", averaged=True)
+    for content, averaged, words in (
+        ({"state_dict": RAW}, True, "names no averaged weights; use --raw"),
+        ({"model": RAW, "ema": {"shadow_params": [RAW["0.weight"]]}}, True, "unsupported form; use --raw"),
+        ({"state_dict_ema": MEAN}, False, "averaged weights only, under 'state_dict_ema'; use --averaged"),
+        ({"state_dict_ema": MEAN, "a": RAW, "b": RAW}, False, r"several state dicts \(a, b\)"),
+    ):
+        with pytest.raises(UserError, match=words):
+            read_checkpoint(saved(content, tmp_path), averaged=averaged)
+    assert read_checkpoint(saved({"state_dict": RAW}, tmp_path), averaged=False).averaged is None
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_pickle_of_another_protocol_is_refused_in_our_words(protocol: int, tmp_path: Path, recwarn) -> None:
+    torch.save(
+        {"state_dict": RAW, "args": argparse.Namespace()}, tmp_path / "w.pth", pickle_protocol=protocol
+    )
+    with pytest.raises(UserError, match=r"damaged, or its pickle \(.*save the state dict alone") as caught:
+        read_checkpoint(tmp_path / "w.pth")
+    assert "\n" not in str(caught.value) and "PyTorch" not in str(caught.value)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("wrapper", [AveragedModel, ModelEmaV3], ids=lambda wrapper: wrapper.__name__)
@@ -131,6 +166,12 @@ def test_harmless_content_beside_the_weights(tmp_path: Path) -> None:
         "half": np.float16(0.5),
         "count": np.int64(3),
         "yes": np.bool_(True),
+        "history": collections.defaultdict(list, loss=[1.0]),
+        "random": np.random.default_rng(0).integers(0, 9, 3),
+        "state": np.random.RandomState(0).get_state(),
+        "options": types.SimpleNamespace(lr=0.1),
+        "date": datetime.datetime(2026, 11, 28),
+        "took": datetime.timedelta(seconds=3),
         "size": torch.Size([1]),
         "device": torch.device("cpu"),
     }
@@ -149,11 +190,17 @@ class Evil:
         return (print, ("this pickle ran",))
 
 
+class Shell:
+    def __reduce__(self):
+        return (os.system, ("echo this pickle ran",))
+
+
 @pytest.mark.parametrize("new", [True, False])
 def test_what_a_pickle_asks_for_is_named(new: bool, tmp_path: Path, capsys) -> None:
     for content, asked in (
         ({"model": RAW, "config": Configuration()}, "test_checkpoints.Configuration"),
         ({"model": RAW, "evil": Evil()}, "print"),
+        ({"model": RAW, "evil": Shell()}, "system"),
         (small(), "torch.nn.modules.container.Sequential"),
         ({"model": RAW, "args": argparse.Namespace(evil=Evil())}, "print"),
     ):

@@ -6,7 +6,7 @@ import pytest
 
 import rescale
 from rescale.bench import Timing, TimingProtocol
-from rescale.bench.choose import fastest
+from rescale.bench.choose import fastest, slower_than_fp32
 from rescale.bench.for_run import choose_for_run, worth_measuring
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
@@ -154,3 +154,21 @@ def test_timing_by_auto_chooses_first(monkeypatch) -> None:
     timing = rescale.time_network(rescale.network("resnetrs50"), protocol, ask=answer)
     assert timing.fast == "channels_last+compile"
     assert trials[-1] == ("channels_last+compile", "fp32", 33) and len(trials) == 4
+
+
+def test_bf16_that_is_slower_on_a_cpu_is_named() -> None:
+    def said(protocol: TimingProtocol, bf16: float, fp32: float) -> tuple[str, list[tuple[str, str]]]:
+        trials: list[tuple[str, str]] = []
+        times = {("channels_last", "bf16"): bf16, ("channels_last", "fp32"): fp32}
+        measure = clock(times, trials)
+        timing = measure(replace(protocol, fast="channels_last", precision="bf16"))
+        return slower_than_fp32(measure, protocol, timing), trials[1:]
+
+    asked = replace(CPU, precision="bf16")
+    text, trials = said(asked, 0.2, 0.1)
+    assert "net: bf16 is slower than fp32" in text and "200 ms, in fp32 100 ms" in text
+    assert trials == [("channels_last", "fp32")]
+    assert said(asked, 0.1, 0.2)[0] == said(asked, 0.1, 0.099)[0] == ""  # faster; no more than noise
+    assert said(CPU, 0.2, 0.1)[0] != ""  # auto chose bf16 without measuring
+    assert said(replace(CPU, fast="auto"), 0.2, 0.1) == ("", [])  # both were measured
+    assert said(replace(GPU, precision="bf16"), 0.2, 0.1) == ("", [])

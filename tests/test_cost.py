@@ -58,6 +58,8 @@ def test_reference_integers() -> None:
 
 def test_known_counts() -> None:
     assert cost(network("resnet50")).params == 25_557_032  # torchvision's documentation
+    assert cost(network("resnet18")).params == 11_689_512
+    assert cost(network("resnet34")).params == 21_797_672
     assert cost(network("resnet101")).params == 44_549_160
     assert cost(network("resnet152")).params == 60_192_808
     assert cost(network("resnet200@256")).params == 64_673_832

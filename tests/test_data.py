@@ -221,9 +221,9 @@ def test_validation_without_training_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder" / "val")
     refused(tmp_path / "folder", "has val/ but no train/")
     write_tar(tmp_path / "tar" / "val-0.tar", samples(range(6)))
-    refused(tmp_path / "tar", "there are none for training")
+    refused(tmp_path / "tar", "has val-0.tar, but there are none for training", "--train PATH --val PATH")
     write_parquet(tmp_path / "parquet" / "test-0.parquet", range(6))
-    refused(tmp_path / "parquet", "no train-*.parquet")
+    refused(tmp_path / "parquet", "has test-0.parquet, but there are none for training")
 
 
 def test_classes_are_sorted_folders_as_torchvision_has_them(tmp_path: Path) -> None:
@@ -247,3 +247,14 @@ def test_hidden_files_are_passed_over_and_animations_are_not(tmp_path: Path) -> 
     Image.fromarray(pixels(0)).save(tmp_path / "ant" / "moving.gif")
     data = open_data(tmp_path)
     assert data.classes == CLASSES[:2] and len(data.train) + len(data.val) == 9
+
+
+def test_the_digits_held_out_are_those_of_scikit_learns_split() -> None:
+    from sklearn.model_selection import train_test_split
+
+    digits, data = load_digits(), open_data("digits")
+    parts = train_test_split(np.arange(1797), test_size=360, stratify=digits.target, random_state=0)
+    for source, indices in zip((data.train, data.val), map(np.sort, parts), strict=True):
+        pixels = np.stack([np.asarray(source.sample(i).media)[..., 0] for i in range(len(source))])
+        assert (pixels == np.round(digits.images[indices] * (255 / 16))).all()
+        assert (source.strata == digits.target[indices]).all()

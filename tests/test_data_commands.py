@@ -37,6 +37,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_info(command, tree: Path) -> None:
     code, out, _ = command("info", tree)
+    out = " ".join(out.split())  # lines are broken to fit
     assert code == 0
     assert "image folder, 3 classes (ant, bee, cow)" in out
     assert "12 for training, 6 for validation" in out
@@ -51,6 +52,7 @@ def test_info(command, tree: Path) -> None:
 def test_info_of_damaged_images(command, tree: Path) -> None:
     (tree / "train" / "ant" / "0001.png").write_bytes(b"no image")
     code, out, _ = command("info", tree)
+    out = " ".join(out.split())
     assert code == 0 and "0001.png: not an image" in out and "9x3 to 30x20" in out
     for file in (tree / "train").rglob("*.png"):
         file.write_bytes(b"")
@@ -74,7 +76,7 @@ def test_verify_lists_every_damaged_image(command, tmp_path: Path, kind: str, wo
     else:
         write_parquet(tmp_path / "0.parquet", range(60), rows_per_group=7)
     code, out, _ = command("verify", tmp_path, "--workers", workers)
-    assert code == 0 and "all 60 images decode" in out
+    assert code == 0 and "60 images decoded, none damaged" in out
 
     if kind == "folder":
         (tmp_path / "bee" / "0033.png").write_bytes(encoded(33)[:100])
@@ -91,7 +93,7 @@ def test_verify_lists_every_damaged_image(command, tmp_path: Path, kind: str, wo
         pq.write_table(table, tmp_path / "0.parquet", row_group_size=7)
         names = ["0.parquet:group 4 row 5", "0.parquet:group 8 row 3"]
     code, out, err = command("verify", tmp_path, "--workers", workers)
-    assert code == 1 and err.startswith(f"stopped: {tmp_path}: {len(names)} of 60 images")
+    assert code == 1 and f"\nstopped: {tmp_path}: {len(names)} of 60 images" in err
     assert len(out.splitlines()) == len(names)
     assert all(any(name in line for line in out.splitlines()) for name in names)
     code, out, _ = command("verify", tmp_path, "--json")
@@ -103,7 +105,7 @@ def test_sums_tell_what_decodes_and_is_not_what_it_was(command, tree: Path, tmp_
     code, out, _ = command("verify", tree, "--sums", sums)
     assert code == 0 and ", and match" not in out and len(json.loads(sums.read_text())) == 18
     code, out, _ = command("verify", tree, "--sums", sums, "--workers", 2)
-    assert code == 0 and "all 18 images decode, and match" in out
+    assert code == 0 and "18 images decoded, none damaged; they match" in out
     kept = sums.read_text()
 
     with Image.open(tree / "val" / "cow" / "0105.png") as image:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHOWN = re.compile(r"^    (rescale .*?)(?:  +#.*)?$", re.MULTILINE)
 
 FILE = re.compile(r"^```yaml\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)  # its name in the first line
+MODULE = re.compile(r"^    # mine\.py\n(?:    .*\n|\n(?=    ))+", re.MULTILINE)  # a file that the guide shows
 
 SMALLER = (  # of commands that train or time; patterns in order
     (r"timm:resnet50\b(@\d+)?", "timm:resnet10t@32"),
@@ -50,7 +52,7 @@ def reduced(text: str) -> str:
 def smaller(command: str) -> str:
     if command.split()[1] in HEAVY:
         command = reduced(command)
-        command = command.replace("--models candidates", "--models resnetrs1-1x0.125@32")
+        command = re.sub(r"--models (candidates|within-20ms)", "--models resnetrs1-1x0.125@32", command)
         if command.split()[1:3] == ["study", "pareto"] and "--set" not in command:
             command += " --set epochs=1 --set batch=16"
     return command
@@ -68,7 +70,9 @@ def somewhere(tmp_path, monkeypatch) -> Path:
                 Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     for name in ("cifar-5k", "tiny-5k"):  # the subsets of docs/results
         (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
-    runtime().write(tmp_path / "device.json")
+    for name in ("device.json", "one-core.json"):
+        runtime().write(tmp_path / name)
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MODULE.search((ROOT / "docs/guide.md").read_text())[0]))
     torch.save(build(network("resnet50")).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path

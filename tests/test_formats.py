@@ -144,11 +144,11 @@ def test_the_class_is_asked_before_the_json_and_captions_are_passed_over(tmp_pat
     extra = [
         m for n in range(9) for m in ((f"{n:04d}.json", b'{"width": 8}'), (f"{n:04d}.txt", b"a caption"))
     ]
-    with pytest.raises(UserError, match=r"0000\.json"):
-        open_data(write_tar(tmp_path / "a.tar", extra + samples(range(9))))
-    extra = [(name, content.replace(b"width", b"label")) for name, content in extra]
-    data = open_data(write_tar(tmp_path / "b.tar", extra + samples(range(9))))
-    assert np.bincount(data.train.strata).tolist() == [2, 2, 2]
+    labelled = [(name, content.replace(b"width", b"label")) for name, content in extra]
+    for number, members in enumerate((extra, labelled)):
+        shard = write_tar(tmp_path / f"{number}.tar", [*members, ("about.json", b"{}"), *samples(range(9))])
+        data = open_data(shard)
+        assert data.classes == ("0", "1", "2") and np.bincount(data.train.strata).tolist() == [2, 2, 2]
 
 
 def test_a_shard_may_be_given_by_itself(tmp_path: Path) -> None:
@@ -222,12 +222,19 @@ def test_strange_shards_are_refused(tmp_path: Path) -> None:
             [("a.png", encoded(0)), ("b.png", encoded(1)), ("b.cls", b"1")],
             "have an image without a class or a class without an image; the first is a",
         ),
-        ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls: is empty"),
+        ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls has no label (empty)"),
         ([("a.png", encoded(0)), ("a.cls", b"\xff")], "a.cls: not UTF-8"),
         ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: not UTF-8 text, or JSON without "label"'),
         ([("a.png", encoded(0)), ("a.jpg", encoded(0)), ("a.cls", b"1")], "two images called a"),
         ([("a.png", encoded(0)), ("a.cls", b"-1")], "label -1"),
         ([("a.png", encoded(0)), ("a.cls", b"99999999999")], "label 99999999999"),
+        ([("a.png", encoded(0)), ("a.json", b'{"label": null}')], "a.json has no label (null)"),
+        ([("a.png", encoded(0)), ("a.json", b'{"label": NaN}')], "a.json has no label (NaN)"),
+        (
+            [("a.png", encoded(0)), ("a.json", b'{"label": [1, 2]}')],
+            "a.json has a list as its label ([1, 2])",
+        ),
+        ([("a.png", encoded(0)), ("a.json", b'{"label": 1.5}')], "a.json has the label 1.5"),
     ):
         write_tar(shard, members)
         refused(tmp_path, words)
@@ -247,6 +254,15 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(
     for strange in ("", "[]", "{}", '{"stamp": 3}', "\x00"):
         (tmp_path / ".a.tar.index.json").write_text(strange)
         assert len(shards.index(shard)) == 12
+
+
+def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9))))) == 9
 
 
 def test_in_a_read_only_folder_the_index_goes_to_the_cache(

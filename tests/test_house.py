@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import pytest
 
 import rescale
+from rescale.errors import plural
 from rescale.recipes.recipe import MEANING
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "figure", "files", "preprocess", "execution", "network", "geometry", "cost", "memory",
-    "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models", "recipes",
-    "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
+    "errors", "lazy", "layout", "figure", "files", "preprocess", "execution", "yaml_input", "network",
+    "geometry", "cost",
+    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
+    "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 
@@ -46,6 +49,15 @@ def test_imports_run_one_way(path: Path) -> None:
     allowed = ROOMS[: ROOMS.index(room) + 1]
     wrong = {name for name in imports(path) if room_of(name) not in allowed}
     assert not wrong
+
+
+def test_programs_are_not_imported() -> None:
+    """Python warns, in every log of a study, if a module that is run with -m was imported by its package."""
+    marked = 'if __name__ == "__main__":'
+    programs = [path for path in SOURCE.rglob("*.py") if marked in path.read_text()]
+    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in programs}
+    assert "rescale.studies.worker" in names
+    assert {path: imports(path) & names for path in SOURCE.rglob("*.py") if imports(path) & names} == {}
 
 
 def test_every_room_is_described() -> None:
@@ -186,7 +198,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print('HEAVY', sorted({'torch', 'numpy', 'pydantic', 'PIL', 'matplotlib'} & set(sys.modules)))"
     )
     out = python(code)
-    assert "Commands:" in out and out.endswith("HEAVY []\n")
+    assert "Networks:" in out and out.endswith("HEAVY []\n")
 
 
 def test_counting_cost_needs_no_torch() -> None:
@@ -236,3 +248,41 @@ def test_nothing_general_reads_labels(path: Path) -> None:
 def test_the_words_of_one_task_are_seen(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('"""Top-1."""\n\n\ndef f(row):\n    """top1"""\n    return row["top1"]\n')
     assert [line for line, text in words_of(tmp_path / "a.py") if OF_ONE_TASK.search(text)] == [6]
+
+
+# as in pip install 'rescale[keras]', pip install -U rescale, version("rescale")
+OTHER_PROJECT = re.compile(
+    r"""['"` ]rescale\[|install\b.*['"` ]rescale(?![-\w./])|version\(['"]rescale['"]\)"""
+)
+
+
+def test_the_package_is_never_called_by_the_name_of_another_project() -> None:
+    """On PyPI, `rescale` is a stranger's package: a user who is told to install it gets that one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "rescale-vision" and project["scripts"] == {"rescale": "rescale.cli:main"}
+    files = [
+        path for folder in ("src", "docs", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*")
+    ]
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "README.md", ROOT / "Makefile", *files)
+        if path.suffix in ("", ".md", ".py", ".sh", ".j2", ".html") and path.is_file()
+        for line in path.read_text().splitlines()
+        if OTHER_PROJECT.search(line)
+    ]
+    assert not wrong
+    assert rescale.__version__
+
+
+def test_one_image_is_not_called_images() -> None:
+    """A number of images, GPUs or outputs may be one: `plural` writes it."""
+    assert plural(0, "training image") == "0 training images"
+    assert plural(1, "class") == "1 class" and plural(3, "class") == "3 classes"
+    counted = re.compile(r"\{[^{}]*\} (held-out |training |damaged )?(images|GPUs|outputs)\b(?!/s)")
+    lines = [
+        f"{path.name}: {line.strip()}"
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if counted.search(line) and "{limit}" not in line  # a limit is ten or more
+    ]
+    assert not lines

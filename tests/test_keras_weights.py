@@ -194,7 +194,7 @@ def test_bad_keras_files(golden: Path, tmp_path: Path, monkeypatch) -> None:
         file[name] = "words"
     refused(tmp_path / "text.h5", "text.h5: damaged")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    refused(golden / "resnetrs.legacy.h5", "pip install h5py")
+    refused(golden / "resnetrs.legacy.h5", "pip install 'rescale-vision\\[keras\\]'")
 
 
 def test_bad_checkpoints(golden: Path, tmp_path: Path) -> None:

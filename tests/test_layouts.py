@@ -66,8 +66,6 @@ def test_names_of_a_folder_s_validation_part(tmp_path: Path, name: str) -> None:
     write_folder(tmp_path / "train")
     write_folder(tmp_path / name, per_class=2)
     assert len(folders.read(tmp_path).val) == 6
-    write_folder(tmp_path / "val", per_class=1)
-    assert len(folders.read(tmp_path).val) == 3  # val/ has precedence
 
 
 def test_a_missing_image_is_reported_as_damaged(tmp_path: Path) -> None:

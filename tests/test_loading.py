@@ -1,5 +1,6 @@
 """Batches: order, randomness, workers, damaged images."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -16,9 +17,11 @@ from PIL import Image
 
 from classified import Classified
 from rescale.data import BadImage, Batch, LazyImage, Loading, Sample, batches, open_data
+from rescale.data.checking import check
 from rescale.data.draw import order
 from rescale.data.folders import Folder
 from rescale.data.loading import bad_image_limit
+from rescale.data.workers import LoadingFailed
 from rescale.errors import JobError
 from rescale.lookup import network
 from rescale.recipes import recipe, resolve
@@ -286,3 +289,80 @@ def test_a_process_that_leaves_a_stream_midway_ends() -> None:
     )
     assert process.returncode == 3, process.stderr
     assert process.stdout == "8\n"
+
+
+@dataclass(frozen=True)
+class Dying(Numbers):
+    """The process that loads image 20 is killed by a signal."""
+
+    number: int = signal.SIGKILL
+
+    def sample(self, index: int) -> Sample:
+        if index == 20:
+            os.kill(os.getpid(), self.number)
+        return super().sample(index)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGKILL, "was killed, as the system does when memory is full; use fewer --workers"),
+        (signal.SIGBUS, "shared memory is full; enlarge /dev/shm"),
+    ],
+)
+def test_a_killed_worker_is_named_in_one_line_within_seconds(number: int, expected: str) -> None:
+    """The system kills processes when memory is full, and by SIGBUS when shared memory is."""
+    handler, began = signal.getsignal(signal.SIGCHLD), time.monotonic()
+    stream = batches(Dying(64, number=number), NOISY, replace(LOADING, workers=2, training=False))
+    with pytest.raises(LoadingFailed, match=r"^loading process \d+ .*") as caught:
+        list(stream)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+    assert time.monotonic() - began < 60  # seconds when the machine is idle
+    assert not multiprocessing.active_children()
+    assert signal.getsignal(signal.SIGCHLD) == handler  # torch's would raise in the midst of a step
+
+
+def test_a_worker_killed_at_its_start_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended before it can be listed among the processes of the loader."""
+    monkeypatch.setattr(multiprocessing, "active_children", list)
+    stream = batches(Dying(64), NOISY, replace(LOADING, workers=1, training=False))
+    with pytest.raises(LoadingFailed, match="a loading process ended at once"):
+        list(stream)
+
+
+def test_full_shared_memory_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_8>: No space left (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(LoadingFailed, match=r"no shared memory left \(No space left \(28\)\); enlarge"):
+        load(workers=2)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_worker_without_memory_is_named_in_one_line() -> None:
+    def full(image, rng):
+        raise MemoryError
+
+    with pytest.raises(LoadingFailed, match="no memory left; use fewer --workers"):
+        next(batches(Numbers(64), Classified(full), replace(LOADING, workers=2)))
+
+
+def test_workers_that_cannot_be_started_are_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(LoadingFailed, match="cannot be started \\(Resource temporarily unavailable\\)"):
+        load(workers=2)
+
+
+def test_verification_names_a_killed_worker() -> None:
+    with pytest.raises(LoadingFailed, match="was killed"):
+        list(check(Keyed(64), workers=2))
+
+
+@dataclass(frozen=True)
+class Keyed(Dying):
+    def key(self, index: int) -> str:
+        return str(index)

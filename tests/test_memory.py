@@ -1,11 +1,12 @@
 """The predicted memory of a training step against the tensors stored by autograd and torch's allocations."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
-from torch.autograd.graph import saved_tensors_hooks
+from torch._C._autograd import SavedTensor
 
 from rescale.cost import cost
 from rescale.lookup import network
@@ -16,6 +17,7 @@ from rescale.optim.averaging import Average
 from test_network import any_networks, resnet_names
 
 NAMES = (
+    "resnet18x0.25@64", "resnet18x0.25+se@64",
     "resnet26x0.25@64", "resnetrs26x0.25@64", "resnetrs26x0.25+smallstem@32", "resnext26_8x4d@64",
     "regnetx_002@64", "regnety_002@64", "regnetz_500mf@64", "efficientnet_b0@64", "efficientnet_b0@63",
     "tf_efficientnet_b0@64", "tf_efficientnet_b0@65",
@@ -26,20 +28,27 @@ def stored_bytes(net: Network, batch: int, dtype: torch.dtype | None = None) -> 
     """Bytes that autograd stores, without weights and statistics."""
     model = build(net).train()
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    sizes, alive = {}, []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        alive.append(tensor)  # so that no address is reused
-        return tensor
-
     images = torch.randn(batch, net.input.channels, net.resolution, net.resolution)
-    half = torch.autocast("cpu", dtype) if dtype else nullcontext()
-    with saved_tensors_hooks(pack, lambda tensor: tensor), half:
-        model(images)
-    return sum(sizes.values())
+    with torch.autocast("cpu", dtype) if dtype else nullcontext():
+        logits = model(images)
+    storages = [tensor.untyped_storage() for tensor in stored_tensors(logits)]
+    return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+
+
+def stored_tensors(result: torch.Tensor) -> Iterator[torch.Tensor]:
+    """All tensors that the graph of a result holds, without those that it computes again."""
+    waiting, seen = [result.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [previous for previous, _ in node.next_functions]
+        for name in dir(node):
+            if name.startswith("_raw_saved_") and isinstance(saved := getattr(node, name), SavedTensor):
+                packed = saved.data
+                if isinstance(packed, torch.Tensor):
+                    yield packed
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,12 +1,13 @@
 """Networks against timm's and torchvision's with the same weights; initialisation; rates; external models."""
 
-import contextlib
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
+import timm.layers
 import torch
 import torchvision
 from timm.models._efficientnet_builder import _init_weight_goog
@@ -14,16 +15,23 @@ from torch import nn
 
 from rescale.errors import UserError
 from rescale.lookup import network
-from rescale.models import Rates, build, cost_of, load_weights, make, model_named
-from rescale.models.blocks import SqueezeExcite
-from rescale.network import Head, as_mapping
+from rescale.models import Rates, build, cost_of, counted_cost, load_weights, make, model_named
+from rescale.models.blocks import SqueezeExcite, StochasticDepth
+from rescale.models.count import counted
+from rescale.models.external import external_cost
+from rescale.network import Head, as_mapping, to_yaml
 
+SE = partial(timm.layers.SEModule, rd_ratio=0.25)  # as in timm's ResNet-RS
 PEERS = {
     "resnetrs50": lambda: timm.create_model("resnetrs50"),
     "resnetrs101": lambda: timm.create_model("resnetrs101"),
     "resnet50": lambda: torchvision.models.resnet50(),
     "resnet50d": lambda: timm.create_model("resnet50d"),
     "resnet26": lambda: timm.create_model("resnet26"),
+    "resnet18": lambda: torchvision.models.resnet18(),
+    "resnet34": lambda: torchvision.models.resnet34(),
+    "resnet18d": lambda: timm.create_model("resnet18d"),
+    "resnet18+se": lambda: timm.create_model("resnet18", block_args={"attn_layer": SE}),
     "resnext50_32x4d": lambda: torchvision.models.resnext50_32x4d(),
     "regnetx_004_tv": lambda: torchvision.models.regnet_x_400mf(),
     "regnetx_080": lambda: timm.create_model("regnetx_080"),
@@ -158,6 +166,8 @@ def test_initialisation_is_the_authors() -> None:
     assert math.isclose(model.head.linear.weight.std().item(), 0.01, rel_tol=0.01)
     for block in model.stages[1]:
         assert not block.conv3.norm.weight.any() and block.conv2.norm.weight.all()
+    for block in build(network("resnet18")).stages[1]:
+        assert not block.conv2.norm.weight.any() and block.conv1.norm.weight.all()
     reduce = next(m for m in model.modules() if isinstance(m, SqueezeExcite)).reduce
     assert not reduce.bias.any()
 
@@ -227,7 +237,7 @@ def test_the_network_determines_its_initialisation() -> None:
 def test_stochastic_depth_by_stage_and_by_block() -> None:
     def rates(by: str) -> list[float]:
         model = build(network("resnet26"), rates=Rates(stochastic_depth=0.1, stochastic_depth_by=by))
-        return [block.drop_path.p if block.drop_path else 0 for stage in model.stages for block in stage]
+        return [block.drop_path.rate if block.drop_path else 0 for stage in model.stages for block in stage]
 
     assert rates("stage") == pytest.approx(
         [0.04, 0.04, 0.06, 0.06, 0.08, 0.08, 0.1, 0.1]
@@ -243,6 +253,17 @@ def test_stochastic_depth_keeps_the_mean() -> None:
     assert abs(scaled.mean().item() - 1) < 0.03
 
 
+@pytest.mark.parametrize("shape", [(64, 3, 4, 4), (64, 2, 3, 4, 4)])
+def test_stochastic_depth_is_torchvisions(shape: tuple[int, ...]) -> None:
+    ours, theirs = StochasticDepth(0.3), torchvision.ops.StochasticDepth(0.3, "row")
+    x = torch.randn(shape)
+    torch.manual_seed(0)
+    expected = theirs(x)
+    torch.manual_seed(0)
+    assert torch.equal(ours(x), expected) and (expected == 0).any()
+    assert ours.eval()(x) is x
+
+
 def test_rates_reach_every_layer() -> None:
     model = build(network("resnetrs50"), rates=Rates(dropout=0.25, bn_momentum=1.0))
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -255,7 +276,7 @@ def test_external_models(tmp_path, monkeypatch) -> None:
     rates = Rates(dropout=0.2, stochastic_depth=0.1, bn_momentum=1.0)
     module, missed = make(model_named("timm:resnet18@64").with_classes(5), rates)
     assert module(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
-    assert any("by stage" in line for line in missed)
+    assert any(line.startswith("not applied: ") and "by stage" in line for line in missed)
     assert all(m.momentum == 1.0 for m in module.modules() if isinstance(m, nn.BatchNorm2d))
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef net(num_classes):\n"
@@ -267,6 +288,7 @@ def test_external_models(tmp_path, monkeypatch) -> None:
     module, missed = make(model_named("python:mine:net@32").with_classes(4), rates)
     assert module(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
     assert len(missed) == 3  # dropout, stochastic depth, batch-norm momentum
+    assert model_named("python:mine:net@32").identity == "python:mine:net@32/1000"
     for text, words in {
         "timm:resnetsr50": "did you mean 'resnetrs50'",
         "timm:resnet18@x": "not a resolution",
@@ -278,16 +300,124 @@ def test_external_models(tmp_path, monkeypatch) -> None:
             make(model_named(text))
 
 
-def test_recomputation_gives_the_same_gradients(monkeypatch) -> None:
-    torch.manual_seed(0)
-    model, images = randomise(build(network("resnetrs26x0.25@64"))), torch.randn(4, 3, 64, 64)
+PYTHON_MODELS = """
+import torch
+from torch import nn
 
-    def gradients() -> list[torch.Tensor]:
-        model.zero_grad()
-        clone = copy.deepcopy(model).train()
-        clone(images).square().sum().backward()
-        return [*(p.grad for p in clone.parameters()), *(b for b in clone.buffers())]
+class Net(nn.Module):
+    def __init__(self, num_classes, resolution=224, *, drop_rate=0.0, drop_path_rate=0.0):
+        super().__init__()
+        self.rates = drop_rate, drop_path_rate
+        self.linear = nn.Linear(3 * resolution**2, num_classes)
 
-    recomputed = gradients()
-    monkeypatch.setattr("rescale.models.blocks.saved_tensors_hooks", lambda *_: contextlib.nullcontext())
-    assert all(torch.equal(a, b) for a, b in zip(recomputed, gradients(), strict=True))
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+def keywords(**arguments):
+    assert set(arguments) == {"num_classes"}
+    return Net(**arguments)
+
+def of_224(num_classes):
+    return Net(num_classes)
+
+def values(num_classes):
+    assert torch.zeros(1).item() == 0  # impossible on the meta device
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+def no_classes():
+    return Net(10)
+
+def fails(num_classes):
+    raise ValueError("two\\nlines")
+
+nothing = 3
+"""
+
+
+@pytest.fixture
+def python_models(tmp_path, monkeypatch) -> None:
+    (tmp_path / "python_models.py").write_text(PYTHON_MODELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    external_cost.cache_clear()
+
+
+def test_the_contract_of_python_functions(python_models) -> None:
+    """num_classes is always passed; resolution, drop_rate and drop_path_rate where they are parameters."""
+    rates = Rates(dropout=0.2, stochastic_depth=0.1)
+    net = model_named("python:python_models:Net@16").with_classes(5)
+    module, missed = make(net, rates)
+    assert module.rates == (0.2, 0.1) and module.linear.weight.shape == (5, 3 * 16**2) and not missed
+    assert cost_of(net).macs == 5 * 3 * 16**2 + 5
+    module, missed = make(model_named("python:python_models:keywords").with_classes(5), rates)
+    assert module.linear.out_features == 5 and len(missed) == 2 and "takes no drop_rate" in missed[0]
+    state = torch.random.get_rng_state()
+    assert cost_of(model_named("python:python_models:values@8")).macs == 4 * 27 * 36 + 4 * 36 + 4000 + 1000
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("of_224@16", r"fails on an image of 16 x 16 pixels .*let its function take `resolution`"),
+        ("no_classes", r"takes no num_classes.*write: def no_classes\(num_classes, \.\.\.\)"),
+        ("fails", "called with num_classes=1000 it raised ValueError: two lines"),
+        ("nothing", "is a int, not a function"),
+        ("absent", "cannot be imported: AttributeError"),
+    ],
+)
+def test_python_functions_that_cannot_be_used(python_models, name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        cost_of(model_named(f"python:python_models:{name}"))
+    assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
+
+
+def test_labels_of_models(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs, plain = model_named("small=timm:resnet10t@64"), model_named("timm:resnet10t@64")
+    assert theirs.name == "small" and theirs.resolution == 64 and theirs.identity == plain.identity
+    assert make(theirs.with_classes(3))[0](torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+    ours = model_named("mine=resnet18@64")
+    assert ours.name == "mine" and ours.identity == network("resnet18@64").identity
+    (tmp_path / "a=b.yaml").write_text(to_yaml(network("resnet18@64")))
+    assert model_named("a=b.yaml").name == "resnet18@64"
+
+
+class Attention(nn.Module):
+    """A transformer on 8 x 8 patches, with torch's modules or with the functions in them."""
+
+    def __init__(self, functional: bool) -> None:
+        super().__init__()
+        self.functional = functional
+        self.patches = nn.Conv2d(3, 64, 8, 8)
+        self.attention = nn.MultiheadAttention(64, 4, batch_first=True)
+        self.qkv, self.out = nn.Linear(64, 192), nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        if not self.functional:
+            return self.attention(x, x, x)[0].mean(1)
+        q, k, v = self.qkv(x).unflatten(2, (3, 4, 16)).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.out(attended.transpose(1, 2).flatten(2)).mean(1)
+
+
+@pytest.mark.parametrize("functional", [True, False])
+def test_attention_is_counted(functional: bool) -> None:
+    """By hand, for n tokens of width w: n w 3 w and n w w for projections, 2 n n w for attention."""
+    patches = 64 * 64 * 3 * 8 * 8
+    by_hand = patches + 64 * 64 * 192 + 64 * 64 * 64 + 2 * 64 * 64 * 64
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            cost, source, _ = counted(Attention(functional).eval(), 64)
+        assert (cost.macs, source) == (by_hand, "flop counter")
+        assert cost.activations == 64 * 64 * (1 + 3 + 1)
+
+
+def test_the_count_of_timms_models() -> None:
+    """1.254 G is torch's own count; a network without attention is counted as ours are."""
+    vit, source, _ = counted_cost(model_named("timm:vit_tiny_patch16_224"))
+    assert (vit.macs, vit.params, source) == (1_253_683_200, 5_717_416, "flop counter")
+    assert counted_cost(model_named("timm:resnet18")) == (cost_of(network("resnet18")), "hooks", 1000)
+    assert counted_cost(network("resnet18")).source == "arithmetic"
+    half = counted_cost(model_named("timm:vit_tiny_patch16_224@112")).cost
+    assert half.macs < vit.macs / 4  # it was refused

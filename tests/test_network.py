@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rescale.errors import UserError
-from rescale.families.resnet import BLOCKS, PARTS, layers_and_width
+from rescale.families.resnet import BASIC, BLOCKS, PARTS, layers_and_width
 from rescale.lookup import names, network
 from rescale.network import LATER, Conv, Head, Input, Network, Stage, Stem, problems, stride, to_yaml
 
@@ -21,6 +21,7 @@ def resnet_names(draw: st.DrawFn) -> str:
     depth = draw(
         st.one_of(
             st.sampled_from([str(d) for d in BLOCKS]),
+            st.sampled_from([str(d) for d in BASIC]) if family == "resnet" else st.just("26"),
             st.lists(st.integers(1, 4), min_size=1, max_size=5).map(
                 lambda b: "-".join(map(str, b)) if len(b) > 1 else "26"
             ),
@@ -30,7 +31,8 @@ def resnet_names(draw: st.DrawFn) -> str:
     stem = draw(
         st.sampled_from(["", "+deepstem", "+smallstem", "+convpool", "+blockpool", "+deepstem+convpool"])
     )
-    options = "".join(f"+{p}" for p in draw(st.sets(st.sampled_from(["se", "poolshortcut", "stride1x1"]))))
+    choices = ["se", "poolshortcut", *(["stride1x1"] if depth not in ("18", "34") else [])]
+    options = "".join(f"+{p}" for p in draw(st.sets(st.sampled_from(choices))))
     size = draw(st.integers(128, 320))
     return f"{family}{depth}{width}{stem}{options}@{size}"
 
@@ -107,6 +109,7 @@ def test_files_contain_an_initialisation_other_than_the_default_and_identities_n
 
 
 def test_authors_depths() -> None:
+    assert [layers_and_width(network(name)) for name in ("resnet18", "resnet34x0.5")] == [(18, 1), (34, 0.5)]
     assert {depth: layers_and_width(network(f"resnet{depth}"))[0] for depth in BLOCKS} == {
         26: 26, 50: 50, 101: 101, 152: 152, 200: 200, 270: 272, 300: 296, 350: 350, 400: 398, 420: 419,
     }  # fmt: skip
@@ -124,6 +127,14 @@ def test_a_named_part_replaces_the_one_of_resnet_rs() -> None:
         ("resnetsr50", ["resnetsr50", "did you mean", "resnetrs50"]),
         ("resnet51", ["resnet51", "did you mean"]),
         ("resnet50+sse", ["'sse'", "did you mean 'se'"]),
+        ("resnet50@abc", ["@abc is not a resolution", "resnet50@224"]),
+        ("regnety_040@", ["not a resolution"]),
+        ("regnety_040@²", ["not a resolution"]),
+        ("resnet50@99999999", ["resolution 99,999,999: at most"]),
+        ("resnet50x" + "9" * 400, ["multiplier is at most"]),
+        ("resnet" + "9" * 5000, ["no network is named"]),
+        ("regnety_d999999999w32a28.1m2.78g4", ["at most 1000 blocks"]),
+        ("resnet18+stride1x1", ["stride1x1 is for bottlenecks"]),
         ("resnet50+deepstem+smallstem", ["exclude each other"]),
         ("resnetrs50@16", ["resolution 16", "32"]),
         ("resnet50x0.001", ["width 0.001"]),
@@ -162,6 +173,24 @@ def test_files_that_do_not_describe_a_network(tmp_path, text: str) -> None:
         network(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bottleneck": 0.5}, r"stages\[1\].bottleneck 0.5: a basic block has bottleneck: 1"),
+        ({"inner_of": "input"}, "inner_of input: a basic block has inner_of: output"),
+        ({"group_width": 2}, "group_width 2: a basic block has group_width: None"),
+        ({"stride_at": "conv2"}, "stride_at conv2: a basic block has stride_at: conv1"),
+        ({"se": 0.25, "se_at": "inner"}, "a basic block has it at the output"),
+    ],
+)
+def test_fields_that_a_basic_block_does_not_have(change, words: str) -> None:
+    net = network("resnet18")
+    wrong = replace(net, stages=(net.stages[0], replace(net.stages[1], **change), *net.stages[2:]))
+    with pytest.raises(UserError, match=words) as caught:
+        network(yaml.safe_load(to_yaml(wrong)))
+    assert len(caught.value.lines) == 1
+
+
 def test_every_name_is_a_network() -> None:
     for name in names():
         assert isinstance(network(name), Network) and network(name).name == name
@@ -177,7 +206,7 @@ def test_a_file_has_the_identity_of_its_name(name: str) -> None:
 
 @st.composite
 def any_networks(draw: st.DrawFn) -> Network:
-    """All networks that a file can describe: both blocks, groups, both SE positions, both paddings."""
+    """All networks that a file can describe: all blocks, groups, both SE positions, both paddings."""
     stages, width_in = [], draw(st.sampled_from([8, 12, 16]))
     stem = Stem((Conv(width_in, draw(st.sampled_from([3, 5, 7])), draw(st.integers(1, 2))),))
     stem = replace(stem, pool=draw(st.sampled_from(["none", "max"])))
@@ -196,6 +225,9 @@ def any_networks(draw: st.DrawFn) -> Network:
             shortcut=draw(st.sampled_from(["conv", "pool"])),
             stride_at=draw(st.sampled_from(["conv1", "conv2"])),
         )
+        if draw(st.integers(0, 3)) == 0:
+            basic = {"bottleneck": 1.0, "inner_of": "output", "group_width": None, "stride_at": "conv1"}
+            stage = replace(stage, block="basic", **basic, se_at="output")
         stages.append(stage)
     net = Network(
         "any",

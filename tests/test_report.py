@@ -18,6 +18,7 @@ from scipy import stats
 from fake_study import ADDITIVE, ERROR, NETWORKS, additive_study, fake_study, finish, timing
 from fake_study import plan as made_up_plan
 from rescale.bench.timing import TimingProtocol
+from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
 from rescale.report.chart import traces
@@ -25,7 +26,7 @@ from rescale.report.claims import headline, power, speedup_sentence
 from rescale.report.page import page
 from rescale.report.plots import Box, places, round_ticks, style
 from rescale.studies import Speedup, StudyFolder, pareto_plan
-from rescale.studies.rows import from_csv
+from rescale.studies.rows import from_csv, to_csv
 from rescale.training.format_1 import TOP_1
 
 
@@ -88,6 +89,20 @@ def test_the_page_holds_the_results(reported):
     assert "The highest top-1 is 97.90 ± 0.20 %, by resnetrs50x0.25@32; all seeds differ alike" in text
     assert "resnetrs26x0.125@32, is 3.36× as fast at 91.20 ± 0.20 %." in text
     assert "is better" not in text
+
+
+def test_notes_are_not_all_about_what_did_not_apply(tmp_path, capsys, monkeypatch):
+    """Among them is what was applied, as that the dropout of a resolution without a rate is 0.25."""
+    from rescale.cli.studies import show_report
+
+    fake_study(tmp_path / "s", seeds=1)
+    for path in (tmp_path / "s").rglob("result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"not_applied": ["dropout is 0.25", *result["not_applied"]]}))
+    monkeypatch.setattr("rescale.report.write_report", lambda path: {})
+    show_report(tmp_path / "s", as_json=False)
+    printed = capsys.readouterr().out
+    assert "note: dropout is 0.25" in printed and "not applied: dropout" not in printed
 
 
 def test_failed_networks_are_named_everywhere(reported):
@@ -158,6 +173,23 @@ def test_names_are_escaped(tmp_path):
     study.plan_file.write_text(plan)
     text = write_report(study.path)["report.html"].read_text()
     assert "<script>alert(1)" not in text and "&lt;script&gt;alert(1)" in text
+
+
+def test_the_source_of_the_count_and_remarks_on_several_networks(tmp_path):
+    study = fake_study(tmp_path / "s")
+    for item in study.plan.items:
+        path = study.run(item) / "result.json"
+        result = json.loads(path.read_text())
+        first = item.label == study.plan.labels[0]
+        result["counted"] = "flop counter" if first else "arithmetic"
+        result["not_applied"] = [f"{item.label}: stochastic depth by stage"]
+        path.write_text(json.dumps(result))
+    findings = gather(tmp_path / "s")
+    remark = f"those of {study.plan.labels[0]} by torch's flop counter"
+    assert remark in findings.counted and remark.replace("'", "&#39;") in page(findings)
+    assert remark in str(table(findings).caption)
+    assert {row.counted for row in from_csv(to_csv(findings.rows))} == {"flop counter", "arithmetic"}
+    assert findings.notes == [f"{first_few(study.plan.labels)}: stochastic depth by stage"]
 
 
 def test_the_csv_is_the_table(reported):

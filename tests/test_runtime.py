@@ -120,7 +120,7 @@ def test_a_prediction_imports_nothing_heavy(tmp_path) -> None:
     output = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     ).stdout
-    assert "infer (ms)" in output and output.endswith("HEAVY []\n")
+    assert "infer" in output and output.endswith("HEAVY []\n")
 
 
 # --- the fit
@@ -133,7 +133,7 @@ def some_networks(count: int, seed: int = 0) -> list[Network]:
         networks += search(space, {"macs": 4e8}, count // 3, seed, band=0.9).networks
     return [
         *networks,
-        *map(network, ("resnet50", "resnetrs50", "efficientnet_b0", "resnext50_32x4d", "resnet26")),
+        *map(network, ("resnet50", "resnetrs50", "efficientnet_b0", "resnext50_32x4d", "resnet18")),
     ]
 
 

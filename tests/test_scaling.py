@@ -3,11 +3,13 @@
 import itertools
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from rescale.errors import UserError
 from rescale.families.resnet import blocks_of
 from rescale.families.schedule import slow_resolution
 from rescale.lookup import network
+from rescale.models import build
 from rescale.network import Network, problems, to_yaml
 from rescale.rounding import COMPOUND, NEAREST, compatible, group_width, group_width_jumps
 from rescale.scaling import (
@@ -31,7 +34,8 @@ from rescale.scaling import (
     solve,
     strategy_of,
 )
-from rescale.scaling.factor import jumps
+from rescale.scaling.factor import jumps, rounded
+from test_network import any_networks
 
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
 
@@ -161,9 +165,9 @@ def test_roundings_jump_only_at_their_jumps(rounding, low: float, times: float) 
 
 @st.composite
 def small_networks(draw: st.DrawFn) -> Network:
-    """Networks of either block with odd depths, widths and groups."""
-    base = network(draw(st.sampled_from(["regnety_500mf", "regnetz_500mf", "resnet26", "efficientnet_b0"])))
-    return base.at(draw(st.integers(40, 300)))
+    """Networks of each block, with and without groups, at odd resolutions."""
+    names = ["regnety_500mf", "regnetz_500mf", "resnet26", "resnet18", "efficientnet_b0", "resnext26_8x4d"]
+    return network(draw(st.sampled_from(names))).at(draw(st.integers(40, 300)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -185,7 +189,7 @@ def test_solving_beats_brute_force(base: Network, strategy: Strategy, factor: fl
     assert low <= solved.factor * (1 + 1e-9) and solved.factor <= high * (1 + 1e-9)
     best = min(
         abs(measure(candidate) - target)
-        for candidate in (scaled(base, strategy, s) for s in np.geomspace(factor / 5, factor * 5, 400))
+        for candidate in (rounded(base, strategy, s) for s in np.geomspace(factor / 5, factor * 5, 400))
         if not problems(candidate)
     )
     assert abs(solved.reached - target) <= best
@@ -231,10 +235,106 @@ def test_scaling_again_and_names() -> None:
 @settings(max_examples=40, deadline=None)
 @given(small_networks(), st.sampled_from(list(STRATEGIES)), st.floats(0.5, 60))
 def test_scaled_networks_can_be_named_and_written(base: Network, strategy: str, factor: float) -> None:
-    result = scaled(base, STRATEGIES[strategy], factor)
-    assume(not problems(result))
+    try:
+        result = scaled(base, STRATEGIES[strategy], factor)
+    except UserError:
+        assume(False)
     assert network(result.name) == result
     assert network(yaml.safe_load(to_yaml(result))) == result
+
+
+@st.composite
+def any_strategies(draw: st.DrawFn) -> Strategy:
+    """Strategies by name and by exponents, also such that shrink one dimension or scale groups alone."""
+    exponents = [draw(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, -0.5])) for _ in range(3)]
+    group = draw(st.sampled_from([None, 0.0, 0.3, 1.0, 2.0]))
+    return draw(st.sampled_from([*STRATEGIES.values(), Strategy("custom", *exponents, group)]))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.one_of(small_networks(), any_networks()), any_strategies(), st.floats(0.1, 32))
+def test_a_scaled_network_can_be_built(base: Network, strategy: Strategy, factor: float) -> None:
+    """Or the factor is refused; nothing is priced that `build` would refuse."""
+    for make in (
+        lambda: scale(base, strategy, factor=factor),
+        lambda: scale(base, strategy, macs=cost(base).macs * factor),
+        lambda: scale(base, "rs-width", macs=cost(base).macs * min(factor, 2)),
+    ):
+        try:
+            result = make()
+        except UserError:
+            continue
+        assert not problems(result)
+        if cost(result).params < 1e9 and max(stage.depth for stage in result.stages) < 50:
+            with torch.device("meta"):
+                assert sum(p.numel() for p in build(result).parameters()) == cost(result).params
+
+
+@pytest.mark.parametrize("strategy", ["dWr", "w", "dwr"])
+def test_basic_blocks_are_scaled_like_any_others(strategy: str) -> None:
+    base = network("resnet18")
+    for factor in (0.3, 1, 2.5, 7):
+        result = scaled(base, STRATEGIES[strategy], factor)
+        widths = [stage.width for stage in result.stages]
+        wider = factor ** (STRATEGIES[strategy].width / 2)
+        assert widths == pytest.approx([stage.width * wider for stage in base.stages], rel=0.1)
+        assert {(stage.block, stage.group_width, stage.bottleneck) for stage in result.stages} == {
+            ("basic", None, 1)
+        }
+        assert cost(result).macs == pytest.approx(factor * cost(base).macs, rel=0.45)
+    assert scaled(base, STRATEGIES["dw"], 1).identity == base.identity
+    assert scaled(base, strategy_of("g"), 4).identity == base.identity  # it has no groups
+
+
+def test_groups_of_their_own() -> None:
+    """The authors' types: g multiplies the group width alone; depthwise convolutions stay depthwise."""
+    base = network("regnety_500mf")
+    assert [s.group_width for s in scaled(base, strategy_of("g"), 4).stages] == [16] * 4
+    assert scaled(base, strategy_of("wg"), 4).identity == scaled(base, STRATEGIES["w"], 4).identity
+    assert scaled(base, strategy_of("dwgr"), 9).identity == scaled(base, STRATEGIES["dwr"], 9).identity
+    assert strategy_of("g").group == 2 and strategy_of("dwg").width == strategy_of("dwg").depth == 1 / 2
+    for name in ("efficientnet_b0", "regnetz_500mf_g1"):
+        depthwise, factor = network(name), 32
+        for strategy in ("g", "d1_w8_g2_r1"):
+            result = scaled(depthwise, strategy_of(strategy), factor)
+            assert {stage.group_width for stage in result.stages} == {1}
+        same = scaled(depthwise, strategy_of("g"), factor)
+        assert [s.width for s in same.stages] == [s.width for s in depthwise.stages]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("regnety_500mf", {"strategy": {"group": 2}, "macs": 1e11}),
+        ("regnety_500mf", {"strategy": "r", "params": 1e7}),
+        ("regnety_500mf", {"strategy": {"resolution": 2}, "params": 1e7}),
+        ("resnet50", {"strategy": "w", "macs": 1e30}),
+        ("resnet18", {"strategy": {"depth": -1}, "macs": 9e20}),
+    ],
+)
+def test_a_budget_out_of_reach_is_found_out_quickly(name: str, arguments) -> None:
+    started = time.process_time()
+    with pytest.raises(UserError, match="out of reach"):
+        scale(network(name), **arguments)
+    assert time.process_time() - started < 20  # each took minutes, or did not end
+
+
+def test_groups_alone_can_meet_a_budget() -> None:
+    result = scale(network("regnety_500mf"), "g", macs=1e9)
+    assert cost(result).macs == pytest.approx(1e9, rel=0.1)
+
+
+def test_exponents_below_zero() -> None:
+    base = network("resnet1-2x0.25@64")
+    result = scale(base, {"depth": -1}, macs=1e8)
+    assert cost(result).macs == pytest.approx(1e8, rel=0.05) and sum(s.depth for s in result.stages) > 8
+
+
+@pytest.mark.parametrize(("name", "macs"), [("resnext50_32x4d", 2e9), ("regnety_500mf", 1e9)])
+def test_rs_width_of_grouped_convolutions(name: str, macs: float) -> None:
+    result = scale(network(name), "rs-width", macs=macs)
+    assert cost(result).macs == pytest.approx(macs, rel=0.05) and not problems(result)
+    assert network(result.name) == result
 
 
 def test_every_jump_is_listed() -> None:
@@ -291,6 +391,14 @@ def test_resnet_rs_rules() -> None:
         ({"strategy": "dWr"}, "give one of"),
         ({"strategy": "dWr", "factor": 2, "macs": 4e9}, "give one of"),
         ({"strategy": "dWr", "factor": -2}, "above 0"),
+        ({"strategy": "dWr", "factor": 1e300}, "from 1e-06 to 1e\\+06; found 1e\\+300"),
+        ({"strategy": "rs-width", "factor": 1e300}, "from 1e-06 to 1e\\+06; found 1e\\+300"),
+        ({"strategy": "d", "factor": 1e5}, "depth 100,000: at most 10,000"),
+        ({"strategy": {"width": 1e3}, "factor": 2}, "width=1000 is not a number from -10 to 10"),
+        ({"strategy": {"width": math.nan}, "factor": 2}, "width=nan is not a number"),
+        ({"strategy": {"width": 1}, "alpha": 0.5, "factor": 2}, "alpha belongs"),
+        ({"strategy": STRATEGIES["w"], "alpha": 0.5, "factor": 2}, "alpha belongs"),
+        ({"strategy": "fast0.8", "alpha": 0.5, "factor": 2}, "alpha in its name"),
         ({"strategy": "dWr", "macs": 1e4}, "out of reach; the smallest"),
         ({"strategy": "d", "macs": 1e4}, "out of reach; the smallest"),
         ({"strategy": "dWr", "macs": -1}, "above 0"),
@@ -313,6 +421,11 @@ def test_invalid_scaling_gives_one_line(arguments, words: str) -> None:
         ({"group_width": 5}, "group_width 5 does not divide the inner width 32"),
         ({"kernel": 4}, "kernel is odd"),
         ({"bottleneck": 0.001}, "leaves no channel"),
+        ({"bottleneck": math.nan}, "bottleneck nan: a number above 0"),
+        ({"bottleneck": -1.0}, "bottleneck -1.0: a number above 0"),
+        ({"bottleneck": 1e300}, "for at most 1,048,576 channels"),
+        ({"depth": 10**6}, "depth 1,000,000: at most 10,000"),
+        ({"width": 10**400}, "at most 1,048,576"),
     ],
 )
 def test_invalid_networks(change, words: str) -> None:

@@ -107,6 +107,9 @@ def test_quantities() -> None:
             ["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs-depth", "--exponents", "depth=1"],
             "leave out --strategy rs-depth",
         ),
+        (["scale", "resnetrs50", "--macs", "4G", "--strategy", "w", "--exponents", "depth=1"], "leave out"),
+        (["scale", "resnetrs50", "--macs", "4G", "--exponents", "depth=1,depth=2"], "depth is given twice"),
+        (["scale", "resnetrs50", "--table", "--macs", "4G"], "compare all strategies"),
         (["scale", "resnetrs50", "--macs", "4G", "--epochs", "10"], "belongs to the strategy rs"),
         (
             ["scale", "efficientnet_b0", "--factor", "0.000001", "--strategy", "r"],

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rescale import search as search_module
 from rescale.cost import cost
 from rescale.errors import UserError
 from rescale.families.regnet import runs
 from rescale.lookup import network
+from rescale.network import Network
 from rescale.scaling import scale
-from rescale.search import CHUNK, Space, _four_stages, _log_uniform, search, write
+from rescale.search import CHUNK, Space, _four_stages, _log_uniform, search, search_within, write
 
 
 @pytest.mark.parametrize("kind", ["x", "y", "z"])
@@ -88,3 +90,56 @@ def test_results_at_a_medium_budget_can_be_scaled() -> None:
 def test_wrong_searches_get_one_line(call, words: str) -> None:
     with pytest.raises(UserError, match=words):
         call()
+
+
+def seconds(net: Network) -> float:
+    """A device whose time is a sum of multiply-adds and activations."""
+    counted = cost(net)
+    return counted.macs * 1e-11 + counted.activations * 3e-9
+
+
+@pytest.fixture
+def few(monkeypatch) -> None:
+    monkeypatch.setattr(search_module, "FEWEST", 60)
+
+
+def test_a_latency_is_an_upper_bound_and_the_largest_networks_are_taken(few) -> None:
+    result = search_within(Space(), 0.02, seconds, samples=5)
+    assert len(result.networks) == 5 and not result.measured
+    assert list(result.seconds) == [seconds(net) for net in result.networks]
+    assert max(result.seconds) <= 0.02
+    macs = [counted.macs for counted in result.costs]
+    assert macs == sorted(macs, reverse=True)
+    more = search_within(Space(), 0.02, seconds, samples=40)
+    assert result.networks == more.networks[:5] or more.costs[0].macs >= macs[0]  # of a larger pool
+    assert search_within(Space(), 0.02, seconds, samples=5) == result  # reproducible
+    both = search_within(Space(), 0.02, seconds, samples=2, budget={"params": 6e6}, band=0.2)
+    assert all(4.8e6 <= counted.params <= 7.2e6 for counted in both.costs)
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.0, 1.3])
+def test_measured_times_decide(few, factor: float) -> None:
+    """Predictions that are all too high or too low by a factor, with some noise on top."""
+    measured: list[float] = []
+
+    def measure(net: Network) -> float:
+        noise = 1 + 0.04 * (int(net.identity, 16) % 5 - 2)
+        measured.append(factor * noise * seconds(net))
+        return measured[-1]
+
+    result = search_within(Space(), 0.02, seconds, samples=6, measure=measure)
+    assert len(result.measured) == 6 and max(result.measured) <= 0.02
+    assert result.too_slow == len(measured) - 6 <= 6
+    assert max(result.measured) > 0.016  # the corrected prediction leads close to the limit
+    macs = [counted.macs for counted in result.costs]
+    assert macs == sorted(macs, reverse=True)
+
+
+def test_what_cannot_be_met_is_said(few, monkeypatch) -> None:
+    monkeypatch.setattr(search_module, "DRAWS", 1_000)
+    with pytest.raises(UserError, match=r"the fastest takes .* raise the latency"):
+        search_within(Space(), 1e-5, seconds, samples=2)
+    with pytest.raises(UserError, match="measured: 3, all slower"):
+        search_within(Space(), 0.02, seconds, samples=2, measure=lambda net: 1.0 + 0 * seconds(net))
+    with pytest.raises(UserError, match="above 0"):
+        search_within(Space(), 0.0, seconds)

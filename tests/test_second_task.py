@@ -15,7 +15,7 @@ from rescale.cli import main
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.recipes import recipe, with_changes
-from rescale.studies.check import check
+from rescale.studies import check
 from rescale.studies.plan import Item, Plan
 from rescale.tasks import task_of
 from rescale.training import Run, Settings, evaluate_folder, resume, train

@@ -24,7 +24,14 @@ from rescale.lookup import network
 from rescale.models import External, make, model_named
 from rescale.models.folder import ModelFolder, write
 from rescale.models.head import classifier_of
-from rescale.models.start import StartingWeights, class_order, differences, fill, starting_weights
+from rescale.models.start import (
+    StartingWeights,
+    class_order,
+    differences,
+    fill,
+    model_to_train,
+    starting_weights,
+)
 from rescale.preprocess import Preprocess
 from test_models import randomise
 
@@ -75,9 +82,25 @@ def test_from_a_finished_run_and_not_from_an_unfinished_one() -> None:
     refused("has not finished; continue it with: rescale train", str(FORMAT_1 / "unfinished"), run.model)
 
 
+@pytest.mark.parametrize("model", [NET, External("timm:resnet10t@32", 32, 3)], ids=["ours", "external"])
+def test_a_folder_with_weights_is_no_model_to_train_from_scratch(model, tmp_path: Path) -> None:
+    write(tmp_path / "a", model, make(model)[0].state_dict(), PREPROCESS)
+    instead = str(tmp_path / "a" / "network.yaml") if model is NET else "timm:resnet10t@32"
+    with pytest.raises(UserError, match="add --weights") as caught:
+        model_to_train(str(tmp_path / "a"))
+    assert f"name {instead} to train" in str(caught.value) and len(caught.value.lines) == 1
+    assert model_to_train(str(tmp_path / "a"), "pretrained") == model
+    renamed = model_to_train(f"mine={tmp_path / 'a'}", "pretrained")
+    assert renamed.name == "mine" and renamed.identity == model.identity
+    assert model_to_train(instead).with_classes(3).identity == model.identity
+    with pytest.raises(UserError, match="holds an unfinished run"):
+        model_to_train(str(FORMAT_1 / "unfinished"))
+
+
 THEIRS = {
     "timm:resnet26": partial(timm.create_model, "resnet26"),
     "resnet26": partial(timm.create_model, "resnet26"),
+    "resnet18": torchvision.models.resnet18,
     "python:torchvision.models:resnet18": torchvision.models.resnet18,
 }
 
@@ -276,6 +299,7 @@ CACHED = {
     "timm:resnet10t": "timm/resnet10t.c3_in1k",
     "timm:resnet26@64": "timm/resnet26.bt_in1k",
     "timm:efficientnet_b0.ra4_e3600_r224_in1k": "timm/efficientnet_b0.ra4_e3600_r224_in1k",
+    "resnet18@64": "timm/resnet18.a1_in1k",
     "resnet26@64": "timm/resnet26.bt_in1k",
     "regnety_002@64": "timm/regnety_002.pycls_in1k",
     "tf_efficientnet_b0@64": "timm/tf_efficientnet_b0.ns_jft_in1k",

@@ -13,8 +13,8 @@ from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
 from rescale.studies.plan import family
 from rescale.studies.plan_file import from_file, to_yaml
-from rescale.studies.worker import STOPPED
 from rescale.training.format_1 import TOP_1
+from rescale.training.stop import STOPPED
 
 FEW = dict(list(NETWORKS.items())[:4])
 
@@ -284,6 +284,14 @@ def test_plans_survive_yaml(tmp_path):
     assert from_file(tmp_path / "plan.yaml") == made
 
 
+def test_a_labelled_model_is_called_by_its_label() -> None:
+    models = ["vit-s=python:mine:vit@32", "vit-m=python:mine:wide@32", "timm:resnet18"]
+    plan = pareto_plan(models, ["resnet-rs"], "digits")
+    assert plan.labels == ["vit-s", "vit-m", "timm:resnet18"]
+    assert [item.group for item in plan.items] == ["vit", "vit", "timm:resnet"]
+    assert [item.model for item in plan.items] == models
+
+
 def test_a_plan_by_hand_needs_little(tmp_path):
     text = "title: additive\nitems:\n- {model: resnet26x0.25@32, recipe: resnet-2015, data: digits}\n"
     (tmp_path / "plan.yaml").write_text(text)
@@ -499,6 +507,39 @@ def test_a_plan_is_held_against_what_there_is():
     assert len(lines) == 3
     assert "'resnetsr50'" in lines[0] and "'resnet-rs'" in lines[1] and "'digits'" in lines[2]
     large = pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits")
-    with pytest.raises(UserError, match=r"batch 4096 is larger than the 14.. training images"):
+    with pytest.raises(UserError, match=r"batch 4096 is larger than the data \(14.. training images\)"):
         check(large)
     check(pareto_plan(["resnetrs26x0.25@32"], ["resnet-rs"], "digits", changes=["batch=64"]))
+
+
+def test_threads_workers_and_mode_reach_the_trainings_and_the_timing(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from rescale.cli import studies as commands
+    from rescale.cli.app import app
+    from rescale.studies import runner
+
+    carried, jobs = [], []
+    monkeypatch.setattr(commands, "carry_out", lambda *values: carried.append(values))
+    monkeypatch.setattr(runner.subprocess, "Popen", lambda words, **_: jobs.append(json.loads(words[-1])))
+    words = "study pareto --models resnetrs26x0.25@32 --data digits --set batch=64 --device cpu --out a"
+    more = "--mode infer --batch 1 --threads 1 --workers 2 --fast"
+    for fast, trained in (("contiguous", "contiguous"), ("auto", "channels_last")):
+        result = CliRunner().invoke(app, [*words.split(), *more.split(), fast])
+        assert result.exit_code == 0, result.exception
+        _, plan, settings, _ = carried[-1]
+        assert (plan.timing.threads, plan.timing.batch, plan.timing.fast) == (1, 1, fast)
+        study = StudyFolder(tmp_path / fast)
+        study.keep_plan(plan)
+        runner.start_training(study, plan.items[0], settings, threads=2)
+        assert jobs[-1]["settings"] == {
+            "device": "cpu",
+            "threads": 2,
+            "workers": 2,
+            "fast": trained,
+            "on_bad_image": "raise",
+            "eval_epochs": 1,
+        }
+    for fast, message in (("graphs", "CUDA graphs need a GPU"), ("compiled", "did you mean 'compile'")):
+        result = CliRunner().invoke(app, [*words.split(), *more.split(), fast])
+        assert isinstance(result.exception, UserError) and message in str(result.exception)

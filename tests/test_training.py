@@ -1,12 +1,14 @@
 """The loop, its run folder, and interruptions (numbers: lines of the reliability specification)."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,17 @@ import torch
 from safetensors.torch import load_file
 
 import rescale
+from data_files import write_folder
+from rescale.data import LoadingFailed
 from rescale.errors import JobError, UserError
 from rescale.files import locked
-from rescale.recipes import recipe
+from rescale.models import make, model_named
+from rescale.models.folder import write_model
+from rescale.recipes import recipe, resolve
 from rescale.tasks.classification import Classification
-from rescale.training import Run, Settings, evaluate_folder, resume, train
+from rescale.training import Run, Settings, check_batch, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
-from rescale.training.feed import Stopped
+from rescale.training.feed import Feed, Stopped
 from rescale.training.loop import TrainingLoop
 from rescale.training.predictions import read_predictions
 
@@ -219,6 +225,68 @@ def test_a_signal_to_the_group_saves_and_stops(tmp_path, number: int) -> None:
     assert Run.open(out).result is None
 
 
+@pytest.mark.parametrize("step", [2, 22])  # 22: in the evaluation after the first epoch
+def test_a_killed_loading_process_saves_and_stops(tmp_path, monkeypatch, step: int) -> None:
+    """The system kills one when memory is full; the run resumes with fewer, to the same end."""
+    settings = Settings(save_minutes=9, threads=1, log_steps=2)
+    whole = begin(tmp_path / "whole", settings, batch=64)
+    take = Feed._take
+
+    def take_and_kill(self, stream, count):
+        taken = take(self, stream, count)
+        calls.append(count)
+        if len(calls) == step + 1:
+            for process in multiprocessing.active_children():
+                process.kill()
+        return taken
+
+    calls: list[int] = []
+    monkeypatch.setattr(Feed, "_take", take_and_kill)
+    with pytest.raises(LoadingFailed, match=r"was killed.* --resume .* --workers 1") as caught:
+        begin(tmp_path / "cut", replace(settings, workers=2), batch=64)
+    monkeypatch.undo()
+    reached = step + (step < 22)  # the batch that was taken before is trained on
+    assert f"stopped and saved at step {reached}" in str(caught.value) and "\n" not in str(caught.value)
+    assert latest(tmp_path / "cut") == reached
+    assert_same_end(whole, resume(tmp_path / "cut", workers=0, quiet=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the children of a process are read from /proc")
+def test_the_command_survives_the_end_of_a_loading_process(tmp_path) -> None:
+    out = tmp_path / "run"
+    words = ["train", NET, "--data", "digits", "--workers", "2", "--device", "cpu", "--set", "batch=64"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rescale", *words, "--set", "epochs=200", "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while not Run(out).metrics() and process.poll() is None:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("stopped: ") and "loading process" in last and "memory is full" in last
+    assert latest(out) > 0
+
+
+def test_a_run_on_relative_data_goes_on_in_another_folder(tmp_path, monkeypatch) -> None:
+    """In cron, in Slurm, in another shell: the data's place was known when the run began."""
+    write_folder(tmp_path / "pets", 8)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    chosen = recipe("resnet-rs", **SMALL | {"batch": 8})
+    cut_at(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(rescale.network(NET), chosen, "pets", "run", settings=EVERY_STEP, quiet=True)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = resume(tmp_path / "run", quiet=True)
+    figures = evaluate_folder(run.path, workers=0).figures
+    assert figures["images"] == 3 and figures["data"] == str(tmp_path / "pets")
+
+
 def test_stop_during_evaluation_keeps_the_raw_weights(tmp_path, monkeypatch) -> None:
     whole = begin(tmp_path / "whole")
     original = loop_module.evaluate
@@ -249,8 +317,9 @@ def test_damaged_checkpoints_are_skipped(tmp_path, monkeypatch, capsys) -> None:
     data[len(data) // 2] ^= 1  # one flipped bit
     (newest / "model.safetensors").write_bytes(data)
     resumed = resume(tmp_path / "cut")
-    assert f"{newest.name}: passed over, model.safetensors is damaged" in capsys.readouterr().err.replace(
-        "\n", ""
+    assert (
+        f"{newest.name}: damaged, not used: model.safetensors is damaged"
+        in capsys.readouterr().err.replace("\n", "")
     )
     assert_same_end(whole, resumed)
 
@@ -381,9 +450,90 @@ def test_folders_that_hold_something(tmp_path) -> None:
     assert (tmp_path / "full" / "thesis.txt").read_text() == "x"
 
 
+@pytest.mark.parametrize("written", [1, 2, 5])
+def test_a_run_killed_at_its_creation_can_be_started_again(tmp_path, monkeypatch, written: int) -> None:
+    """network.yaml, preprocess.json, recipe.yaml, data.json, run.json: `written - 1` of them are complete."""
+    replace_file, replaced = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        replaced.append(target.name)
+        if len(replaced) == written:
+            os._exit(9)
+        return replace_file(self, target)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Path, "replace", killed)
+        begin(tmp_path / "run")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert any(name.endswith(".part") for name in left) and len(left) == written + 1  # and .lock
+    if written > 1:
+        with pytest.raises(UserError, match="ended before the first step; start it again with --out"):
+            resume(tmp_path / "run")
+    run = begin(tmp_path / "run", seed=1, epochs=1)
+    assert run.facts["seed"] == 1 and run.result
+    assert not list(run.path.rglob(".*.part"))
+
+
+def test_a_folder_with_work_of_value_is_not_taken_for_a_run_killed_at_its_creation(tmp_path) -> None:
+    begin(tmp_path / "run", epochs=1)
+    for name in ("run.json", "result.json", "model.safetensors", "predictions.parquet"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(UserError, match="is not empty"):
+        begin(tmp_path / "run")  # checkpoints after the first step
+    (tmp_path / "mine").mkdir()
+    write_model(tmp_path / "mine", rescale.network("resnet50"))
+    with pytest.raises(UserError, match=r"holds the network.yaml of another network"):
+        begin(tmp_path / "mine")
+
+
 def test_a_batch_larger_than_the_data(tmp_path) -> None:
-    with pytest.raises(UserError, match="batch 4096 is larger than the 1437 training images"):
+    with pytest.raises(UserError, match=r"batch 4096 is larger than the data \(1437 training images\)"):
         begin(tmp_path / "run", batch=4096)
+    assert not (tmp_path / "run").exists()
+
+
+def refused_by_torch(model: rescale.Network | rescale.External, images: int) -> bool:
+    """Whether a forward pass in training mode fails."""
+    module, _ = make(model)
+    try:
+        module.train()(torch.zeros(images, 3, model.resolution, model.resolution))
+    except ValueError as error:
+        assert "more than 1 value per channel" in str(error)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [("resnetrs1-1-1-1x0.0625@32", True), ("resnetrs1-1-1-1x0.0625@33", False), (NET, False),
+     ("timm:resnet10t@32", True), ("timm:resnet10t@64", False), ("timm:vit_tiny_patch16_224", False)],
+)  # fmt: skip
+def test_one_image_is_refused_where_torch_cannot_train_on_it(tmp_path, name: str, refused: bool) -> None:
+    model = model_named(name)
+    assert refused_by_torch(model, 1) == refused and not refused_by_torch(model, 2)
+    chosen = resolve(recipe("resnet-rs", **SMALL | {"batch": 4}), model).recipe
+    for changes, processes, sync_bn, images in (
+        ({"batch": 1}, 1, False, 1),
+        ({"accumulate": 4}, 1, False, 1),
+        ({"accumulate": 2}, 2, False, 1),
+        ({"accumulate": 2}, 2, True, 2),
+        ({"batch": 1, "freeze": "backbone"}, 1, False, 2),
+        ({"accumulate": 2}, 1, False, 2),
+    ):
+        arguments = chosen.model_copy(update=changes), model, 100, processes, sync_bn
+        if refused and images == 1:
+            with pytest.raises(UserError, match="a micro-batch of one image gives batch norm"):
+                check_batch(*arguments)
+        else:
+            check_batch(*arguments)
+
+
+def test_one_image_is_refused_before_anything_is_written(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"stages\.3.*use two images or more, or a higher resolution"):
+        begin(tmp_path / "run", net="resnetrs1-1-1-1x0.0625@32", batch=1)
     assert not (tmp_path / "run").exists()
 
 

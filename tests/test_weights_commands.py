@@ -68,6 +68,19 @@ def test_networks_that_timm_does_not_have_are_rejected(tmp_path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("resnet34", {}), ("resnet1-2-1-1", {"layers": [1, 2, 1, 1]})]
+)
+def test_basic_blocks_are_exported(name: str, arguments, tmp_path) -> None:
+    net = network("resnet34x1@64")
+    if arguments:
+        depths = zip(net.stages, arguments["layers"], strict=True)
+        net = replace(net, name=name, stages=tuple(replace(stage, depth=n) for stage, n in depths))
+    lines = export_weights(build(net), tmp_path / "out", Preprocess(HALF, HALF, 64))
+    assert "loads it" in lines[1]
+    assert architecture(net).arguments == arguments
+
+
 def test_import_then_export(tmp_path) -> None:
     theirs = randomise(torchvision.models.regnet_x_400mf())
     torch.save(theirs.state_dict(), tmp_path / "x.pth")
@@ -191,6 +204,28 @@ def test_label_names_by_number(tmp_path) -> None:
         "normalisation: ImageNet's is assumed, since x does not specify it",
         "images: the central square is used instead of timm's crop mode 'squash'",
     ]
+
+
+def test_averaged_and_raw(tmp_path) -> None:
+    raw, mean = (build(network("resnet26x0.125@32").with_classes(3)).state_dict() for _ in range(2))
+    torch.save({"model": raw, "model_ema": mean}, tmp_path / "w.pth")
+    words = ("import", str(tmp_path / "w.pth"), "--model", "resnet26x0.125@32", "--classes", "3", "--out")
+    for option, state, averaged in (("--raw", raw, False), ("--averaged", mean, True)):
+        text = run(*words, str(tmp_path / option), option)
+        folder = ModelFolder.open(tmp_path / option)
+        assert torch.equal(folder.tensors()["head.linear.weight"], state["head.linear.weight"])
+        assert folder.averaged is averaged and f"the {option[2:]} weights under" in text
+
+
+def test_an_import_that_was_killed_is_repeated(tmp_path) -> None:
+    net = network("resnet26x0.125@32")
+    torch.save(build(net).state_dict(), tmp_path / "w.pth")
+    words = ("import", str(tmp_path / "w.pth"), "--model", net.name, "--out", str(tmp_path / "w"))
+    run(*words)
+    (tmp_path / "w" / "model.safetensors").unlink()  # it is written last
+    run(*words)
+    with pytest.raises(UserError, match="is not empty"):
+        run(*words)
 
 
 def test_averaged_weights_and_the_key(tmp_path) -> None:

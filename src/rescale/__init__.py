@@ -5,11 +5,11 @@ use. (`rescale.network` and `rescale.cost` are the functions, which take the pla
 in; import Network from here.)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rescale.cost import Cost, cost
 from rescale.errors import JobError, UserError
+from rescale.lazy import on_first_use
 from rescale.lookup import network
 from rescale.network import Network
 from rescale.scaling import scale
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from rescale.recipes import Recipe, recipe, resolve
     from rescale.training import Run, resume, train
 
-_HOMES = {
-    "rescale.bench": ("time_network",),
-    "rescale.latency": ("RuntimeModel", "scale_to_latency"),
-    "rescale.data": ("open_data",),
-    "rescale.models": ("External", "Rates", "build", "load_weights"),
-    "rescale.recipes": ("Recipe", "recipe", "resolve"),
-    "rescale.training": ("Run", "resume", "train"),
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__version__ = "0.1.0"
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "rescale.bench": ("time_network",),
+        "rescale.latency": ("RuntimeModel", "scale_to_latency"),
+        "rescale.data": ("open_data",),
+        "rescale.models": ("External", "Rates", "build", "load_weights"),
+        "rescale.recipes": ("Recipe", "recipe", "resolve"),
+        "rescale.training": ("Run", "resume", "train"),
+    },
+)
 
 __all__ = [
     "Cost",
@@ -55,9 +59,3 @@ __all__ = [
     "time_network",
     "train",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'rescale' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)

@@ -34,8 +34,8 @@ class PartCost(NamedTuple):
 
     depth: blocks of a stage; convolutions and linear layers of stem and head. width: output channels; classes
     for the head. inner_width, group_width: channels of the middle convolution, and of one of its groups, in
-    the last block; None for stem and head. stride: of the whole part, including a pool. size_out: height and
-    width of the square output map in pixels.
+    the last block; None for stem, head and basic blocks. stride: of the whole part, including a pool.
+    size_out: height and width of the square output map in pixels.
     """
 
     name: str
@@ -91,14 +91,15 @@ def _end(name: str, group: tuple[Layer, ...]) -> PartCost:
 
 
 def _stage(name: str, stride: int, blocks: list[Block]) -> PartCost:
-    inner, last = (blocks[-1].layers[role] for role in ("conv2", "conv3"))
+    last = blocks[-1].last
+    inner = blocks[-1].layers["conv2"] if "conv3" in blocks[-1].layers else None
     total = _total((block.repeat, block.layers.values()) for block in blocks)
     return PartCost(
         name,
         sum(block.repeat for block in blocks),
         last.width_out,
-        inner.width_out,
-        inner.group_width,
+        inner and inner.width_out,
+        inner and inner.group_width,
         stride,
         last.map_out.height,
         *total,

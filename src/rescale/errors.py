@@ -1,4 +1,4 @@
-"""The two kinds of failure of a command, and suggestions for misspelled words."""
+"""The two kinds of failure of a command, and the wording of messages: lists, plurals, suggestions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+MOST_LINES = 20  # of one error
 
 
 class UserError(Exception):
@@ -21,6 +24,8 @@ class UserError(Exception):
     already_reported = False
 
     def __init__(self, *lines: str) -> None:
+        if len(lines) > MOST_LINES:
+            lines = (*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more mistakes like these")
         super().__init__(*lines)
         self.lines: Sequence[str] = lines
 
@@ -43,6 +48,18 @@ class JobError(Exception):
 def first_few(words: Sequence[str], limit: int = 5) -> str:
     """The first `limit` words, separated by commas; ", ..." stands for the others."""
     return ", ".join(words[:limit]) + (", ..." if len(words) > limit else "")
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """The repr of a value from a user's file, cut to `most` characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plural(number: float, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images; 1 class, 2 classes."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
@@ -71,7 +88,7 @@ def validation_lines(
             text = text.removeprefix("Input should be ")
             # a check of several fields has no location, and its message is complete
             lines.append(
-                f"{where}: {path}: expected {text}, found {mistake['input']!r}"
+                f"{where}: {path}: expected {text}, found {shortened(mistake['input'])}"
                 if path
                 else f"{where}: {text}"
             )

@@ -1,8 +1,10 @@
 """Atomic file writes (temporary file, fsync, rename), and folders locked by one writer."""
 
 import fcntl
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +14,27 @@ from safetensors import SafetensorError
 
 from rescale.errors import JobError, UserError
 
+LOCK = ".lock"  # in a folder that one process at a time writes to
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is the name of an unfinished file or checkpoint."""
+    return path.name.startswith(".") and path.suffix == ".part"
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to. It is renamed to `path` on success and removed on failure.
 
+    Temporary files of the same path that killed processes have left are removed.
+
     Raises JobError if writing fails (full disk, read-only folder); the old file at `path` is kept.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            if not _is_alive(leftover.name.split(".")[-2]):
+                leftover.unlink(missing_ok=True)
         yield beside
         sync(beside)
         beside.replace(path)
@@ -32,11 +46,34 @@ def atomic(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def _is_alive(process: str) -> bool:
+    """Whether the process with this id, as text, runs on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, if missing. Raises JobError if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{path}: cannot be created ({error.strerror})") from None
+
+
 def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
-    """Raise UserError if an output folder contains anything but the names `allowed`, or is a file."""
+    """Raise UserError if an output folder contains anything but the names `allowed`, or is a file.
+
+    Temporary files, which only killed writers leave, do not count.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
-    if folder.is_dir() and any(entry.name not in allowed for entry in folder.iterdir()):
+    entries = [entry for entry in folder.iterdir() if not is_temporary(entry)] if folder.is_dir() else []
+    if any(entry.name not in allowed for entry in entries):
         raise UserError(f"{folder}: is not empty; give a folder that is empty or does not exist")
 
 
@@ -44,10 +81,15 @@ def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Lock the folder for writing by this process. Raises UserError if another process holds the lock.
 
+    Temporary files in it and in its folders, which killed processes have left, are removed.
+
     The system releases the lock when this process ends, for whatever reason. Data-loading processes, which
     are forked and may outlive it by seconds, do not hold the lock.
     """
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise JobError(f"{folder}: cannot be written to ({error.strerror})") from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,6 +98,8 @@ def locked(folder: Path) -> Iterator[None]:
         _LOCKS.add(lock)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
+        for leftover in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         yield
     finally:
         _LOCKS.discard(lock)

@@ -138,11 +138,12 @@ class Layer(NamedTuple):
 class Block(NamedTuple):
     """`repeat` consecutive blocks of equal shape; the first is number `first` of its stage.
 
-    layers: by role, for the roles that the block has: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1),
-    se.reduce, se.expand, shortcut.pool, shortcut.project. skip: what is added to the branch: the input, its
-    projection or nothing. active: whether the activation follows the addition. se_inner: whether
-    squeeze-and-excitation follows conv2 instead of conv3. zero_norm: whether the weight of conv3's batch norm
-    is initialised to 0, so that the block initially equals its shortcut.
+    layers: by role, for the roles that the block has: conv1 (1x1), conv2 (kernel x kernel), conv3 (1x1), in a
+    basic block conv1 and conv2 (both kernel x kernel); se.reduce, se.expand, shortcut.pool, shortcut.project.
+    skip: what is added to the branch: the input, its projection or nothing. active: whether the activation
+    follows the addition. se_inner: whether squeeze-and-excitation follows conv2 instead of conv3. zero_norm:
+    whether the weight of the last batch norm is initialised to 0, so that the block initially equals its
+    shortcut.
     """
 
     stage: int
@@ -153,6 +154,11 @@ class Block(NamedTuple):
     active: bool
     se_inner: bool
     zero_norm: bool
+
+    @property
+    def last(self) -> Layer:
+        """The last convolution of the branch, whose output is added to the shortcut."""
+        return self.layers["conv3" if "conv3" in self.layers else "conv2"]
 
     def names(self) -> list[str]:
         """Paths of these blocks in the built module."""
@@ -175,7 +181,7 @@ def geometry(network: Network) -> Geometry:
     blocks: list[Block] = []
     for i, stage in enumerate(network.stages):
         blocks += _stage(i, stage, width, size, init)
-        width, size = stage.width, blocks[-1].layers["conv3"].map_out
+        width, size = stage.width, blocks[-1].last.map_out
     return Geometry(stem, tuple(blocks), tuple(_head(network, width, size)), init)
 
 
@@ -224,19 +230,47 @@ def _stage(number: int, stage: Stage, width: int, size: Grid, init: Init) -> Ite
     """The blocks of a stage whose input has `width` channels on a map of this size."""
     # the blocks after the first one are equal; the first may differ in stride and input width
     all_equal = stage.stride == 1 and width == stage.width
-    active, se_inner, zero_init = stage.block == "bottleneck", stage.se_at == "inner", init == "resnet-rs"
+    active, se_inner, zero_init = stage.block != "inverted", stage.se_at == "inner", init == "resnet-rs"
     layers, skip = _block(stage, width, size, stage.stride)
     repeat = stage.depth if all_equal else 1
-    yield Block(number, 0, repeat, layers, skip, active, se_inner, zero_init and skip != "none")
+    block = Block(number, 0, repeat, layers, skip, active, se_inner, zero_init and skip != "none")
+    yield block
     if repeat < stage.depth:
-        layers, skip = _block(stage, stage.width, layers["conv3"].map_out, 1)
+        layers, skip = _block(stage, stage.width, block.last.map_out, 1)
         yield Block(number, 1, stage.depth - 1, layers, skip, active, se_inner, zero_init and skip != "none")
 
 
 def _block(stage: Stage, width: int, size: Grid, stride: int) -> tuple[dict[str, Layer], Skip]:
     """The layers of a block by role, and the kind of its shortcut."""
-    inner, step = stage.inner(width), square(stride)
+    step = square(stride)
     out = size if stride == 1 else strided(size, step)
+    branch = _basic_branch if stage.block == "basic" else _branch
+    roles = branch(stage, width, size, out, step)
+    if stage.se and stage.se_at == "output":
+        roles |= _squeeze(stage.width, max(1, int(stage.se * stage.width)))
+    if stride == 1 and width == stage.width:
+        return roles, "identity"
+    if stage.block == "inverted":
+        return roles, "none"
+    if stage.shortcut == "pool" and stride > 1:
+        roles["shortcut.pool"] = Layer("shortcut.pool", "avgpool", width, width, step, step, size, out)
+        step, size = POINT, out
+    roles["shortcut.project"] = _conv("shortcut.project", width, stage.width, POINT, step, size, out)
+    return roles, "project"
+
+
+def _basic_branch(stage: Stage, width: int, size: Grid, out: Grid, step: Grid) -> dict[str, Layer]:
+    """The two convolutions of a basic block, the first of which has the stride."""
+    kernel = square(stage.kernel)
+    return {
+        "conv1": _conv("conv1", width, stage.width, kernel, step, size, out, active=True),
+        "conv2": _conv("conv2", stage.width, stage.width, kernel, POINT, out, out),
+    }
+
+
+def _branch(stage: Stage, width: int, size: Grid, out: Grid, step: Grid) -> dict[str, Layer]:
+    """The convolutions of a bottleneck or inverted block, with squeeze-and-excitation inside."""
+    inner = stage.inner(width)
     stride1, stride2, middle = (step, POINT, out) if stage.stride_at == "conv1" else (POINT, step, size)
     roles = {}
     if stage.block == "bottleneck" or stage.bottleneck != 1 or stage.inner_of != "input":
@@ -249,17 +283,7 @@ def _block(stage: Stage, width: int, size: Grid, stride: int) -> tuple[dict[str,
     if stage.se and stage.se_at == "inner":
         roles |= _squeeze(inner, max(1, round(stage.se * width)))
     roles["conv3"] = _conv("conv3", inner, stage.width, POINT, POINT, out, out)
-    if stage.se and stage.se_at == "output":
-        roles |= _squeeze(stage.width, max(1, int(stage.se * stage.width)))
-    if stride == 1 and width == stage.width:
-        return roles, "identity"
-    if stage.block == "inverted":
-        return roles, "none"
-    if stage.shortcut == "pool" and stride > 1:
-        roles["shortcut.pool"] = Layer("shortcut.pool", "avgpool", width, width, step, step, size, out)
-        step, size = POINT, out
-    roles["shortcut.project"] = _conv("shortcut.project", width, stage.width, POINT, step, size, out)
-    return roles, "project"
+    return roles
 
 
 def _conv(

@@ -1,5 +1,6 @@
 """Find a network by name, file or mapping."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from rescale.network import Network, checked, from_file, from_mapping
 from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # prefixes of external models' names
+LONGEST = 500  # characters of a name
+_LABELLED = re.compile(r"(?P<label>[\w.+@-]+)=(?P<name>.+)")
 
 
 def names() -> list[str]:
@@ -23,12 +26,24 @@ def by_family() -> dict[str, list[str]]:
     return {**{name: family.names() for name, family in FAMILIES.items()}, "scaled": list(named.TABLE_8)}
 
 
+def label_and_name(text: str) -> tuple[str, str]:
+    """The two parts of `label=NAME`; the label is "" if there is none. A file's name may contain `=`."""
+    match = _LABELLED.fullmatch(text)
+    return (match["label"], match["name"]) if match and not Path(text).exists() else ("", text)
+
+
+def is_external(text: str) -> bool:
+    """Whether a model's text, with or without a label, stands for an external model."""
+    return label_and_name(text)[1].startswith(OTHERS)
+
+
 def network(source: str | Path | Mapping[str, Any]) -> Network:
     """Find a network by name, or read it from a file or a mapping.
 
     Args:
         source: a name, optionally with a resolution (`resnetrs50@160`); the path of a YAML file, or of a
-            folder that holds network.yaml; or a mapping with the keys of such a file.
+            folder that holds network.yaml; `label=` and one of these, to rename the network; or a mapping
+            with the keys of such a file.
 
     Returns:
         The network, checked: it can be built.
@@ -39,6 +54,9 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
     """
     if isinstance(source, Mapping):
         return from_mapping(dict(source))
+    label, source = label_and_name(source) if isinstance(source, str) else ("", source)
+    if label:
+        return replace(network(source), name=label)
     if isinstance(source, Path) or source.endswith((".yaml", ".yml")) or "/" in source:
         path = Path(source)
         if path.is_dir() and (path / "network.yaml").is_file():
@@ -46,11 +64,13 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         if not path.is_file():
             raise UserError(f"{path}: no such network file")
         return from_file(path)
-    by_name = _named(source)
+    base, at, size = source.partition("@")
+    if at and not re.fullmatch("[0-9]+", size):
+        raise UserError(f"{source}: @{size} is not a resolution; write a number of pixels, as in {base}@224")
+    by_name = _named(source) if len(source) <= LONGEST else None
     if by_name is None:
-        base = source.split("@", maxsplit=1)[0]
         hint = nearest(base, names())
-        raise UserError(f"no network is named {source!r}; {hint} (rescale models lists them)")
+        raise UserError(f"no network is named {source[:LONGEST]!r}; {hint} (rescale models lists them)")
     return checked(by_name, source)
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's mallopt parameters
 
@@ -89,7 +89,7 @@ def chosen_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: this machine has no CUDA device; use --device cpu")
     if kind == "cuda" and int(number or 0) >= (gpus := torch.cuda.device_count()):
-        raise UserError(f"--device {device}: this machine has {gpus} GPUs, numbered from 0")
+        raise UserError(f"--device {device}: this machine has {plural(gpus, 'GPU')}, numbered from 0")
     return device or default_device()
 
 

@@ -83,13 +83,19 @@ def saved_layers(network: Network) -> Iterator[Saved]:
     """The tensors that each layer stores for the backward pass, in the order of the forward pass.
 
     Convolutions and batch norms store their inputs. ReLU works in place and stores its output, which is the
-    next layer's input; SiLU also stores its input. Additions store nothing, products both factors.
+    next layer's input; SiLU also stores its input. Additions store nothing, products both factors. Within a
+    block and the stem, outputs of ReLU and products are computed again (`models/recomputing.py`).
     """
     shapes, silu = geometry(network), network.activation == "silu"
     first, same = shapes.stem[0], network.padding == "same"
     yield Saved(first.inputs)
     for layer in shapes.stem:
-        yield _pool(layer) if layer.kind == "maxpool" else _conv(layer, silu)
+        # the last layer's output is the input of the blocks
+        yield (
+            _pool(layer)
+            if layer.kind == "maxpool"
+            else _conv(layer, silu, inner=layer is not shapes.stem[-1])
+        )
         if same:
             yield Saved(_padding(layer, silu))
     for block in shapes.blocks:
@@ -100,17 +106,17 @@ def saved_layers(network: Network) -> Iterator[Saved]:
     *convs, linear = shapes.head
     yield from (_conv(layer, silu) for layer in convs)
     # the mean of the last map stores nothing, but ReLU stores the map
-    last = convs[0] if convs else shapes.blocks[-1].layers["conv3"]
+    last = convs[0] if convs else shapes.blocks[-1].last
     relu = not silu and (bool(convs) or shapes.blocks[-1].active)
     yield Saved(linear.inputs - (0 if relu else last.outputs), params=linear.params)
 
 
 def _block(block: Block, silu: bool) -> Iterator[Saved]:
     parts = block.layers
-    last = parts["conv3"]
+    last = block.last
     for role, layer in parts.items():
         if role.startswith("conv"):
-            yield _conv(layer, silu)
+            yield _conv(layer, silu, inner=True)
         elif role == "se.reduce":
             yield _squeeze(parts, silu)
         elif role == "shortcut.pool":
@@ -121,26 +127,24 @@ def _block(block: Block, silu: bool) -> Iterator[Saved]:
     yield Saved(last.outputs * (2 if block.active and silu else 1), flight=2 * last.outputs)
 
 
-def _conv(layer: Layer, silu: bool) -> Saved:
-    """The convolution's output, stored by batch norm, and the tensor that the activation stores."""
+def _conv(layer: Layer, silu: bool, *, inner: bool = False) -> Saved:
+    """The convolution's output, stored by batch norm, and what the activation and the next layer store.
+
+    inner: the output is needed only by the next layer of the same block.
+    """
     outputs = layer.outputs
-    times = 1 + (layer.active and (2 if silu else 1))
+    times = 1 + (2 if silu else not inner) * layer.active
     fixed = 2 * layer.width_out if layer.norm else 0
-    return Saved(times * outputs, fixed=fixed, flight=2 * outputs, params=layer.params)
+    return Saved(times * outputs, fixed=fixed, flight=(2 + inner) * outputs, params=layer.params)
 
 
 def _squeeze(parts: dict[str, Layer], silu: bool) -> Saved:
-    """Mean, squeezed vector and weight.
-
-    After the middle convolution also the product, which the next convolution stores. After the last one
-    nothing more: the normalised map is computed again.
-    """
+    """Mean, squeezed vector and weight; in flight the product, computed again, and its gradients."""
     reduce, expand = parts["se.reduce"], parts["se.expand"]
     roles = list(parts)
     before = parts[roles[roles.index("se.reduce") - 1]]
     small = reduce.inputs + reduce.outputs * (2 if silu else 1) + expand.outputs
-    product = before.outputs if before.active else 0
-    return Saved(product + small, flight=3 * before.outputs, params=reduce.params + expand.params)
+    return Saved(small, flight=3 * before.outputs, params=reduce.params + expand.params)
 
 
 def _padding(layer: Layer, silu: bool) -> int:

@@ -11,19 +11,25 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from rescale.errors import UserError, validation_lines
+from rescale.yaml_input import read_yaml
 
 Activation = Literal["relu", "silu"]
 Padding = Literal["symmetric", "same"]
 Pool = Literal["max", "none"]
-BlockKind = Literal["bottleneck", "inverted"]
+BlockKind = Literal["bottleneck", "inverted", "basic"]
 Side = Literal["input", "output"]
 SEAt = Literal["inner", "output"]
 Shortcut = Literal["conv", "pool"]
 StrideAt = Literal["conv1", "conv2"]
 Init = Literal["auto", "resnet-rs", "fast-scaling", "efficientnet"]
 
-_STRICT = {"extra": "forbid"}  # read by pydantic when a file is checked; needs no import
+# read by pydantic when a file is checked; needs no import
+_STRICT = {"extra": "forbid", "allow_inf_nan": False}
 _NOT_IN_IDENTITY = ("name", "scale_ends", "init")
+
+MOST_DEPTH, MOST_WIDTH, MOST_SIDE = 10_000, 1 << 20, 1 << 16
+"""The largest networks that are accepted: blocks of a stage; channels of a layer and classes; pixels along a
+side of the input, of a kernel and of a stride. No machine can train larger ones."""
 
 LATER = {"later": True}
 """Metadata of a field that the first version did not have. Files and identities omit the field if it has its
@@ -68,7 +74,9 @@ class Stage:
     block: `bottleneck` (ResNet, ResNeXt, RegNetX and Y) has a projection shortcut if width or stride
     change, and an activation after the addition. `inverted` (EfficientNet, RegNetZ) has no activation at the
     end, and a shortcut only if width and stride do not change. Both consist of 1x1, kernel x kernel and 1x1
-    convolutions; an inverted block of ratio 1 has no first 1x1.
+    convolutions; an inverted block of ratio 1 has no first 1x1. `basic` (ResNet-18 and 34) ends like a
+    bottleneck and consists of two kernel x kernel convolutions, the first of which has the stride. It has
+    neither an inner width nor groups: bottleneck is 1, inner_of output, stride_at conv1, group_width None.
     width: output channels of each block. bottleneck: inner width / width of the block's output, or of
     its input (inner_of). group_width: channels per group of the middle convolution: 1 for depthwise,
     None for a single group.
@@ -98,6 +106,10 @@ class Stage:
     def inner(self, width_in: int) -> int:
         """Width of the middle convolution in a block with `width_in` input channels."""
         return int((width_in if self.inner_of == "input" else self.width) * self.bottleneck)
+
+
+_BASIC = {"bottleneck": 1, "inner_of": "output", "group_width": None, "stride_at": "conv1"}
+"""Fields of which a basic block has no choice: it has no inner width and no groups."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +183,14 @@ class Network:
 
 
 def is_resnet(network: Network) -> bool:
-    """Whether all blocks are ResNet's: 1x1, 3x3 and 1x1 without groups, the inner width a quarter."""
-    return all(
-        stage.block == "bottleneck"
-        and stage.kernel == 3
-        and stage.bottleneck == 0.25
+    """Whether all blocks are of one of ResNet's two kinds, with 3x3 convolutions without groups.
+
+    The bottlenecks' inner width is a quarter.
+    """
+    kinds = {stage.block for stage in network.stages}
+    return len(kinds) == 1 and all(
+        stage.kernel == 3
+        and stage.bottleneck == {"bottleneck": 0.25, "basic": 1}.get(stage.block)
         and stage.inner_of == "output"
         and stage.group_width is None
         for stage in network.stages
@@ -201,12 +216,7 @@ def to_yaml(network: Network) -> str:
 
 def from_file(path: Path) -> Network:
     """Read a network file. Errors name the file, the position and the closest valid key."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: a network file holds name, input, stem, stages and head; not a {type(content).__name__}"
@@ -241,7 +251,9 @@ def checked(network: Network, where: str) -> Network:
 
 def problems(network: Network) -> list[str]:
     """The mistakes in the values of a network, one line each; empty if it can be built."""
-    mistakes = []
+    mistakes = oversized(network)[:1]
+    if mistakes:
+        return mistakes
     if not network.stages:
         mistakes.append("a network has at least one stage")
     if not network.stem.convs:
@@ -255,8 +267,8 @@ def problems(network: Network) -> list[str]:
             mistakes.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
     if network.head.width < 0:
         mistakes.append(f"head.width {network.head.width}: 0 for none, or at least 1")
-    if not network.norm_eps > 0:
-        mistakes.append(f"norm_eps {network.norm_eps}: above 0")
+    if not 0 < network.norm_eps < math.inf:
+        mistakes.append(f"norm_eps {network.norm_eps}: a number above 0")
     width = network.stem.convs[-1].width if network.stem.convs else 0
     for i, stage in enumerate(network.stages):
         mistakes += [f"stages[{i}]{line}" for line in _stage_problems(stage, width)]
@@ -269,9 +281,29 @@ def problems(network: Network) -> list[str]:
     return mistakes
 
 
+def oversized(network: Network) -> list[str]:
+    """The sizes of a network that exceed the limits, one line each."""
+    sizes = [
+        ("resolution", network.resolution, MOST_SIDE),
+        ("input.channels", network.input.channels, MOST_WIDTH),
+        ("head.width", network.head.width, MOST_WIDTH),
+        ("head.classes", network.head.classes, MOST_WIDTH),
+    ]
+    for i, conv in enumerate(network.stem.convs):
+        sizes.append((f"stem.convs[{i}].width", conv.width, MOST_WIDTH))
+        sizes.append((f"stem.convs[{i}]: kernel or stride", max(conv.kernel, conv.stride), MOST_SIDE))
+    for i, stage in enumerate(network.stages):
+        sizes.append((f"stages[{i}].depth", stage.depth, MOST_DEPTH))
+        sizes.append((f"stages[{i}].width", stage.width, MOST_WIDTH))
+        sizes.append((f"stages[{i}]: kernel or stride", max(stage.kernel, stage.stride), MOST_SIDE))
+    return [f"{name} {size:,}: at most {most:,}" for name, size, most in sizes if size > most]
+
+
 def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
         return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
+    if not 0 < stage.bottleneck * max(width_in, stage.width) <= MOST_WIDTH:
+        return [f".bottleneck {stage.bottleneck}: a number above 0, for at most {MOST_WIDTH:,} channels"]
     mistakes = []
     # the first block may have another input width than the others
     for inner in {stage.inner(width_in), stage.inner(stage.width)}:
@@ -281,6 +313,14 @@ def _stage_problems(stage: Stage, width_in: int) -> list[str]:
             mistakes.append(f": group_width {stage.group_width} does not divide the inner width {inner}")
     if not 0 <= stage.se <= 1:
         mistakes.append(f".se {stage.se}: between 0 and 1")
+    if stage.block == "basic":
+        mistakes += [
+            f".{name} {getattr(stage, name)}: a basic block has {name}: {value}"
+            for name, value in _BASIC.items()
+            if getattr(stage, name) != value
+        ]
+        if stage.se and stage.se_at != "output":
+            mistakes.append(f".se_at {stage.se_at}: a basic block has it at the output")
     return mistakes
 
 

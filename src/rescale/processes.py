@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rescale import machine
-from rescale.errors import JobError, UserError
+from rescale.errors import JobError, UserError, plural
 
 T = TypeVar("T")
 SILENCE = timedelta(minutes=30)  # maximum wait for another process, for example while it measures
@@ -136,7 +136,7 @@ class Processes:
             raise UserError(f"--device {device}: torchrun gives each process its own GPU; use --device cuda")
         if self.local_count > (gpus := torch.cuda.device_count()):
             raise UserError(
-                f"{self.local_count} processes on a machine with {gpus} GPUs; "
+                f"{self.local_count} processes on a machine with {plural(gpus, 'GPU')}; "
                 f"use torchrun --nproc-per-node {gpus}, or --device cpu"
             )
         return f"cuda:{self.local_rank}"

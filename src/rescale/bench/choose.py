@@ -100,6 +100,31 @@ def fastest(
     return Choice(best.mode, best.precision, tuple(trials))
 
 
+def slower_than_fp32(
+    clock: Callable[[TimingProtocol], Timing], protocol: TimingProtocol, timing: Timing
+) -> str:
+    """Time a step in fp32, if it was timed in bf16 on a CPU.
+
+    Args:
+        clock: times the model by a protocol.
+        protocol: by which the step was timed. If its mode and precision are both auto, fp32 was tried.
+        timing: the step's.
+
+    Returns:
+        A sentence if bf16 is slower by more than noise; otherwise an empty text.
+    """
+    was_tried = protocol.fast == "auto" and protocol.precision == "auto"
+    if timing.precision != "bf16" or protocol.device != "cpu" or was_tried:
+        return ""
+    fp32 = clock(replace(protocol, precision="fp32", fast=timing.fast))
+    if fp32.latency_s >= GAIN * timing.latency_s:
+        return ""
+    return (
+        f"{timing.model}: bf16 is slower than fp32 on this processor ({1000 * timing.latency_s:.4g} ms, "
+        f"in fp32 {1000 * fp32.latency_s:.4g} ms); use --precision fp32"
+    )
+
+
 def _changes(best: Trial, device: str, steps: float) -> list[Callable[[ExecutionMode], ExecutionMode]]:
     """The changes of mode to try once the precision is chosen."""
     on_gpu = device.startswith("cuda")

@@ -30,10 +30,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"fits": True, **measure(request)}
     except (UserError, JobError) as error:
         return {"error": str(error)}
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:  # an external model's own code may raise anything
         if ran_out_of_memory(error):
             return {"fits": False}
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """rescale bench."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
-from rescale.cli.models import Json
+from rescale.cli.models import Json, Names
 
 
 def bench(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    names: Names,
     mode: Annotated[str, typer.Option(help="train: a whole training step; infer: a forward pass.")] = "train",
     batch: Annotated[int, typer.Option(min=1, help="Images per step; halved until they fit.")] = 32,
     device: Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")] = "",
@@ -37,33 +38,51 @@ def bench(
 
     Example: rescale bench resnetrs50@160 timm:resnetrs50@160 --batch 16
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
+    from functools import partial
     from typing import Any, cast
 
-    from rescale import machine
     from rescale.bench import TimingProtocol, Workers, time_network
-    from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import resolve
+    from rescale.cli.early import check_all, check_model, check_recipe
 
     protocol = TimingProtocol(
         mode=cast(Any, mode),  # TimingProtocol checks both
         batch=batch,
-        device=machine.chosen_device(device),
+        device="cpu",  # replaced below, where torch checks it
         precision=cast(Any, precision),
         threads=threads or None,
         warmup=warmup,
         repeats=repeats,
         fast=fast,
     )
-    chosen = recipe_named(recipe)
+    check_all(*(partial(check_model, name) for name in names), lambda: check_recipe(recipe))
+
+    from rescale import machine
+    from rescale.bench.choose import slower_than_fp32
+    from rescale.cli.progress import progress
+    from rescale.layout import wrapped
+    from rescale.models import model_named
+    from rescale.recipes import resolve
+    from rescale.report.units import seconds
+    from rescale.training.norms import check_images
+
+    protocol = replace(protocol, device=machine.chosen_device(device))
+    chosen = check_recipe(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
     native = machine.native_bf16(protocol.device)
-    with Workers(len(models)) as workers:
-        timings = [
-            time_network(model, protocol, resolve(chosen, model, native_bf16=native).recipe, workers)
-            for model in models
-        ]
+    resolved = [resolve(chosen, model, native_bf16=native).recipe for model in models]
+    if protocol.mode == "train":
+        for model, used in zip(models, resolved, strict=True):
+            check_images(model, used, batch)
+    timings, notes = [], []
+    with Workers(len(models)) as workers, progress("timing") as advance:
+        for model, used in zip(models, resolved, strict=True):
+            clock = partial(time_network, model, recipe=used, ask=workers)
+            timings.append(clock(protocol))
+            advance(len(timings), len(models), f"{model.name} {seconds(timings[-1].latency_s)}")
+            notes.append(slower_than_fp32(clock, protocol, timings[-1]))
+    for note in filter(None, notes):
+        print(wrapped(f"note: {note}", " " * 6), file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:

@@ -37,13 +37,12 @@ def calibrate(
 
     Example: rescale calibrate --out device.json
     """
+    from dataclasses import replace
     from typing import cast, get_args
 
-    from rescale import machine
     from rescale.bench import TimingProtocol
     from rescale.bench.timing import Mode
     from rescale.errors import UserError, nearest
-    from rescale.latency import calibration
 
     modes = get_args(Mode)
     if mode not in (*modes, "both"):
@@ -54,14 +53,19 @@ def calibrate(
         )
     if out.exists():
         raise UserError(f"{out}: already exists; remove it to calibrate again, or give another --out")
-    machine.keep_memory()
     protocol = TimingProtocol(
         batch=batch,
-        device=machine.chosen_device(device),
+        device="cpu",  # replaced below, where torch checks it
         precision=cast(Any, precision),  # TimingProtocol checks it
         threads=threads or None,
         fast=fast,
     )
+
+    from rescale import machine
+    from rescale.latency import calibration
+
+    machine.keep_memory()
+    protocol = replace(protocol, device=machine.chosen_device(device))
     model = _run(
         calibration.plan_of(protocol, modes if mode == "both" else (cast(Mode, mode),), quick=quick), out
     )
@@ -69,6 +73,12 @@ def calibrate(
         print(
             f"warning: other processes kept up to {model.settings['others_busy_cores']:g} cores busy; "
             f"calibrate again when nothing else runs",
+            file=sys.stderr,
+        )
+    for weakness in filter(None, map(model.weakness, model.coefficients)):
+        print(
+            f"warning: {out} is too poor to use: {weakness}; calibrate again when nothing else runs "
+            "(cost, scale and search refuse it without --force)",
             file=sys.stderr,
         )
     if as_json:
@@ -83,19 +93,15 @@ def calibrate(
 
 
 def _run(plan: "Plan", out: Path) -> "RuntimeModel":
-    """Measure with a progress bar, write the device file and remove the partial one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Measure and show the progress, write the device file and remove the partial one."""
+    from rescale.cli.progress import progress
     from rescale.errors import JobError
     from rescale.latency.calibration import calibrate as measure
 
     beside = out.with_name(f"{out.name}.part")
-    columns = (TextColumn("visits to networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
+    with progress("visits to networks") as advance:
         try:
-            model = measure(plan, beside, lambda done, of: bar.update(task, completed=done, total=of))
+            model = measure(plan, beside, lambda done, of: advance(done, of, ""))
         except KeyboardInterrupt:
             raise JobError(
                 f"interrupted; measurements are kept in {beside}, repeat the command to continue"

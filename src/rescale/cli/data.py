@@ -1,37 +1,48 @@
 """rescale data info, verify, show."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.data_options import TrainPart, ValPart, data_spec
+from rescale.cli.help import Command, Group
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
-    from rescale.data import Source
+    from rescale.data import DataSpec, Source
 
-app = typer.Typer(help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Group, help="Inspect data before training.", no_args_is_help=True, rich_markup_mode=None
+)
 Spec = Annotated[
     str, typer.Argument(metavar="DATA", help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
 ]
 
 
-@app.command("info")
-def info(data: Spec, as_json: Json = False) -> None:
+@app.command("info", cls=Command)
+def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as_json: Json = False) -> None:
     """Describe a data set: format, classes, counts, sizes.
 
     Example: rescale data info digits
     """
+    from rescale.cli.early import check_data
+
+    spec = _given(data, train_part, val_part)
+    check_data(spec)
+
     from rescale.data import open_data
     from rescale.errors import JobError, first_few
 
-    source = open_data(data)
+    source = open_data(spec)
     manifest = source.manifest()
-    sizes, damaged = _sizes(source.train)
+    sizes, damaged = _sizes(source.train if len(source.train) else source.val)
     looked_at = len(sizes) + len(damaged)
     if not sizes:
-        raise JobError(f"{data}: none of {looked_at} sampled images can be read; for example {damaged[0]}")
+        raise JobError(f"{spec}: none of {looked_at} sampled images can be read; for example {damaged[0]}")
     smallest, largest = (pick(sizes, key=lambda size: size[0] * size[1]) for pick in (min, max))
     manifest["sizes"] = {"looked_at": looked_at, "smallest": list(smallest), "largest": list(largest)}
     manifest["damaged"] = damaged
@@ -39,18 +50,24 @@ def info(data: Spec, as_json: Json = False) -> None:
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    print(f"{data}: {manifest['format']}, {len(names)} classes ({first_few(names, 6)})")
+    described = f"{manifest['format']}, {len(names)} classes ({first_few(names, 6)})"
+    print(wrapped(f"{data or spec}: {described}", "  "))
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
+    for line in source.notes:
+        print(f"note        {line}")
     for line in damaged:
-        print(f"damaged     {line}")
+        print(wrapped(line, " " * 12, first="damaged     "))
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
-    print(f"normalised  mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}")
+    constants = f"mean {_numbers(manifest['mean'])}, deviation {_numbers(manifest['std'])}{assumed}"
+    print(wrapped(constants, " " * 12, first="normalised  "))
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
-    data: Spec,
+    data: Spec = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode; 0: decode in the main process.")
     ] = 0,
@@ -64,12 +81,17 @@ def verify(
 
     Example: rescale data verify path/to/images --workers 2 --sums images.json
     """
+    from rescale.cli.early import check_data
+
+    spec = _given(data, train_part, val_part)
+    check_data(spec)
+
     from rescale.data import open_data
-    from rescale.errors import JobError
+    from rescale.errors import JobError, plural
     from rescale.files import write_json
 
     before = _sums(sums) if sums is not None and sums.exists() else None
-    opened = open_data(data)
+    opened, data = open_data(spec), data or str(spec)
     bad, now = _checked({"train": opened.train, "val": opened.val}, workers)
     if before is not None:
         bad += [
@@ -82,22 +104,27 @@ def verify(
     if as_json:
         print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
     else:
+        for note in opened.notes:
+            print(f"note: {note}", file=sys.stderr)
         for line in bad:
             print(line)
     if bad:
         raise JobError(
-            f"{data}: {len(bad)} of {images} images are damaged; "
+            f"{data}: {len(bad)} of {plural(images, 'image')} damaged; "
             f"repair or remove them, or train with --on-bad-image skip"
         )
     if sums is not None and before is None:
         write_json(sums, now)
     if not as_json:
-        print(f"{data}: all {images} images decode" + f", and match {sums}" * (before is not None))
+        matched = "" if before is None else f"; they match {sums}"
+        print(f"{data}: {plural(images, 'image')} decoded, none damaged{matched}")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
-    data: Spec,
+    data: Spec = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "resnet-rs",
     model: Annotated[str, typer.Option(help="Network the recipe is resolved for.")] = "resnetrs50",
     resolution: Annotated[int, typer.Option(min=0, help="Input size in pixels; 0: the network's.")] = 0,
@@ -111,18 +138,35 @@ def show(
 
     Example: rescale data show digits --recipe resnet-rs --resolution 32
     """
+    from rescale.cli.early import check_all, check_data, check_model, check_recipe
+
+    spec = _given(data, train_part, val_part)
+    check_all(lambda: check_data(spec), lambda: check_model(model), lambda: check_recipe(recipe, changes))
+
     from rescale.data import open_data
     from rescale.models import model_named
-    from rescale.recipes import recipe as recipe_named
-    from rescale.recipes import resolve, with_changes
+    from rescale.recipes import resolve
     from rescale.report.samples import draw_samples
 
     network = model_named(model)
     if resolution:
         network = network.at(resolution)
-    chosen = resolve(with_changes(recipe_named(recipe), changes or []), network).recipe
-    draw_samples(open_data(data), chosen, network.resolution, seed, out)
-    print(f"{out}: samples of {data} under {chosen.name} at {network.resolution} pixels")
+    chosen = resolve(check_recipe(recipe, changes), network).recipe
+    opened = open_data(spec)
+    for note in opened.notes:
+        print(f"note: {note}")
+    draw_samples(opened, chosen, network.resolution, seed, out)
+    print(f"{out}: samples of {data or spec} under {chosen.name} at {network.resolution} pixels")
+
+
+def _given(data: str, train: str, val: str) -> "DataSpec":
+    """The data that the arguments state. Raises UserError if they state none."""
+    from rescale.errors import UserError
+
+    spec = data_spec(data, train, val)
+    if spec is None:
+        raise UserError("no data given; give digits or a path, or --train PATH --val PATH")
+    return spec
 
 
 def _sizes(source: "Source") -> tuple[list[tuple[int, int]], list[str]]:

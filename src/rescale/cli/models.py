@@ -2,10 +2,14 @@
 
 import fnmatch
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from rescale import layout
+from rescale.layout import Column
 
 if TYPE_CHECKING:
     from rescale.cost import Cost
@@ -13,7 +17,25 @@ if TYPE_CHECKING:
     from rescale.models import External
     from rescale.network import Network
 
+MISSING = "–"  # what is unknown, in a table
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects.")]
+Force = Annotated[bool, typer.Option("--force", help="Use a device file even if its predictions are poor.")]
+
+
+def network_names(incomplete: str) -> list[str]:
+    """The names of networks that begin so, for the shell's completion."""
+    from rescale.lookup import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...", help="Names, network files or timm:NAME.", autocompletion=network_names
+    ),
+]
 
 DeviceFile = Annotated[
     Path | None, typer.Option("--device", help="Device file of `rescale calibrate`, to predict times.")
@@ -43,18 +65,21 @@ def models(
             show([_counted(name) for name in some], as_json)
             print()
     print(
-        "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor of 4)."
+        layout.wrapped(
+            "Any name takes a resolution (resnet50@160) and can be scaled (resnet50-dWr-4: dWr by a factor "
+            "of 4)."
+        )
     )
     if matches["resnet"]:
         from rescale.families.resnet import PARTS
 
         print("A ResNet also takes a width and parts: resnetrs50x0.5+smallstem@32")
         for part, meaning in PARTS.items():
-            print(f"  +{part:13s} {meaning}")
+            print(layout.wrapped(meaning, " " * 17, first=f"  +{part:13s} "))
 
 
 def cost(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, network files or timm:NAME.")],
+    names: Names,
     classes: Annotated[int, typer.Option(min=1, help="Outputs of the head.")] = 1000,
     batch: Annotated[
         int | None,
@@ -62,6 +87,7 @@ def cost(
     ] = None,
     precision: Annotated[str, typer.Option(help="Of that step: fp32, bf16 or fp16.")] = "fp32",
     device: DeviceFile = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Count multiply-adds, parameters and activations for one image (FLOPs are 2 x multiply-adds).
@@ -70,7 +96,7 @@ def cost(
 
     Example: rescale cost resnetrs152@256 resnetrs50x0.5@160 --json
     """
-    runtime = read_device(device)
+    runtime = read_device(device, force)
     rows = [_counted(name, classes) for name in names]
     if runtime is not None:
         for name, row in zip(names, rows, strict=True):
@@ -80,30 +106,46 @@ def cost(
             row["step_memory"] = _memory(name, classes, batch, precision)
     show(rows, as_json)
     if batch is not None and not as_json:
+        from rescale.errors import plural
+
         print(
-            f"memory: a training step of {batch} images in {precision}, SGD and weight averaging, predicted;"
+            layout.wrapped(
+                f"memory: a training step of {plural(batch, 'image')} in {precision}, SGD and weight "
+                "averaging, predicted; the workspace of the libraries is not included",
+                " " * 8,
+            )
         )
-        print("        the workspace of the libraries is not included")
     if runtime is not None and not as_json:
         from rescale.report.runtime import footer
 
         print("\n".join(footer(runtime, batch)))
 
 
-def read_device(path: Path | None) -> "RuntimeModel | None":
-    """Read the device file, if a path is given."""
+def read_device(path: Path | None, force: bool, mode: str = "") -> "RuntimeModel | None":
+    """Read the device file, if a path is given.
+
+    Raises UserError if its predictions of the mode, or of any mode, are too poor to use; not with `force`.
+    """
     if path is None:
         return None
+    from rescale.errors import UserError
     from rescale.latency import RuntimeModel
 
-    return RuntimeModel.read(path)
+    runtime = RuntimeModel.read(path)
+    modes = [each for each in runtime.coefficients if mode in ("", each)]
+    if (weak := [reason for each in modes if (reason := runtime.weakness(each))]) and not force:
+        raise UserError(
+            f"{path}: too poor to use: {'; '.join(weak)}; calibrate again when nothing else runs, "
+            "or pass --force"
+        )
+    return runtime
 
 
-def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
+def device_for(latency: str | None, path: Path | None, force: bool, mode: str) -> "RuntimeModel | None":
     """Read the device file for --latency. Raises UserError if only one of the two options is given."""
     from rescale.errors import UserError
 
-    runtime = read_device(path)
+    runtime = read_device(path, force, mode)
     if (latency is None) != (runtime is None):
         raise UserError(
             "--latency and --device go together: give a time, and the file of `rescale calibrate`"
@@ -113,9 +155,9 @@ def device_for(latency: str | None, path: Path | None) -> "RuntimeModel | None":
 
 def _times(name: str, classes: int, runtime: "RuntimeModel", batch: int | None) -> dict[str, float] | None:
     """Predicted seconds per step by mode; None for an external model."""
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
-    if name.startswith(OTHERS):
+    if is_external(name):
         return None
     ours = network(name).with_classes(classes)
     return {mode: runtime.seconds(ours, mode, batch) for mode in runtime.coefficients}
@@ -126,28 +168,29 @@ def _memory(name: str, classes: int, batch: int, precision: str) -> dict[str, in
     from typing import get_args
 
     from rescale.errors import UserError, nearest
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
     from rescale.memory import Precision, step_memory
 
     if precision not in (known := get_args(Precision)):
         raise UserError(f"--precision {precision}: {nearest(precision, known)}")
-    if name.startswith(OTHERS):
+    if is_external(name):
         return None
     return step_memory(network(name).with_classes(classes), batch, precision)._asdict()  # type: ignore[arg-type]
 
 
 def _counted(name: str, classes: int = 1000) -> dict[str, Any]:
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
-    if name.startswith(OTHERS):
-        from rescale.models import cost_of, model_named
+    if is_external(name):
+        from rescale.models import counted_cost, model_named
 
         other = model_named(name).with_classes(classes)
-        return {**cost_row(other, cost_of(other)), "counted": "by hooks"}
+        cost, source, _ = counted_cost(other)
+        return {**cost_row(other, cost), "counted": source}
     from rescale.cost import cost as count
 
     ours = network(name).with_classes(classes)
-    return cost_row(ours, count(ours))
+    return {**cost_row(ours, count(ours)), "counted": "arithmetic"}
 
 
 def cost_row(model: "Network | External", cost_: "Cost") -> dict[str, Any]:
@@ -160,21 +203,29 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    width = max(24, *(len(row["name"]) for row in rows))
-    memory = any("step_memory" in row for row in rows)
+    print(layout.table(cost_columns(rows)))
+
+
+def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns of a table of networks: size, cost, and what was predicted of a step."""
     modes = next((list(times) for row in rows if (times := row.get("step_seconds"))), [])
-    print(
-        f"{'network':{width}s} {'pixels':>6s} {'MACs (G)':>9s} {'params (M)':>11s} {'acts (M)':>9s}"
-        + memory * f" {'memory (GiB)':>13s}"
-        + "".join(f" {f'{mode} (ms)':>11s}" for mode in modes)
-    )
-    for row in rows:
-        peak, seconds = (row.get("step_memory") or {}).get("peak"), row.get("step_seconds") or {}
-        unknown = any(row.get(name, 0) is None for name in ("step_memory", "step_seconds"))
-        print(
-            f"{row['name']:{width}s} {row['resolution']:6d} {row['macs'] / 1e9:9.3f} "
-            f"{row['params'] / 1e6:11.3f} {row['activations'] / 1e6:9.3f}"
-            + memory * (f" {peak / 2**30:13.2f}" if peak else f" {'–':>13s}")
-            + "".join(f" {1e3 * seconds[mode]:11.1f}" if seconds else f" {'–':>11s}" for mode in modes)
-            + (f"  (by hooks{', nothing predicted' * unknown})" if "counted" in row else "")
-        )
+    columns = [
+        Column(f"{'network':24s}", [row["name"] for row in rows], left=True),
+        Column("pixels", [str(row["resolution"]) for row in rows], rank=2),
+        Column("MACs\n(G)", [f"{row['macs'] / 1e9:.3f}" for row in rows]),
+        Column("params\n(M)", [f"{row['params'] / 1e6:.3f}" for row in rows], rank=3),
+        Column("acts\n(M)", [f"{row['activations'] / 1e6:.3f}" for row in rows], rank=4),
+    ]
+    if any("step_memory" in row for row in rows):
+        peaks = [row["step_memory"] and row["step_memory"]["peak"] / 2**30 for row in rows]
+        columns.append(Column("memory\n(GiB)", [f"{peak:.2f}" if peak else MISSING for peak in peaks]))
+    for mode in modes:
+        times = [row["step_seconds"] and 1e3 * row["step_seconds"][mode] for row in rows]
+        columns.append(Column(f"{mode}\n(ms)", [f"{time:.1f}" if time else MISSING for time in times]))
+    if any("measured_seconds" in row for row in rows):
+        times = [1e3 * row["measured_seconds"] for row in rows]
+        columns.append(Column("measured\n(ms)", [f"{time:.1f}" for time in times]))
+    sources = [row.get("counted", "arithmetic") for row in rows]
+    if set(sources) != {"arithmetic"}:
+        columns.append(Column("counted\nby", sources, rank=1, left=True))
+    return columns

@@ -47,7 +47,7 @@ def quickstart(
     for change, why in changes.items():
         print(f"  {change:18s} {why}")
     if not with_timm:
-        print("timm is not installed, so its two networks are left out (pip install timm)")
+        print("timm is not installed, so its two networks are left out (pip install 'rescale-vision[timm]')")
     plan = pareto_plan(
         [*NETWORKS, *(TIMM if with_timm else ())],
         ["resnet-rs"],

@@ -1,12 +1,12 @@
 """rescale recipes."""
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.recipes import Recipe, Resolved
@@ -31,6 +31,7 @@ def recipes(
 
     Example: rescale recipes resnet-rs --model resnetrs152@256
     """
+    from rescale.cli.early import check_model
     from rescale.errors import UserError
     from rescale.recipes import recipe, with_changes
 
@@ -44,6 +45,8 @@ def recipes(
     if not names and (model or changes):
         raise UserError("--model and --set need a recipe: rescale recipes resnet-rs --model resnetrs152@256")
     chosen = [with_changes(recipe(name), changes or []) for name in names]
+    if model:
+        check_model(model)
     if not chosen:
         _list(as_json)
     elif len(chosen) == 1:
@@ -112,13 +115,13 @@ def _resolved(chosen: "Recipe", model: str, images: int) -> "Resolved":
 
 
 def _row(*cells: str, columns: tuple[int, ...]) -> str:
-    """One line of a table of at most 80 columns; the last cell is wrapped."""
+    """One line of a table; the last cell is broken to fit the terminal."""
     *first, last = cells
     head = "".join(f"{cell:{width}s}" for cell, width in zip(first, columns, strict=True))
     indent = " " * sum(columns)
     if len(head) > len(indent):  # a cell is wider than its column: put the last one on the next line
-        return f"{head.rstrip()}\n" + textwrap.fill(last, 80, initial_indent=indent, subsequent_indent=indent)
-    return textwrap.fill(last, 80, initial_indent=head, subsequent_indent=indent) or head.rstrip()
+        return f"{head.rstrip()}\n" + wrapped(last, indent, first=indent)
+    return wrapped(last, indent, first=head)
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import DeviceFile, Json, cost_row, device_for
+from rescale.cli.help import BUDGET
+from rescale.cli.models import DeviceFile, Force, Json, cost_row, device_for, network_names
 
 if TYPE_CHECKING:
     from rescale.latency import RuntimeModel, Scaled
@@ -16,21 +17,34 @@ if TYPE_CHECKING:
 
 
 def scale(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or a network file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name or a network file.", autocompletion=network_names)
+    ],
     strategy: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="d, w, r, dw, wr, dr, dwr, dWr, compound, fast (with --alpha), rs-depth, rs-width, rs."
+            help="d, w, r, dw, wr, dr, dwr, dWr (the default), compound, fast (with --alpha), rs-depth, "
+            "rs-width, rs; or an authors' type, such as g or d1_w8_g8_r1."
         ),
-    ] = "dWr",
-    factor: Annotated[float | None, typer.Option(help="Factor by which multiply-adds grow.")] = None,
-    macs: Annotated[str | None, typer.Option(help="Target multiply-adds, such as 4G.")] = None,
-    params: Annotated[str | None, typer.Option(help="Target parameters, such as 20M.")] = None,
-    activations: Annotated[str | None, typer.Option(help="Target activations, such as 12M.")] = None,
+    ] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="Factor by which multiply-adds grow.", rich_help_panel=BUDGET)
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Target multiply-adds, such as 4G.", rich_help_panel=BUDGET)
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="Target parameters, such as 20M.", rich_help_panel=BUDGET)
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="Target activations, such as 12M.", rich_help_panel=BUDGET)
+    ] = None,
     latency: Annotated[
-        str | None, typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.")
+        str | None,
+        typer.Option(help="Target time per step, with --device: 8ms, 0.5s, 800us.", rich_help_panel=BUDGET),
     ] = None,
     device: DeviceFile = None,
+    force: Force = False,
     mode: Annotated[
         str, typer.Option(help="With --latency: infer (a forward pass) or train (a training step).")
     ] = "infer",
@@ -65,16 +79,18 @@ def scale(
     from rescale.cli.quantities import budgets, duration
     from rescale.errors import UserError
     from rescale.lookup import network
-    from rescale.network import checked
 
     base = network(name)
     if table or plot:
+        others = (strategy, macs, params, activations, latency, device, alpha, exponents, epochs, out)
+        if any(option is not None for option in others):
+            raise UserError("--table and --plot compare all strategies; of the other options give --factor")
         _growth(base, 16.0 if factor is None else factor, plot, as_json)
         return
     wanted = budgets(macs, params, activations)
     if len(wanted) + (factor is not None) + (latency is not None) != 1:
         raise UserError("give one of --factor, --macs, --params, --activations and --latency (or --table)")
-    runtime = device_for(latency, device)
+    runtime = device_for(latency, device, force, mode)
     chosen = _strategy(strategy, alpha, exponents, epochs)
     solved, timed = None, None
     if latency is not None and runtime is not None:
@@ -86,7 +102,6 @@ def scale(
         scaled, factor = solved.network, solved.factor
     else:
         scaled = scaling.scale(base, chosen, factor=factor)
-    checked(scaled, scaled.name)
     if out is not None:
         _write(scaled, out)
     _print(base, scaled, factor, solved, timed, as_json)
@@ -94,11 +109,16 @@ def scale(
         print(f"written: {out}")
 
 
-def _strategy(name: str, alpha: float | None, exponents: str | None, epochs: int | None) -> "str | Strategy":
+def _strategy(
+    wanted: str | None, alpha: float | None, exponents: str | None, epochs: int | None
+) -> "str | Strategy":
     """The strategy that the options describe. UserError for an option that does not belong to it."""
     from rescale import scaling
     from rescale.errors import UserError
 
+    if exponents is not None and wanted is not None:
+        raise UserError(f"--exponents replaces the strategy; leave out --strategy {wanted}")
+    name = wanted or "dWr"
     if name == "rs":
         if epochs is None:
             raise UserError("the strategy rs needs --epochs: depth for long training, width for short")
@@ -107,10 +127,8 @@ def _strategy(name: str, alpha: float | None, exponents: str | None, epochs: int
         raise UserError(f"--epochs belongs to the strategy rs, not to {name!r}")
     if scaling.is_rs_rule(name):
         scaling.check_alpha(alpha, name)
-        if exponents is not None:
-            raise UserError(f"--exponents replaces the strategy; leave out --strategy {name}")
         return name
-    spec = scaling.exponents_of(exponents) if exponents else name
+    spec = name if exponents is None else scaling.exponents_of(exponents)
     return _warned(scaling.strategy_of(spec, alpha))
 
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.models import Json, cost_row
+from rescale.cli.models import Json, cost_row, network_names
 
 if TYPE_CHECKING:
     from rescale.network import Network
 
 
 def show(
-    names: Annotated[list[str], typer.Argument(metavar="NAME [NAME2]", help="Names or network files.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME [NAME2]", help="Names or network files.", autocompletion=network_names),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write a drawing: FILE.svg or FILE.png.")
     ] = None,
@@ -51,12 +54,12 @@ def described(network: "Network") -> dict[str, Any]:
 
 def _networks(names: list[str]) -> list["Network"]:
     from rescale.errors import UserError
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
     if len(names) > 2:
         raise UserError(f"{len(names)} networks: show draws one, or two side by side")
     for name in names:
-        if name.startswith(OTHERS):
+        if is_external(name):
             raise UserError(
                 f"{name}: only rescale's own networks can be drawn; rescale cost {name} prints its cost"
             )

@@ -2,21 +2,46 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli.data_options import TrainPart, ValPart, data_spec
+from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
+from rescale.cli.train import ON_BAD_IMAGE
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
 
-Jobs = Annotated[int, typer.Option(min=0, help="Parallel trainings; 0: one per core, or one on a GPU.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.")]
-EvalEpochs = Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")]
-BadImage = Annotated[str, typer.Option(help="raise: stop at a damaged image; skip: count it and continue.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Parallel trainings; 0: one per core, or one on a GPU.", rich_help_panel=EXECUTION
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="cpu or cuda; default: a GPU if this machine has one.", rich_help_panel=EXECUTION)
+]
+LoadingWorkers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes of each training that load images; 0: its main process.",
+        rich_help_panel=EXECUTION,
+    ),
+]
+EvalEpochs = Annotated[
+    int, typer.Option(min=1, help="Epochs between evaluations.", rich_help_panel=EXECUTION)
+]
+BadImage = Annotated[
+    str,
+    typer.Option(
+        help="raise: stop at a damaged image; skip: count it and continue.", rich_help_panel=EXECUTION
+    ),
+]
 
 
 def pareto(
@@ -26,8 +51,12 @@ def pareto(
             metavar="NAMES", help="Names, network files, folders of them or timm:NAME, separated by commas."
         ),
     ],
-    data: Annotated[str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")],
     out: Annotated[Path, typer.Option(help="The study's folder; the same command continues it.")],
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
+    ] = "",
+    train_part: TrainPart = "",
+    val_part: ValPart = "",
     recipe: Annotated[
         list[str] | None, typer.Option(help="A recipe (default resnet-rs); several are compared.")
     ] = None,
@@ -37,14 +66,33 @@ def pareto(
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
     mode: Annotated[
-        str, typer.Option(help="Timed step: train (a training step) or infer (a forward pass).")
+        str,
+        typer.Option(
+            help="Timed step: train (a training step) or infer (a forward pass).", rich_help_panel=TIMING
+        ),
     ] = "train",
-    batch: Annotated[int, typer.Option(min=1, help="Images per timed step; halved until they fit.")] = 32,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images per timed step; halved until they fit.", rich_help_panel=TIMING)
+    ] = 32,
     precision: Annotated[
-        str, typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.")
+        str,
+        typer.Option(help="Of the timed step: auto (as trained), fp32, bf16, fp16.", rich_help_panel=TIMING),
     ] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(min=0, help="CPU threads of the timed step; 0: all cores.", rich_help_panel=TIMING),
+    ] = 0,
+    fast: Annotated[
+        str,
+        typer.Option(
+            help="Execution mode of trainings and timed steps, as in `rescale bench`. auto: measured for "
+            "each network's timed step; trainings run in the default mode.",
+            rich_help_panel=TIMING,
+        ),
+    ] = "channels_last",
     device: Device = "",
     jobs: Jobs = 0,
+    workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
     more: Annotated[
@@ -60,29 +108,46 @@ def pareto(
     """
     from typing import Any, cast
 
-    from rescale import machine
     from rescale.bench import TimingProtocol
-    from rescale.studies import Settings, check, pareto_plan
+    from rescale.cli.early import check_choice, check_plan
+    from rescale.errors import UserError
+    from rescale.studies import pareto_plan
 
-    device = machine.chosen_device(device)
+    spec = data_spec(data, train_part, val_part)
+    if spec is None:
+        raise UserError(
+            "--data missing, as in: rescale study pareto --models resnetrs50 --data images --out a"
+        )
+    check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
     plan = pareto_plan(
         _models([name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()]),
         recipe or ["resnet-rs"],
-        data,
+        spec,
         seeds=seeds,
         changes=changes or [],
-        timing=TimingProtocol(cast(Any, mode), batch, device, cast(Any, precision)),
+        timing=TimingProtocol(
+            cast(Any, mode), batch, "cpu", cast(Any, precision), threads or None, fast=fast
+        ),
         title=title,
         command=command_line(sys.argv[1:]),
     )
-    check(plan)
-    carry_out(out, plan, Settings(jobs or None, device, on_bad_image, eval_epochs), as_json)
+    check_plan(plan)
+
+    from rescale import machine
+    from rescale.studies import Settings, check
+
+    device = machine.chosen_device(device)
+    plan = replace(plan, timing=replace(plan.timing, device=device))
+    _print_notes(check(plan))
+    settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
+    carry_out(out, plan, settings, as_json)
 
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a plan.yaml.")],
     device: Device = "",
     jobs: Jobs = 0,
+    workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
     as_json: Json = False,
@@ -91,12 +156,18 @@ def run(
 
     Example: rescale study run studies/additive
     """
-    from rescale import machine
-    from rescale.studies import Settings, StudyFolder, check
+    from rescale.cli.early import check_choice, check_plan
+    from rescale.studies.plan_file import plan_in
 
-    plan = StudyFolder(folder).plan
-    check(plan)
-    settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs)
+    check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
+    plan = plan_in(folder)
+    check_plan(plan)
+
+    from rescale import machine
+    from rescale.studies import Settings, check
+
+    _print_notes(check(plan))
+    settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
     carry_out(folder, plan, settings, as_json)
 
 
@@ -127,8 +198,13 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
 
 def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
+    from rescale.studies.plan_file import plan_in
+
+    plan_in(folder)  # before torch is imported
+
     from rich.console import Console
 
+    from rescale.layout import wrapped
     from rescale.report import claims, gather, table, write_report
 
     paths = write_report(folder)
@@ -142,7 +218,7 @@ def show_report(folder: Path, as_json: bool) -> None:
     for line in (
         claims.headline(findings),
         *claims.speedup_sentences(findings),
-        *(f"not applied: {line}" for line in findings.not_applied),
+        *(f"note: {line}" for line in findings.notes),
         *findings.warnings,
         *(
             f"failed: {failure.label}"
@@ -154,9 +230,14 @@ def show_report(folder: Path, as_json: bool) -> None:
         claims.power(findings),
     ):
         if line:
-            console.print(line, soft_wrap=True)
+            print(wrapped(line, "  "))
     for path in paths.values():
         print(path)
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def command_line(words: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.models import Json
+from rescale.layout import wrapped
 
 if TYPE_CHECKING:
     from rescale.models import External
@@ -36,6 +37,13 @@ def import_weights(
     weights_key: Annotated[
         str, typer.Option(help="Which weights of a checkpoint, such as state_dict_ema.")
     ] = "",
+    averaged: Annotated[
+        bool | None,
+        typer.Option(
+            "--averaged/--raw",
+            help="Which weights of a checkpoint with both; default: averaged ones, if there are any.",
+        ),
+    ] = None,
     mean: Annotated[str, typer.Option(help="Mean of the normalisation, such as 0.485,0.456,0.406.")] = "",
     std: Annotated[str, typer.Option(help="Standard deviation, such as 0.229,0.224,0.225.")] = "",
     crop: Annotated[float | None, typer.Option(help="Central square / shorter side, such as 0.875.")] = None,
@@ -54,17 +62,24 @@ def import_weights(
 
     Example: rescale import resnetrs50.pth --model resnetrs50@160 -o weights/rs50
     """
-    from rescale.errors import UserError
-    from rescale.files import check_free
+    from rescale.cli.early import check_all, check_model, check_weights
+    from rescale.errors import UserError, plural
+    from rescale.models.folder import check_new_folder
+
+    if out is None:
+        raise UserError("import needs --out, a new folder for the weights")
+    check_all(
+        lambda: check_new_folder(out),
+        lambda: check_model(model) if model else None,
+        lambda: check_weights(source),
+    )
+
     from rescale.models import make, model_named
     from rescale.models.folder import write
     from rescale.models.start import fill, starting_weights
 
-    if out is None:
-        raise UserError("import needs --out, a new folder for the weights")
-    check_free(out)
     described = model_named(model) if model else _named_in(Path(source))
-    weights = starting_weights(source, described, weights_key)
+    weights = starting_weights(source, described, weights_key, averaged)
     described = described.with_classes(classes or weights.classes or _classes(described))
     module, _ = make(described)
     notes = [*weights.notes, *fill(module, described, weights)]
@@ -90,9 +105,9 @@ def import_weights(
         }
         print(json.dumps([report], indent=1))
         return
-    print(f"{weights.source}: {len(weights.tensors)} tensors of {described.name}")
+    print(f"{weights.source}: {plural(len(weights.tensors), 'tensor')} of {described.name}")
     for note in notes:
-        print(f"note: {note}")
+        print(wrapped(f"note: {note}", " " * 6))
     print(f"written: {out}")
 
 
@@ -106,7 +121,11 @@ def export_weights(
 
     Example: rescale export-weights runs/rs50 -o rs50-timm
     """
+    from rescale.cli.early import check_folder
     from rescale.errors import UserError
+
+    check_folder(source)
+
     from rescale.models import Model
     from rescale.models.folder import ModelFolder
     from rescale.models.weights.export import export_weights as export
@@ -117,7 +136,7 @@ def export_weights(
         raise UserError(f"{source}: {folder.model.name} is not one of this project's networks")
     preprocess, assumed = _preprocess(folder.preprocess, {}, folder.model)
     for note in [*export(module, out, preprocess), *assumed]:
-        print(note)
+        print(wrapped(note, "  "))
     print(f"written: {out}")
 
 
@@ -152,7 +171,7 @@ def _preprocess(
     known: "Preprocess | None", stated: dict[str, Any], model: "Network | External"
 ) -> "tuple[Preprocess, list[str]]":
     """The preprocessing with the user's values applied, and notes on the values that were assumed."""
-    from rescale.errors import UserError
+    from rescale.errors import UserError, plural
     from rescale.network import Network
     from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -162,11 +181,13 @@ def _preprocess(
         preprocess = replace(preprocess, labels=())  # names of another head's outputs
     preprocess = replace(preprocess, resolution=model.resolution, **stated)
     if preprocess.labels and len(preprocess.labels) != classes:
-        raise UserError(f"--labels: {len(preprocess.labels)} names for the {classes} outputs of {model.name}")
+        names = plural(len(preprocess.labels), "name")
+        raise UserError(f"--labels: {names} for the {plural(classes, 'output')} of {model.name}")
     channels = model.input.channels if isinstance(model, Network) else 3
     if len(preprocess.mean) != channels:
         raise UserError(
-            f"{model.name} takes {channels} channels; give {channels} numbers each with --mean and --std"
+            f"{model.name} takes {plural(channels, 'channel')}; "
+            f"give {plural(channels, 'number')} each with --mean and --std"
         )
     if known and known.resolution != preprocess.resolution:
         return preprocess, [

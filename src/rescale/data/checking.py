@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from torch.utils.data import DataLoader, Dataset
-
-from rescale.data.loading import _init_worker
 from rescale.data.source import BadImage, Source
+from rescale.data.workers import in_workers
 
 _CHUNK = 32  # images a worker decodes at a time
 
@@ -37,26 +35,26 @@ def check(source: Source, workers: int = 0) -> Iterator[Check]:
     Args:
         source: the images.
         workers: processes that decode; 0 decodes in this process.
+
+    Raises:
+        JobError: a process that decodes was killed, or memory is full.
     """
-    loader: DataLoader[Any] = DataLoader(
-        _Checks(source),
-        batch_size=_CHUNK,
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=_init_worker,
-    )
-    for checks in loader:
+    check_some = _Checks(source)
+    chunks = [range(i, min(i + _CHUNK, len(source))) for i in range(0, len(source), _CHUNK)]
+    for checks in in_workers(check_some, chunks, workers) if workers else map(check_some, chunks):
         yield from checks
 
 
 @dataclass(frozen=True)
-class _Checks(Dataset[Check]):
+class _Checks:
+    """Checks the images of some indices."""
+
     source: Source
 
-    def __len__(self) -> int:
-        return len(self.source)
+    def __call__(self, indices: range) -> list[Check]:
+        return [self._check(index) for index in indices]
 
-    def __getitem__(self, index: int) -> Check:
+    def _check(self, index: int) -> Check:
         key = self.source.key(index)
         try:
             pixels = self.source.sample(index).media.pixels()

@@ -2,20 +2,31 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescale.data.decode import rgb
+from rescale.data.parts import (
+    TEST,
+    Content,
+    check_no_parts_inside,
+    counted,
+    layout,
+    part_of,
+    parts_among,
+    passed_over,
+    unused,
+    used,
+)
 from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import LazyImage
 from rescale.errors import UserError, first_few, nearest
 
-TRAIN, VAL = ("train", "training"), ("val", "validation", "valid", "test")  # the first that exists is used
-EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
+# those of torchvision, whose import takes as long as torch's, and .gif
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -48,29 +59,55 @@ def matches(path: Path) -> bool:
     return path.is_dir() and bool(_folders(path))
 
 
+def is_usable(path: Path) -> bool:
+    """Whether several folders hold images, or one that is named after a part."""
+    holding = [name for name in _folders(path) if _holds_images(path / name)]
+    return len(holding) > 1 or any(map(part_of, holding))
+
+
+def contents(path: Path) -> str:
+    """The folders that hold images, in a few words; "" if none does."""
+    return first_few([f"{name}/" for name in _folders(path) if _holds_images(path / name)], 3)
+
+
 def read(path: Path) -> RawDataset:
     """List the images without decoding them. Classes are the names of the folders, sorted.
 
-    Hidden files and files of other types are ignored. Images in subfolders of a class folder belong to that
-    class.
+    `layout` decides whether the folders are parts or classes. Hidden files and files of other types are
+    ignored. Images in subfolders of a class folder belong to that class.
 
     Raises:
-        UserError: there is no training part, a class has no images, or the two parts differ in their
-            classes.
+        UserError: there is no training part, a class has no images, the two parts differ in their classes, or
+            it is not clear which folders are parts.
     """
-    train = next((path / name for name in TRAIN if (path / name).is_dir()), None)
-    val = next((path / name for name in VAL if (path / name).is_dir()), None)
-    if train is None and val is not None:
-        raise UserError(f"{path}: has {val.name}/ but no train/; add it, or give a folder of class folders")
-    classes = _classes(train or path)
-    if val is not None:
-        _same_classes(path, val, classes)
-    source, digest = _list(train or path, classes)
-    files = {"train" if train else "all": digest}
-    if val is None:
-        return RawDataset(source, None, classes, files=files)
-    held, files["val"] = _list(val, classes)
-    return RawDataset(source, held, classes, files=files)
+    names = _folders(path)
+    parts = parts_among(names)
+    decided = layout(path, {name: _content(path / name) for name in names}) if parts else None
+    if decided is None:
+        source, classes, digest = _read_classes(path, check_parts=True)
+        notes = tuple(f"{name}/ is a class here, like the folders beside it" for name in parts)
+        return RawDataset(source, None, classes, files={"all": digest}, notes=notes)
+    root = {name: _innermost(path / name) for name in (decided.train, decided.val) if name}
+    source, classes, digest = _read_classes(root[decided.train], check_parts=True)
+    files = {"train": digest}
+    val = None
+    if decided.val:
+        _same_classes(path, root[decided.val], classes)
+        val, files["val"] = _list(root[decided.val], classes)
+    shown = [f"{folder.relative_to(path)}/" for folder in root.values()]
+    return RawDataset(
+        source, val, classes, files=files, notes=(used(*shown), *_notes_on_unused(path, decided.unused))
+    )
+
+
+def read_part(path: Path) -> RawDataset:
+    """List the images of one part, whose folders are classes whatever their names are.
+
+    Raises:
+        UserError: there are no folders, or a class has no images.
+    """
+    source, classes, digest = _read_classes(path, check_parts=False)
+    return RawDataset(source, None, classes, files={"": digest})
 
 
 def is_image(name: str) -> bool:
@@ -80,6 +117,49 @@ def is_image(name: str) -> bool:
 
 def _folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _read_classes(path: Path, *, check_parts: bool) -> tuple[Folder, tuple[str, ...], str]:
+    """The images in a folder of class folders, the classes, and a hash of the files."""
+    classes = _classes(path)
+    if check_parts:
+        check_no_parts_inside(path, {name: _folders(path / name) for name in classes})
+    source, digest = _list(path, classes)
+    return source, classes, digest
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder, or the one of the same part that is all it holds: some archives have seg_test/seg_test."""
+    while (
+        len(inside := _folders(folder)) == 1
+        and part_of(inside[0]) == part_of(folder.name)
+        and not _is_flat(folder)
+    ):
+        folder = folder / inside[0]
+    return folder
+
+
+def _content(folder: Path) -> Content:
+    folder = _innermost(folder) if part_of(folder.name) else folder
+    below = any(_holds_images(folder / name) for name in _folders(folder))
+    return Content(_is_flat(folder), below)
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether images lie directly in a folder."""
+    return any(is_image(entry.name) for entry in folder.iterdir())
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder or below it. Stops at the first."""
+    return any(True for _ in _images(folder))
+
+
+def _notes_on_unused(path: Path, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if count := sum(1 for _ in _images(path / name)):
+            what = f"{name}/ with {counted(count)}"
+            yield unused(what) if part_of(name) == TEST else passed_over(what)
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -127,6 +207,12 @@ def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:
     val_classes = _classes(val)
     if val_classes == classes:
         return
+    if not set(val_classes) & set(classes):
+        raise UserError(
+            f"{path}: {val.name}/ has other classes ({first_few(val_classes, 3)}) than training "
+            f"({first_few(classes, 3)}); name them alike or, if its images have no classes, leave it out: "
+            f"give the training part as --train PATH"
+        )
     lines = [
         f"{path}: class {name!r} is in {val.name}/ but not in training; {nearest(name, classes)}"
         for name in val_classes

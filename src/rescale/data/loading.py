@@ -1,22 +1,17 @@
 """Load batches from a source. Order and augmentation depend only on seed, epoch and index."""
 
-import atexit
-import gc
-import signal
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from rescale.data.draw import Draw, order
 from rescale.data.prefetch import ahead
 from rescale.data.source import BadImage, Batch, Sample, Source
+from rescale.data.workers import in_workers
 from rescale.errors import JobError
 
 # Turns a sample, with its source of randomness, into the tensors of one element of a batch.
@@ -65,7 +60,8 @@ def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batc
 
     Raises:
         JobError: an image is damaged and on_bad_image is `raise`, more images are damaged than
-            `bad_image_limit` allows, or no image of the pass can be read.
+            `bad_image_limit` allows, or no image of the pass can be read; LoadingFailed: a loading process
+            was killed, or memory is full.
     """
     samples, size = len(source), loading.batch
     indices = order(samples, loading.seed, loading.epoch) if loading.training else np.arange(samples)
@@ -76,12 +72,11 @@ def batches(source: Source, prepare: Prepare, loading: Loading) -> Iterator[Batc
     limit = bad_image_limit(samples) if loading.on_bad_image == "skip" else 0
     batch_maker = _BatchMaker(source, prepare, loading.seed, loading.epoch, limit, replace=loading.training)
     if loading.workers:
-        results: Iterable[Batch | Exception] = _in_workers(batch_maker, chunks, loading)
+        pin_memory = loading.device.startswith("cuda")
+        made = in_workers(batch_maker, chunks, loading.workers, pin_memory=pin_memory)
     else:
-        results = map(batch_maker.__getitem__, chunks)
-    stream = _checked(results, limit, whole=parts == 1)
-    _STREAMS.add(stream)
-    return ahead(stream, loading.device)
+        made = (batch_maker(chunk) for chunk in chunks)
+    return ahead(_checked(made, limit, whole=parts == 1), loading.device)
 
 
 def bad_image_limit(images: int) -> int:
@@ -90,7 +85,7 @@ def bad_image_limit(images: int) -> int:
 
 
 @dataclass(frozen=True)
-class _BatchMaker(Dataset[Batch | Exception]):
+class _BatchMaker:
     """Makes a batch from sample indices. limit: damaged images to skip at most; 0 raises on the first one."""
 
     source: Source
@@ -100,25 +95,18 @@ class _BatchMaker(Dataset[Batch | Exception]):
     limit: int
     replace: bool
 
-    def __getitem__(self, indices: np.ndarray) -> Batch | Exception:
-        """Make one batch. A worker returns errors: raising one would leave the other workers waiting."""
+    def __call__(self, indices: np.ndarray) -> Batch:
+        """Make one batch. Raises JobError if an image is damaged and may not be skipped."""
         prepared: list[Mapping[str, Tensor]] = []
         kept: list[int] = []
         bad: list[str] = []
-        try:
-            for requested in indices.tolist():
-                for index in self._candidates(requested):
-                    tensors = self._prepared(index, requested, bad)
-                    if tensors is not None:
-                        prepared.append(tensors)
-                        kept.append(index)
-                        break
-        except JobError as error:
-            return error
-        except Exception:
-            if get_worker_info() is None:
-                raise
-            return RuntimeError(f"in a loading process:\n{traceback.format_exc()}")
+        for requested in indices.tolist():
+            for index in self._candidates(requested):
+                tensors = self._prepared(index, requested, bad)
+                if tensors is not None:
+                    prepared.append(tensors)
+                    kept.append(index)
+                    break
         names = prepared[0] if prepared else ()
         stacked = {name: _stacked([tensors[name] for tensors in prepared]) for name in names}
         return Batch(stacked, len(kept), torch.tensor(kept, dtype=torch.int64), tuple(bad))
@@ -151,65 +139,24 @@ def _stacked(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors)
 
 
-def _in_workers(batch_maker: _BatchMaker, chunks: list[np.ndarray], loading: Loading) -> DataLoader:
-    return DataLoader(
-        batch_maker,
-        sampler=chunks,  # each item is the index array of a whole batch
-        batch_size=None,
-        num_workers=loading.workers,
-        pin_memory=loading.device.startswith("cuda"),  # in a thread of the DataLoader
-        worker_init_fn=_init_worker,
-        collate_fn=_unchanged,
-        generator=torch.Generator(),  # a separate one, so that torch's default generator is not advanced
-    )
-
-
-def _init_worker(_: int) -> None:
-    """Use one thread and ignore signals: the parent process handles them and saves a checkpoint first."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()  # do not collect inherited objects here: they may include a stream with its own workers
-    torch.set_num_threads(1)
-
-
-def _unchanged(batch: Any) -> Any:
-    """Return the finished batch. torch's default conversion would turn its tuples into lists."""
-    return batch
-
-
-def _checked(results: Iterable[Batch | Exception], limit: int, whole: bool) -> Generator[Batch]:
-    """Raise returned errors, count damaged images and drop empty batches.
+def _checked(made: Generator[Batch], limit: int, whole: bool) -> Generator[Batch]:
+    """Count damaged images and drop empty batches.
 
     whole: the stream covers whole batches, not one process's share, so it must hold at least one intact
     image.
     """
     bad: set[str] = set()
     good = 0
-    stream = iter(results)  # starts the workers
-    try:
-        for batch in stream:
-            if isinstance(batch, Exception):
-                raise batch
+    with closing(made):  # stops the workers now; a traceback would keep them alive
+        for batch in made:
             if batch.bad:
                 bad.update(batch.bad)
                 check_limit(bad, limit)
             good += batch.count
             if batch.count:
                 yield batch
-        if whole and bad and not good:
-            raise JobError(f"none of the images can be read; for example: {min(bad)}")
-    finally:
-        del stream  # stops the workers now; a traceback would keep the stream alive
-
-
-_STREAMS: WeakSet[Generator[Batch]] = WeakSet()
-
-
-@atexit.register
-def _close_streams() -> None:
-    """Stop the workers of unfinished streams. At exit Python sends SIGTERM, which workers ignore."""
-    for stream in list(_STREAMS):
-        stream.close()
+    if whole and bad and not good:
+        raise JobError(f"none of the images can be read; for example: {min(bad)}")
 
 
 def check_limit(bad: Iterable[str], limit: int) -> None:

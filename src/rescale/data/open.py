@@ -1,13 +1,20 @@
 """Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
-from rescale.data.raw import RawDataset
-from rescale.data.source import Data
-from rescale.data.spec import DataSpec
+from rescale.data.parts import OPTIONS, counted, passed_over
+from rescale.data.raw import RawDataset, Subset
+from rescale.data.source import Data, Source
+from rescale.data.spec import WORDS, DataSpec
 from rescale.data.splits import split
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError, first_few, nearest
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
 VAL_SHARE = 0.1  # of a data set without a validation part
@@ -18,7 +25,8 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
 
     A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
     downloads them, WebDataset tar shards, or Parquet files as on the Hugging Face hub. A single .tar or
-    .parquet file works too.
+    .parquet file works too. `rescale.data.parts` recognises other names of the parts; a `DataSpec` can state
+    the path of each part instead. `Data.notes` says what was recognised and what was passed over.
 
     If there is no validation part, a tenth of each class is held out for it, at least one sample. The choice
     depends only on a hash of the samples' keys. A class with one sample keeps it in training, so the
@@ -38,39 +46,121 @@ def open_data(spec: str | Path | DataSpec, *, on_bad_image: str = "raise", miniv
 
     Raises:
         UserError: the path does not exist (the message suggests similar names), has no known layout, holds
-            no images, or cannot be read; a class has no images; training and validation classes differ; a
-            file is damaged or truncated; minival is set and no class has two training images.
+            no images, or cannot be read; it is not clear which format or which parts to read; a class has no
+            images; training and validation classes differ; a label is missing or is no class; a file is
+            damaged or truncated; minival is set and no class has two training images.
     """
-    spec = spec if isinstance(spec, DataSpec) else DataSpec.of(spec)
-    raw_format, raw = (digits.NAME, digits.read()) if spec.source == digits.NAME else _read(Path(spec.source))
+    spec = DataSpec.of(spec)
+    spec.check_exists()
+    if spec.source == digits.NAME:
+        raw_format, raw = digits.NAME, digits.read()
+    elif spec.source:
+        raw_format, raw = _read(Path(spec.source))
+    else:
+        raw_format, raw = _read_parts(spec)
     train, val, held = raw.train, raw.val, None
+    notes = raw.notes
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
+        notes = (*notes, f"no validation part: {counted(len(val))} held out for it, a tenth of each class")
     if minival:
         train, held = split(train, minival, salt="minival")
         if not len(held):
             raise UserError(f"{spec}: no class has two training images, so none can be held out as minival")
-    return Data(spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image)
+    return Data(
+        spec, raw_format, raw.classes, train, val, held, raw.mean, raw.std, raw.files, on_bad_image, notes
+    )
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:
-    if not path.exists():
-        raise UserError(_no_such(path))
+    """Read a data set in the format that its layout has."""
+    with _readable(path):
+        name, notes = _format(path)
+        raw = FORMATS[name].read(path)
+        return name, raw._replace(notes=(*notes, *raw.notes))
+
+
+def _format(path: Path) -> tuple[str, list[str]]:
+    """The format of the data in a path, and a line about each other format that is no data there.
+
+    An archive or a table of facts beside an image folder is no data: its images have no labels.
+    """
+    names = [name for name, module in FORMATS.items() if module.matches(path)]
+    if not names:
+        raise UserError(_unknown(path))
+    usable = [name for name in names if FORMATS[name].is_usable(path)] if len(names) > 1 else names
+    if len(usable) > 1:
+        listed = " and ".join(f"{FORMATS[name].contents(path)} ({name})" for name in usable[:2])
+        raise UserError(f"{path}: holds {listed}; say which images to use: {OPTIONS}")
+    contents = {name: FORMATS[name].contents(path) for name in names} if len(names) > 1 else {}
+    chosen = next(iter(usable), "image folder" if contents.get("image folder") else names[0])
+    others = [f"{held} ({name})" for name, held in contents.items() if name != chosen and held]
+    return chosen, [passed_over(what) for what in others]
+
+
+def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
+    """Read the parts that a reference states, each in the format that its layout has."""
+    if not spec.train:
+        name, held = _read_part(Path(spec.val))
+        return name, held._replace(train=Subset(held.train, np.array([], np.int64)), val=held.train)
+    name, raw = _read_part(Path(spec.train))
+    raw = raw._replace(files=_of_part("train", raw.files))
+    if not spec.val:
+        return name, raw
+    _check_apart(Path(spec.train), Path(spec.val))
+    val_name, held = _read_part(Path(spec.val))
+    return name if name == val_name else f"{name}, {val_name}", raw._replace(
+        val=_renumbered(held, raw.classes, spec),
+        files={**raw.files, **_of_part("val", held.files)},
+        notes=tuple(dict.fromkeys((*raw.notes, *held.notes))),
+    )
+
+
+def _read_part(path: Path) -> tuple[str, RawDataset]:
+    if str(path) in WORDS:
+        raise UserError(f"{path}: has its own parts; give it as --data {path}")
+    with _readable(path):
+        name, notes = _format(path)
+        if name == "cifar":
+            raise UserError(f"{path}: CIFAR has its own parts; give it as --data {path}")
+        raw = FORMATS[name].read_part(path)
+        return name, raw._replace(notes=(*notes, *raw.notes))
+
+
+def _of_part(part: str, files: Mapping[str, str]) -> dict[str, str]:
+    """The entries of `RawDataset.files` with the part before their names."""
+    return {f"{part}/{name}".rstrip("/"): digest for name, digest in files.items()}
+
+
+def _check_apart(train: Path, val: Path) -> None:
+    """Refuse parts of which one lies in the other: images would be in both."""
+    inner, outer = train.resolve(), val.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise UserError(f"--train {train} --val {val}: one lies in the other; give two separate paths")
+
+
+def _renumbered(held: RawDataset, classes: tuple[str, ...], spec: DataSpec) -> Source:
+    """The validation samples with the training part's numbers for their classes, matched by name."""
+    if held.classes == classes:
+        return held.train
+    source: Any = held.train
+    present = {held.classes[label] for label in np.unique(source.strata)}
+    if unknown := sorted(present - set(classes)):
+        raise UserError(
+            f"{spec.val}: class {first_few([repr(name) for name in unknown])} is not in {spec.train}; "
+            f"{nearest(unknown[0], classes)}"
+        )
+    numbers = np.array([classes.index(name) if name in classes else -1 for name in held.classes])
+    return replace(source, labels=numbers[source.labels])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn a path that does not exist or cannot be read into a UserError."""
     try:
-        for name, module in FORMATS.items():
-            if module.matches(path):
-                return name, module.read(path)
+        yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
-    raise UserError(_unknown(path))
-
-
-def _no_such(path: Path) -> str:
-    """The error for a path that does not exist: its first missing part, and similar names there."""
-    while not path.parent.exists():
-        path = path.parent
-    siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    return f"{path}: no such data; {nearest(path.name, [digits.NAME, *siblings])}"
 
 
 def _unknown(path: Path) -> str:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rescale.data.decode import rgb
-from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
+from rescale.data.labels import Label, as_label, class_table, declared_names
+from rescale.data.parts import Files, described, files_by_part, passed_over
+from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import BadImage, LazyImage
 from rescale.errors import UserError, first_few
 
@@ -21,7 +24,6 @@ IMAGE, LABEL = (
     ("image", "img"),
     ("label", "labels", "fine_label", "class"),
 )  # the first column that exists is used
-TRAIN, VAL = "train", ("validation", "valid", "val", "test")  # prefixes of file or folder names
 _CACHE_BYTES = 256 << 20  # encoded images that a process caches, in whole row groups
 
 
@@ -89,50 +91,108 @@ def matches(path: Path) -> bool:
     return bool(_files(path))
 
 
+def is_usable(path: Path) -> bool:
+    """Whether a file holds images and labels, unlike a table of facts about images that lie elsewhere."""
+    return any(_has_images(file) for file in _files(path))
+
+
+def contents(path: Path) -> str:
+    """The Parquet files in a few words."""
+    return described(path, _files(path))
+
+
 def read(path: Path) -> RawDataset:
     """Read the labels and the layout of the row groups. Images are read when they are needed.
 
-    Class names come from the hub's metadata in the files, otherwise from the labels.
+    Parts are recognised by the names of files and folders. Class names come from the hub's metadata in the
+    files or from classes.txt; without them `class_table` decides whether labels are names or numbers. Tables
+    without images beside tables with images are passed over.
 
     Raises:
         UserError: a file is missing, damaged or has no image or label column; the files differ in their
-            classes; a declared class has no training images.
+            classes; a label is missing or is no label; a declared class has no training images.
     """
-    train, val = _parts(path)
+    files, notes = _tables(path)
+    parts = files_by_part(path, files, _has_labels)
+    return _read(path, replace(parts, notes=(*notes, *parts.notes)), declared_names(path))
+
+
+def read_part(path: Path) -> RawDataset:
+    """Read all files as one part, whatever their names are. classes.txt may lie in the folder or beside it.
+
+    Raises:
+        UserError: as `read`.
+    """
+    files, notes = _tables(path)
+    return _read(path, Files(tuple(files), notes=tuple(notes)), declared_names(path, path.parent))
+
+
+def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
+    train, val = parts.train, parts.val
     _check_complete(*train, *val)
     schemas = {file: _open(file).schema_arrow for file in (*train, *val)}
-    image, label = (_column(train[0], schemas[train[0]], names) for names in (IMAGE, LABEL))
+    image, label = (_column(train[0], schemas[train[0]], columns) for columns in (IMAGE, LABEL))
     declared = _declared(schemas, label)
-    texts = {file: _texts(file, schema, image, label) for file, schema in schemas.items()}
-    classes = declared or class_names(str(path), {text for labels in texts.values() for text in labels})
+    labels = {file: _labels(file, schema, image, label) for file, schema in schemas.items()}
+    first: dict[Label, str] = {}
+    for file, values in labels.items():
+        for row, value in enumerate(values):
+            if value not in first:
+                first[value] = f"{file}: row {row}"
+    table = class_table(path, first, declared or names)
+    numbers = {
+        file: np.array([table.numbers[value] for value in values], dtype=np.int64)
+        for file, values in labels.items()
+    }
     if declared:
-        _check_classes_present(path, declared, {text for file in train for text in texts[file]})
+        _check_classes_present(path, declared, {int(n) for file in train for n in np.unique(numbers[file])})
     files = {file.name: _digest(file) for file in schemas}
-    val_table = _table(val, image, texts, classes) if val else None
-    return RawDataset(_table(train, image, texts, classes), val_table, classes, files=files)
+    val_table = _table(val, image, numbers) if val else None
+    notes = (*parts.notes, *table.notes)
+    return RawDataset(_table(train, image, numbers), val_table, table.classes, files=files, notes=notes)
 
 
 def _files(path: Path) -> list[Path]:
+    """The Parquet files, at most two levels further down."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    return next(filter(None, (sorted(path.glob(f"{'*/' * deep}*.parquet")) for deep in range(3))), [])
+    return [file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet"))]
 
 
-def _parts(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training and validation files. If no name contains a part, all files are training files."""
+def _tables(path: Path) -> tuple[list[Path], list[str]]:
+    """The files of the first level that has tables with images, and one line about the other files."""
     files = _files(path)
+    levels: dict[int, list[Path]] = {}
+    for file in files:
+        levels.setdefault(len(file.parts), []).append(file)
+    for level in sorted(levels):
+        chosen = [file for file in levels[level] if len(files) == 1 or _has_images(file)]
+        if chosen:
+            others = [file for file in files if file not in set(chosen)]
+            return chosen, [passed_over(described(path, others))] if others else []
+    return levels[min(levels)], []  # its error says what is missing
 
-    def named(part: str) -> list[Path]:
-        below = {file: file.relative_to(path).parts if path.is_dir() else () for file in files}
-        return [file for file in files if any(step.startswith(part) for step in below[file])]
 
-    train = named(TRAIN)
-    val = next(filter(None, map(named, VAL)), [])
-    if not train and not val:
-        return files, []
-    if not train:
-        raise UserError(f"{path}: has {val[0].name} but no {TRAIN}-*.parquet; add the training files")
-    return train, val
+def _has_labels(file: Path) -> bool:
+    """Whether a file has labels: the hub's tables for tests lack them, or have null or -1 in their place."""
+    opened = _open(file)
+    column = next((name for name in LABEL if name in opened.schema_arrow.names), None)
+    if column is None:
+        return False
+    try:
+        values = opened.read(columns=[column]).column(0).unique().to_pylist()
+    except (pa.ArrowException, OSError):
+        return True  # reported when all labels are read
+    return not set(map(str, values)) <= {"None", "-1"}
+
+
+def _has_images(file: Path) -> bool:
+    """Whether a file has a column of images, or cannot be read, which is reported when it is opened."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            return any(name in opened.schema_arrow.names for name in IMAGE)
+    except (pa.ArrowException, OSError):
+        return True
 
 
 def _check_complete(*files: Path) -> None:
@@ -168,10 +228,18 @@ def _declared(schemas: dict[Path, pa.Schema], label: str) -> tuple[str, ...]:
     first, *rest = names
     for file in rest:
         if names[file] != names[first]:
-            unshared = sorted(set(names[first]) ^ set(names[file]))
-            which = f"not in both: {', '.join(unshared[:5])}" if unshared else "their order differs"
-            raise UserError(f"{file}: its classes differ from those of {first.name}; {which}")
+            both = names[first], names[file]
+            raise UserError(f"{file}: its classes differ from those of {first.name}; {_difference(*both)}")
     return names[first]
+
+
+def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:
+    """How two different lists of names differ, in words."""
+    if not theirs or not ours:
+        return "only one of the two declares names"
+    if unshared := sorted(set(theirs) ^ set(ours)):
+        return f"not in both: {first_few([name or repr(name) for name in unshared])}"
+    return "their order differs" if len(theirs) == len(ours) else f"{len(ours)} names, not {len(theirs)}"
 
 
 def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:
@@ -182,43 +250,41 @@ def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:
         return ()
 
 
-def _texts(path: Path, schema: pa.Schema, image: str, label: str) -> list[str]:
-    """The labels of a file as text, one for each row."""
+def _labels(path: Path, schema: pa.Schema, image: str, label: str) -> list[Label]:
+    """The labels of a file, one for each row."""
     for name in (image, label):
         if name not in schema.names:
             raise UserError(
                 f"{path}: no column {name}, unlike the other files of this data set; get it again"
             )
     try:
-        values = _open(path).read(columns=[label]).column(0).to_pylist()
+        column = _open(path).read(columns=[label]).column(0)
+        values = column.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged ({_first_line(error)}); get it again") from None
-    if None in values:
-        raise UserError(f"{path}: row {values.index(None)} has no {label}; add it or remove the row")
-    return [str(value) for value in values]
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return values
+    return [as_label(value, f"{path}: row {row}") for row, value in enumerate(values)]
 
 
-def _check_classes_present(path: Path, classes: tuple[str, ...], present: set[str]) -> None:
-    empty = [repr(name) for number, name in enumerate(classes) if not {name, str(number)} & present]
+def _check_classes_present(path: Path, classes: tuple[str, ...], present: set[int]) -> None:
+    empty = [repr(name) for number, name in enumerate(classes) if number not in present]
     if empty:
         raise UserError(
             f"{path}: no training images of class {first_few(empty)}, which the files' metadata declares"
         )
 
 
-def _table(paths: list[Path], image: str, texts: dict[Path, list[str]], classes: tuple[str, ...]) -> Table:
-    numbers = label_numbers(classes)
-    locations, labels = [], []
+def _table(paths: Sequence[Path], image: str, numbers: dict[Path, np.ndarray]) -> Table:
+    locations = []
     for file_number, path in enumerate(paths):
-        if unknown := [text for text in texts[path] if text not in numbers]:
-            raise UserError(f"{path}: class {unknown[0]!r} is not among the {len(classes)} classes")
-        labels += [numbers[text] for text in texts[path]]
         metadata = _open(path).metadata
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
             locations.append(np.stack([np.full(rows, file_number), np.full(rows, group), np.arange(rows)]))
     file, group, row = np.concatenate(locations, axis=1).astype(np.int64)
-    return Table(tuple(paths), image, file, group, row, np.array(labels, dtype=np.int64))
+    labels = np.concatenate([numbers[path] for path in paths])
+    return Table(tuple(paths), image, file, group, row, labels)
 
 
 def _digest(path: Path) -> str:

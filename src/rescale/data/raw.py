@@ -1,6 +1,5 @@
-"""What the reader of each format returns, and the sources and helpers that the readers share."""
+"""What the reader of each format returns, and the sources that the readers share."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,9 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
-from rescale.errors import UserError
-
-_LARGEST_LABEL = 1_000_000  # larger numbers are identifiers, not classes
 
 
 class RawDataset(NamedTuple):
@@ -23,6 +19,7 @@ class RawDataset(NamedTuple):
         classes: class names by number.
         mean, std: of the RGB channels, in 0..1.
         files: size or hash by name of each file or part that was read.
+        notes: what was recognised or assumed, and what was passed over, one line each.
     """
 
     train: Source
@@ -31,6 +28,7 @@ class RawDataset(NamedTuple):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     files: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 class Classified:
@@ -88,6 +86,11 @@ class Subset:
         """Strata of the samples in the subset."""
         return self.source.strata[self.indices]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Class numbers of the samples, int64 [N], in a subset of a source of classified images."""
+        return self.strata
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -102,29 +105,6 @@ class Subset:
     def key(self, index: int) -> str:
         """The sample's key in the source."""
         return self.source.key(int(self.indices[index]))
-
-
-def class_names(where: str, texts: set[str]) -> tuple[str, ...]:
-    """Class names by number, derived from the labels as text.
-
-    If all labels are numbers, the classes are 0 to the largest of them. Otherwise they are the sorted labels.
-    where: name of the data in error messages.
-
-    Raises:
-        UserError: a number is negative or too large for a class.
-    """
-    if not all(re.fullmatch(r"-?\d+", text) for text in texts):
-        return tuple(sorted(texts))
-    numbers = sorted(map(int, texts))
-    if numbers[0] < 0 or numbers[-1] > _LARGEST_LABEL:
-        wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
-        raise UserError(f"{where}: label {wrong}; class numbers must lie in 0..{_LARGEST_LABEL}")
-    return tuple(str(number) for number in range(numbers[-1] + 1))
-
-
-def label_numbers(classes: tuple[str, ...]) -> dict[str, int]:
-    """Class number by label text, which is the number itself or the name of the class."""
-    return {name: label for label, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -7,32 +7,44 @@ that lead out of the folder, links and device files are harmless.
 import hashlib
 import json
 import os
-import re
 import tarfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rescale.data.decode import rgb
-from rescale.data.folders import TRAIN, VAL
-from rescale.data.raw import Classified, RawDataset, class_names, label_numbers
+from rescale.data.labels import Label, as_label, class_table, declared_names
+from rescale.data.parts import Files, described, files_by_part, part_of
+from rescale.data.raw import Classified, RawDataset
 from rescale.data.source import BadImage, LazyImage
-from rescale.errors import UserError
+from rescale.errors import JobError, UserError, plural
+from rescale.files import write_text
 
 IMAGES, LABELS = (".jpg", ".jpeg", ".png", ".webp"), (".cls", ".json")  # .cls takes precedence
-_INDEX_VERSION = 2
+_INDEX_VERSION = 3
+_PROBED = 64  # members that are looked at to tell shards from archives of unlabelled images
 _BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
 
 class Row(NamedTuple):
-    """One image of a shard: its name, offset and size in bytes, and its class as text."""
+    """One image of a shard.
+
+    Args:
+        name: of the member.
+        offset, size: of its content, in bytes.
+        label: its class.
+        pieces: offset and size in the content of each piece that a sparse member stores, one after the other;
+            the rest of the content is zeros. Empty for an ordinary member, which is stored whole.
+    """
 
     name: str
     offset: int
     size: int
-    label: str
+    label: Label
+    pieces: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Shards(Classified):
         names: N names of the images, without extension.
         shard, offset, size: int64 [N]; index of the tar file, offset and size in bytes of each image.
         labels: int64 [N], class numbers.
+        sparse: the `Row.pieces` of images that are stored with holes, by index.
     """
 
     paths: tuple[Path, ...]
@@ -52,19 +65,22 @@ class Shards(Classified):
     offset: np.ndarray
     size: np.ndarray
     labels: np.ndarray
+    sparse: Mapping[int, Sequence[Sequence[int]]]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image(self, index: int) -> LazyImage:
         """The image at `index`. Opening the shard each time is cheap compared with decoding."""
-        where = self.describe(index)
+        where, size = self.describe(index), int(self.size[index])
+        pieces = self.sparse.get(index, ())
+        stored = sum(length for _, length in pieces) if pieces else size
         try:
             with self.paths[self.shard[index]].open("rb", buffering=0) as file:
-                encoded = os.pread(file.fileno(), int(self.size[index]), int(self.offset[index]))
+                encoded = os.pread(file.fileno(), stored, int(self.offset[index]))
         except OSError as error:
             raise BadImage(f"{where}: {error.strerror}") from None
-        return rgb(encoded, where)
+        return rgb(_expanded(encoded, pieces, size) if pieces else encoded, where)
 
     def describe(self, index: int) -> str:
         """Shard and name of the image."""
@@ -76,38 +92,72 @@ class Shards(Classified):
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a tar file or a folder with tar files, directly or in train/ or val/."""
+    """Whether the path is a tar file or a folder with tar files, at most one level further down."""
     return bool(_paths(path))
 
 
-def read(path: Path) -> RawDataset:
-    """Index all shards.
+def is_usable(path: Path) -> bool:
+    """Whether the first tar file holds labelled images, unlike an archive of an image folder."""
+    return _has_labels(_paths(path)[0])
 
-    The validation part is the first of val, validation, valid and test that occurs as a word in the name of
-    a shard (imagenet1k-validation-07.tar) or of its folder.
+
+def _has_labels(shard: Path) -> bool:
+    """Whether an image among the first members has a label."""
+    names: list[str] = []
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member, _ in zip(tar, range(_PROBED), strict=False):
+                names.append(member.name)
+    except (tarfile.TarError, OSError):
+        return False
+    stems = [
+        {stem for stem, dot, end in (name.rpartition(".") for name in names) if dot + end.lower() in kinds}
+        for kinds in (IMAGES, LABELS)
+    ]
+    return bool(stems[0] & stems[1])
+
+
+def contents(path: Path) -> str:
+    """The tar files in a few words."""
+    return described(path, _paths(path))
+
+
+def read(path: Path) -> RawDataset:
+    """Index all shards. Their parts are recognised by the names of the files and of their folders.
 
     Class names come from classes.txt beside the shards (one line per class, the name after the last tab).
-    Without that file the labels are the class names, or the class numbers if all of them are numbers.
+    Without that file `class_table` decides whether labels are names or numbers.
 
     Raises:
         UserError: a shard is damaged, truncated or holds no images, an image has no class or an unknown one,
             or there are no training shards.
     """
-    train, val = _parts(path)
-    rows = {shard: index(shard) for shard in (*train, *val)}
-    names_file = path / "classes.txt"
-    if names_file.is_file():
-        names = tuple(
-            line.split("\t")[-1].strip() for line in names_file.read_text().splitlines() if line.strip()
-        )
-    else:
-        names = class_names(str(path), {row.label for listed in rows.values() for row in listed})
+    return _read(path, files_by_part(path, _paths(path), _has_labels), declared_names(path))
+
+
+def read_part(path: Path) -> RawDataset:
+    """Index all shards as one part, whatever their names are. classes.txt may lie in the folder or beside it.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return _read(path, Files(tuple(_paths(path))), declared_names(path, path.parent))
+
+
+def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
+    rows = {shard: index(shard) for shard in (*parts.train, *parts.val)}
+    first: dict[Label, str] = {}
+    for shard, listed in rows.items():
+        for row in listed:
+            first.setdefault(row.label, f"{shard}:{row.name}")
+    table = class_table(path, first, names)
     files = {
         shard.relative_to(path if path.is_dir() else path.parent).as_posix(): _digest(listed)
         for shard, listed in rows.items()
     }
-    val_source = _source(val, rows, names) if val else None
-    return RawDataset(_source(train, rows, names), val_source, names, files=files)
+    val = _source(parts.val, rows, table.numbers) if parts.val else None
+    notes = (*parts.notes, *table.notes)
+    return RawDataset(_source(parts.train, rows, table.numbers), val, table.classes, files=files, notes=notes)
 
 
 def index(path: Path) -> list[Row]:
@@ -126,14 +176,12 @@ def index(path: Path) -> list[Row]:
             continue  # missing, or not an index of ours
     rows = _scan(path)
     for cache in _caches(path):
-        temporary = cache.with_name(f"{cache.name}.{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
             if not cache.parent.stat().st_mode & 0o222:
                 continue  # respect a read-only folder, even as root
-            temporary.write_text(json.dumps({"stamp": stamp, "rows": rows}))
-            temporary.replace(cache)
-        except OSError:
+            write_text(cache, json.dumps({"stamp": stamp, "rows": rows}))
+        except (OSError, JobError):
             continue  # try the next location; without any the index is built each time
         break
     return rows
@@ -142,39 +190,26 @@ def index(path: Path) -> list[Row]:
 def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
-    shards = sorted(path.glob("*.tar")) + sorted(path.glob("*/*.tar"))
-    return [shard for shard in shards if shard.parent == path or shard.parent.name in TRAIN + VAL]
+    top, below = sorted(path.glob("*.tar")), sorted(path.glob("*/*.tar"))
+    return top + [shard for shard in below if part_of(shard.parent.name)] or below
 
 
-def _parts(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training and validation shards."""
-    part = {shard: _part(shard, path) for shard in _paths(path)}
-    train = [shard for shard in part if part[shard] not in VAL]
-    if not train:
-        raise UserError(
-            f"{path}: all shards are for validation ({', '.join(VAL)}), there are none for training; add them"
-        )
-    val = next((name for name in VAL if name in part.values()), None)
-    return train, [shard for shard in part if part[shard] == val]
-
-
-def _part(shard: Path, path: Path) -> str:
-    """The part named by a word in the name of a shard or of its folder; "" for none."""
-    if shard == path:
-        return ""
-    name = shard.stem if shard.parent == path else shard.parent.name
-    return next((word for word in re.split(r"[^a-z]+", name.lower()) if word in TRAIN + VAL), "")
-
-
-def _source(paths: list[Path], rows: dict[Path, list[Row]], names: tuple[str, ...]) -> Shards:
+def _source(paths: Sequence[Path], rows: dict[Path, list[Row]], numbers: Mapping[Label, int]) -> Shards:
     images = [(number, row) for number, path in enumerate(paths) for row in rows[path]]
-    numbers = label_numbers(names)
-    for number, row in images:
-        if row.label not in numbers:
-            where = f"{paths[number]}:{row.name}"
-            raise UserError(f"{where}: class {row.label!r} is not among the {len(names)} classes")
     table = np.array([(n, row.offset, row.size, numbers[row.label]) for n, row in images], dtype=np.int64)
-    return Shards(tuple(paths), tuple(row.name for _, row in images), *table.T.copy())
+    shard, offset, size, labels = table.T.copy()
+    sparse = {number: row.pieces for number, (_, row) in enumerate(images) if row.pieces}
+    names = tuple(row.name for _, row in images)
+    return Shards(tuple(paths), names, shard, offset, size, labels, sparse)
+
+
+def _expanded(stored: bytes, pieces: Sequence[Sequence[int]], size: int) -> bytes:
+    """The content of a sparse member of `size` bytes, from its stored pieces."""
+    content, start = bytearray(size), 0
+    for offset, length in pieces:
+        content[offset : offset + length] = stored[start : start + length]
+        start += length
+    return bytes(content)
 
 
 def _digest(rows: list[Row]) -> str:
@@ -184,15 +219,19 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _caches(path: Path) -> list[Path]:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = path.with_name(f".{path.name}.index.json")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # the user has no home, as in containers
+        return [beside]
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
-    return [path.with_name(f".{path.name}.index.json"), home / "rescale" / f"{name}.json"]
+    return [beside, home / "rescale" / f"{name}.json"]
 
 
 def _scan(path: Path) -> list[Row]:
     """Read the headers of a tar file once. Raises UserError if it is truncated or damaged."""
     images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, dict[str, str]] = {kind: {} for kind in LABELS}
+    encoded: dict[str, dict[str, bytes]] = {kind: {} for kind in LABELS}
     end, size = 0, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:
@@ -209,19 +248,19 @@ def _scan(path: Path) -> list[Row]:
                         raise UserError(f"{path}: holds two images called {stem}; rename or remove one")
                     images[stem] = member
                 elif kind in LABELS:
-                    labels[kind][stem] = _label(tar, member, f"{path}:{member.name}")
+                    encoded[kind][stem] = _content(tar, member)
     except tarfile.TarError as error:
         raise UserError(f"{path}: damaged or not a tar file ({error}); get the file again") from None
     _check_end(path, end, len(images))
-    classes = labels[".json"] | labels[".cls"]
+    labels = _labels(path, encoded[".cls"], encoded[".json"], images)
     if not images:
         raise UserError(f"{path}: holds no images ({', '.join(IMAGES)})")
-    if unpaired := sorted(set(images) ^ set(classes)):
+    if unpaired := sorted(set(images) ^ set(labels)):
         raise UserError(
             f"{path}: {len(unpaired)} names have an image without a class or a class without an image; "
             f"the first is {unpaired[0]}"
         )
-    return [Row(m.name, m.offset_data, m.size, classes[stem]) for stem, m in images.items()]
+    return [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
 
 
 def _check_end(path: Path, end: int, images: int) -> None:
@@ -231,24 +270,47 @@ def _check_end(path: Path, end: int, images: int) -> None:
         content = file.read(_BLOCK)
         if len(content) < _BLOCK:
             raise UserError(
-                f"{path}: truncated after {images} images (no end-of-archive block); get the file again"
+                f"{path}: truncated after {plural(images, 'image')} (no end-of-archive block); "
+                f"get the file again"
             )
         while content:
             if content.strip(b"\0"):
-                raise UserError(f"{path}: damaged after {images} images; get the file again")
+                raise UserError(f"{path}: damaged after {plural(images, 'image')}; get the file again")
             content = file.read(1 << 20)
 
 
-def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> str:
-    """The class in a member: its text, or the entry "label" of its JSON."""
+def _pieces(member: tarfile.TarInfo) -> list[list[int]]:
+    pieces: Any = member.sparse  # typeshed takes it for bytes
+    return [list(piece) for piece in pieces or ()]
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     assert file is not None  # the member is a regular file
-    try:
-        text = file.read().decode().strip()
-        if member.name.lower().endswith(".json"):
-            text = str(json.loads(text)["label"])
-    except (ValueError, LookupError, TypeError):
-        raise UserError(f'{where}: not UTF-8 text, or JSON without "label"') from None
-    if not text:
-        raise UserError(f"{where}: is empty; it must hold the class of its image")
-    return text
+    return file.read()
+
+
+def _labels(
+    path: Path, texts: Mapping[str, bytes], jsons: Mapping[str, bytes], images: Collection[str]
+) -> dict[str, Label]:
+    """The labels in a shard, by name without extension: the text of .cls, else the entry "label" of .json.
+
+    JSON without "label" is metadata: of an image that has a .cls, or of no image.
+    """
+    labels: dict[str, Label] = {}
+    for stem, content in texts.items():
+        where = f"{path}:{stem}.cls"
+        try:
+            labels[stem] = as_label(content.decode("utf-8-sig").strip(), where)
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: not UTF-8 text; it must hold the class of its image") from None
+    for stem, content in jsons.items():
+        if stem in texts:
+            continue
+        where = f"{path}:{stem}.json"
+        try:
+            labels[stem] = as_label(json.loads(content)["label"], where)
+        except (ValueError, LookupError, TypeError):
+            if stem in images:
+                raise UserError(f'{where}: not UTF-8 text, or JSON without "label"') from None
+    return labels

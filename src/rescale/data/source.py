@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from rescale.data.spec import DataSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as used in the papers
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,9 +91,9 @@ class Batch:
         bad: one line for each damaged image that was skipped for this batch.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: "Mapping[str, Tensor]"
     count: int
-    indices: Tensor
+    indices: "Tensor"
     bad: tuple[str, ...] = ()
 
     def to(self, device: str, non_blocking: bool = False) -> "Batch":
@@ -117,6 +119,7 @@ class Data:
         mean, std: of the RGB channels, in 0..1.
         files: size or hash, depending on the format, by name of each file or part that was read.
         on_bad_image: what a damaged image does when it is loaded: `raise` or `skip`.
+        notes: what was recognised, assumed or passed over, one line each.
     """
 
     spec: DataSpec
@@ -129,6 +132,7 @@ class Data:
     std: tuple[float, float, float] = IMAGENET_STD
     files: Mapping[str, str] = field(default_factory=dict)
     on_bad_image: str = "raise"
+    notes: tuple[str, ...] = ()
 
     def manifest(self) -> dict[str, Any]:
         """The description of the data that a run stores."""
@@ -143,6 +147,7 @@ class Data:
             "minival": len(self.minival) if self.minival is not None else 0,
             "files": dict(self.files),
             "digest": self.digest,
+            "notes": list(self.notes),
         }
 
     @property

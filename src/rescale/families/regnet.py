@@ -14,6 +14,7 @@ from rescale.rounding import compatible
 
 WIDTH_STEP = 8
 STEM = 32
+DEEPEST, WIDEST = 1_000, 100_000  # limits that keep typing mistakes from overflowing or hanging
 RATIO = {"x": 1.0, "y": 1.0, "z": 4.0}  # inner / outer width
 Z_HEAD = 1000  # not printed; only widths from 976 to 1000 meet the five rows of the paper's Z networks
 
@@ -96,6 +97,8 @@ def regnet(
         raise UserError(
             f"{name}: depth >= 1, w0 a multiple of 8, wa >= 0, wm > 1 and a group width >= 1 make a RegNet"
         )
+    if not (depth <= DEEPEST and max(w0, wa, wm) <= WIDEST):
+        raise UserError(f"{name}: a RegNet has at most {DEEPEST} blocks, and w0, wa and wm up to {WIDEST}")
     grouped = runs(depth, w0, wa, wm)
     if grouped is None:
         raise UserError(

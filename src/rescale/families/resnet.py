@@ -2,15 +2,17 @@
 
 A name is `resnet` or `resnetrs`, a depth (or four block counts joined by dashes), and then, each if
 wanted: `d`, a width multiplier, parts, a resolution. `resnet50d`, `resnetrs152@256`,
-`resnet2-2-2-2x0.25+smallstem@32`, `resnet200+se+poolshortcut`.
+`resnet2-2-2-2x0.25+smallstem@32`, `resnet200+se+poolshortcut`. `resnet18` and `resnet34` have basic blocks,
+all others bottlenecks.
 """
 
 import re
 from itertools import pairwise
 
 from rescale.errors import UserError, nearest
-from rescale.network import Conv, Head, Input, Network, Stage, Stem, is_resnet
+from rescale.network import BlockKind, Conv, Head, Input, Network, Stage, Stem, is_resnet
 
+BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # networks of basic blocks: He et al. 2015, Table 1
 BLOCKS = {
     26: (2, 2, 2, 2),  # tensorflow/tpu, detection's ResNet
     50: (3, 4, 6, 3),  # 50 to 152: He et al. 2015, Table 1
@@ -26,6 +28,7 @@ BLOCKS = {
 
 RS_RESOLUTION = {50: 160, 101: 192, 152: 256, 200: 256, 270: 256, 350: 256, 420: 320}  # as published
 RESOLUTION = 224
+WIDEST = 1000  # multiplier of the width; a limit that keeps typing mistakes from overflowing
 
 PARTS = {  # the switches of the additive study; what each replaces ResNet's own part with
     "deepstem": "three 3x3 convolutions (32, 32, 64) for the stem's 7x7 (ResNet-D)",
@@ -49,8 +52,8 @@ _NAME = re.compile(
 def names() -> list[str]:
     """All named ResNets, without widths, parts or resolutions."""
     return [
-        *(f"resnet{d}" for d in BLOCKS),
-        *(f"resnet{d}d" for d in BLOCKS),
+        *(f"resnet{d}" for d in (*BASIC, *BLOCKS)),
+        *(f"resnet{d}d" for d in (*BASIC, *BLOCKS)),
         *(f"resnetrs{d}" for d in BLOCKS),
     ]
 
@@ -61,7 +64,11 @@ def from_name(name: str) -> Network | None:
     if not match or (match["d"] and match["family"] == "resnetrs"):
         return None
     depth = match["depth"]
-    if "-" in depth:
+    block: BlockKind = "bottleneck"
+    blocks: tuple[int, ...]
+    if match["family"] == "resnet" and depth in map(str, BASIC):
+        blocks, block = BASIC[int(depth)], "basic"
+    elif "-" in depth:
         blocks = tuple(int(count) for count in depth.split("-"))
     elif int(depth) in BLOCKS or (match["family"] == "resnetrs" and int(depth) > min(BLOCKS)):
         blocks = blocks_of(int(depth))
@@ -78,7 +85,7 @@ def from_name(name: str) -> Network | None:
     if match["d"]:
         parts |= set(D_PARTS)
     resolution = int(match["resolution"] or published)
-    return resnet(name, blocks, float(match["width"] or 1), resolution, frozenset(parts))
+    return resnet(name, blocks, float(match["width"] or 1), resolution, frozenset(parts), block=block)
 
 
 def resnet(
@@ -88,15 +95,20 @@ def resnet(
     resolution: int = RESOLUTION,
     parts: frozenset[str] = frozenset(),
     classes: int = 1000,
+    block: BlockKind = "bottleneck",
 ) -> Network:
     """A ResNet with any block counts.
 
-    parts: any of PARTS. width: multiplies the widths of stem and stages, which are rounded down to whole
-    numbers, not to a multiple, as in the authors' code.
+    block: bottleneck or basic. parts: any of PARTS. width: multiplies the widths of stem and stages, which
+    are rounded down to whole numbers, not to a multiple, as in the authors' code.
     """
+    if not width <= WIDEST:
+        raise UserError(f"{name}: a width multiplier is at most {WIDEST}")
     for group in _INSTEAD:
         if len(both := sorted(parts & set(group))) > 1:
             raise UserError(f"{name}: {' and '.join(both)} exclude each other; choose one")
+    if block == "basic" and "stride1x1" in parts:
+        raise UserError(f"{name}: stride1x1 is for bottlenecks; a basic block has no 1x1 convolution")
     narrowest = int(32 * width) if "deepstem" in parts else int(64 * width)
     if narrowest < 1 or min(blocks) < 1:
         raise UserError(
@@ -105,14 +117,17 @@ def resnet(
     strides = [1, *[2] * (len(blocks) - 1)]
     if "blockpool" in parts:
         strides[0] = 2
+    expansion = 1 if block == "basic" else 4  # width of a block / width of its 3x3 convolutions
     stages = tuple(
         Stage(
             depth=depth,
-            width=4 * int(64 * 2**i * width),
+            width=expansion * int(64 * 2**i * width),
             stride=stride,
+            block=block,
+            bottleneck=1 / expansion,
             se=0.25 if "se" in parts else 0.0,
             shortcut="pool" if "poolshortcut" in parts else "conv",
-            stride_at="conv1" if "stride1x1" in parts else "conv2",
+            stride_at="conv1" if block == "basic" or "stride1x1" in parts else "conv2",
         )
         for i, (depth, stride) in enumerate(zip(blocks, strides, strict=True))
     )
@@ -139,12 +154,15 @@ def blocks_of(depth: int) -> tuple[int, ...]:
 def layers_and_width(network: Network) -> tuple[int, float] | None:
     """Depth in layers and width multiplier, by which ResNets are named and scaled; None for other networks.
 
-    Layers: three convolutions a block, the first layer and the last; ResNet-270, 300, 350, 400 and 420
-    have 272, 296, 350, 398 and 419. Width: multiplier against ResNet, whose first stage is 256 wide.
+    Layers: three convolutions a bottleneck, two a basic block, the first layer and the last; ResNet-270, 300,
+    350, 400 and 420 have 272, 296, 350, 398 and 419. Width: multiplier against ResNet, whose first stage has
+    3x3 convolutions of 64 channels.
     """
     if not is_resnet(network):
         return None
-    return 3 * sum(stage.depth for stage in network.stages) + 2, network.stages[0].width / 256
+    first = network.stages[0]
+    convs = 2 if first.block == "basic" else 3
+    return convs * sum(stage.depth for stage in network.stages) + 2, first.width * first.bottleneck / 64
 
 
 def _stem(width: float, parts: frozenset[str]) -> Stem:

@@ -8,6 +8,7 @@ from rescale.network import Conv, Head, Input, Network, Stage, Stem
 
 NAMED = ("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "resnext152_32x4d")
 DEPTHS = (26, 50, 101, 152, 200)
+LARGEST = 10_000  # groups, and channels of a group
 _NAME = re.compile(r"resnext(?P<depth>\d+)_(?P<groups>\d+)x(?P<group>\d+)d(?:@(?P<size>\d+))?")
 
 
@@ -22,8 +23,8 @@ def from_name(name: str) -> Network | None:
     if not match or int(match["depth"]) not in DEPTHS:
         return None
     groups, group = int(match["groups"]), int(match["group"])
-    if min(groups, group) < 1:
-        raise UserError(f"{name}: groups and their width are at least 1")
+    if not (1 <= groups <= LARGEST and 1 <= group <= LARGEST):
+        raise UserError(f"{name}: groups and their width are from 1 to {LARGEST}")
     stages = tuple(
         Stage(
             depth=depth,

@@ -15,6 +15,7 @@ from rescale.files import write_text
 from rescale.latency.work import FIXED, WORK, work
 from rescale.network import Network
 
+WORST_MEDIAN, WORST_RANK = 0.15, 0.9  # of a calibration that can be used
 FORMAT, VERSION = "rescale runtime model", 1
 
 
@@ -101,6 +102,22 @@ class RuntimeModel:
         by_image, by_step = self._weights[mode]
         amounts = work(network)
         return images * sum(map(mul, by_image, amounts)) + sum(map(mul, by_step, amounts[FIXED:]))
+
+    def weakness(self, mode: Mode) -> str:
+        """Why the predictions of a mode are too poor to use; empty if they are not.
+
+        Multiply-adds alone predict with an error of 20 to 30 %; see docs/runtime.md.
+        """
+        by_predictor = self.errors.get(mode)
+        if by_predictor is None:
+            return ""
+        error = by_predictor["work"]["networks"]
+        reasons = []
+        if not error.median <= WORST_MEDIAN:
+            reasons.append(f"a median error of {100 * error.median:.0f} % (at most {100 * WORST_MEDIAN:.0f})")
+        if not error.spearman >= WORST_RANK:
+            reasons.append(f"a rank correlation of {error.spearman:.2f} (at least {WORST_RANK})")
+        return f"{mode} has {' and '.join(reasons)} on networks left out of the fit" if reasons else ""
 
     @cached_property
     def _weights(self) -> dict[Mode, tuple[list[float], list[float]]]:

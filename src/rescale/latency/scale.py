@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rescale import machine
-from rescale.bench import time_network
+from rescale.bench import Ask, time_network
+from rescale.bench.pool import ask_once
 from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
 from rescale.latency.model import RuntimeModel
@@ -119,14 +120,16 @@ def scale_to_latency(
 
 
 def measured_here(
-    runtime: RuntimeModel, mode: Mode = "infer", batch: int | None = None
+    runtime: RuntimeModel, mode: Mode = "infer", batch: int | None = None, ask: Ask = ask_once
 ) -> Callable[[Network], float]:
-    """Make the `measure` argument of `scale_to_latency` for this machine.
+    """Make the `measure` argument of `scale_to_latency` and of `search_within` for this machine.
 
     Args:
         runtime: the calibrated model; its device, precision, threads and execution mode are used.
         mode: `train` or `infer`.
         batch: images per step, at least 1; None for the batch of the calibration.
+        ask: answers requests for measurements. The default starts a process for each; `Workers` is faster for
+            many networks.
 
     Returns:
         A function that times a network in a separate process and returns seconds per step.
@@ -145,7 +148,7 @@ def measured_here(
         settings["threads"],
         fast=settings["fast"],
     )
-    return lambda network: time_network(network, protocol).latency_s
+    return lambda network: time_network(network, protocol, None, ask).latency_s
 
 
 def differences(runtime: RuntimeModel) -> str:

@@ -87,7 +87,7 @@ def _kind(layer: Layer) -> int:
 def _end(amounts: list[float], block: Block, activation: int) -> None:
     """Add a block's work outside its convolutions: squeeze-and-excitation, residual sum, activation."""
     layers, times = block.layers, block.repeat
-    out = layers["conv3"]
+    out = block.last
     elements = times * out.outputs
     if block.skip != "none":
         amounts[_ADDED] += elements

@@ -8,14 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import StochasticDepth
 
 from rescale.geometry import POINT, Block, Grid, Layer, same_padding
+from rescale.models.recomputing import Recomputing
 from rescale.network import Network
 
 Sides = tuple[int, ...]  # of a kernel, stride or padding, one per dimension, as torch expects them
@@ -109,10 +108,14 @@ class ConvNorm(nn.Module):
         self.norm = norm(layer.width_out, eps=style.norm_eps, momentum=style.bn_momentum)
         self.act = style.act() if layer.active else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, recomputing: Recomputing | None = None) -> Tensor:
+        """recomputing: the result is computed again in the backward pass, so that it need not be stored."""
         if self.pad is not None:
             x = self.pad(x)
-        x = self.norm(self.conv(x))
+        x = self.conv(x)
+        if recomputing is not None:
+            return recomputing.norm_act(self.norm, self.act, x)
+        x = self.norm(x)
         return x if self.act is None else self.act(x)
 
 
@@ -128,18 +131,29 @@ class SqueezeExcite(nn.Module):
         self.act = style.act()
         self.expand = convolution(expand, style)
 
-    def forward(self, x: Tensor, recompute: Callable[[], Tensor] | None = None) -> Tensor:
-        """recompute: computes x again in the backward pass, so that it need not be stored."""
+    def forward(self, x: Tensor, recomputing: Recomputing) -> Tensor:
+        """recomputing: the product is computed again in the backward pass if x is."""
         weight = self.act(self.reduce(x.mean(map_dimensions(x), keepdim=True)))
-        weight = torch.sigmoid(self.expand(weight))
-        if recompute is None:
-            return x * weight
-        address = x.data_ptr()
-        with saved_tensors_hooks(
-            lambda tensor: recompute if tensor.data_ptr() == address else tensor,
-            lambda packed: packed if isinstance(packed, Tensor) else packed(),
-        ):
-            return x * weight
+        return recomputing.product(x, torch.sigmoid(self.expand(weight)))
+
+
+class StochasticDepth(nn.Module):
+    """In training, drops a branch for each image with probability `rate`, in [0, 1), or scales it up.
+
+    The same random numbers as torchvision's, whose import takes as long as torch's.
+
+    Source: Deep Networks with Stochastic Depth (Huang et al., 2016).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training:
+            return branch
+        kept = branch.new_empty((len(branch),) + (1,) * (branch.dim() - 1)).bernoulli_(1 - self.rate)
+        return branch * kept.div_(1 - self.rate)
 
 
 class Shortcut(nn.Module):
@@ -159,9 +173,10 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Three convolutions (1x1, kernel x kernel, 1x1), squeeze-and-excitation and a shortcut.
+    """Two or three convolutions, squeeze-and-excitation and a shortcut.
 
-    Both bottlenecks, which have an activation after the sum, and inverted bottlenecks, which do not.
+    Bottlenecks (1x1, kernel x kernel, 1x1) and basic blocks (two kernel x kernel) have an activation after
+    the sum, inverted bottlenecks have none.
     """
 
     def __init__(self, block: Block, drop_path: float, style: Style) -> None:
@@ -170,7 +185,7 @@ class ResidualBlock(nn.Module):
         squeeze = SqueezeExcite(part["se.reduce"], part["se.expand"], style) if "se.reduce" in part else None
         self.conv1 = ConvNorm(part["conv1"], style) if "conv1" in part else None
         self.conv2 = ConvNorm(part["conv2"], style)
-        self.conv3 = ConvNorm(part["conv3"], style)
+        self.conv3 = ConvNorm(part["conv3"], style) if "conv3" in part else None
         self.se = squeeze
         self.se_inner = block.se_inner
         self.skip = block.skip
@@ -181,7 +196,7 @@ class ResidualBlock(nn.Module):
         )
         # a block without a shortcut cannot be dropped
         dropped = drop_path if block.skip != "none" else 0.0
-        self.drop_path = StochasticDepth(dropped, "row") if dropped else None
+        self.drop_path = StochasticDepth(dropped) if dropped else None
         self.act = style.act() if block.active else None
         self.checkpointed = False  # store only the input, and run again in the backward pass
 
@@ -198,36 +213,21 @@ class ResidualBlock(nn.Module):
         return nullcontext(), statistics_kept(self)
 
     def _run(self, x: Tensor) -> Tensor:
-        branch = x if self.conv1 is None else self.conv1(x)
-        branch = self.conv2(branch)
-        if self.se is not None and self.se_inner:
-            branch = self.se(branch)
-        branch = self.conv3(branch) if self.se is None or self.se_inner else self._conv3_and_se(branch)
+        with Recomputing(enabled=not self.checkpointed) as recomputing:
+            branch, last = x if self.conv1 is None else self.conv1(x, recomputing), self.conv2
+            if self.conv3 is not None:
+                branch, last = self.conv2(branch, recomputing), self.conv3
+            if self.se is not None and self.se_inner:
+                branch = self.se(branch, recomputing)
+            if self.se is not None and not self.se_inner:
+                branch = self.se(last(branch, recomputing), recomputing)
+            else:  # a sum stores nothing
+                branch = last(branch)
         if self.drop_path is not None:
             branch = self.drop_path(branch)
         if self.skip != "none":
             branch = branch + (x if self.shortcut is None else self.shortcut(x))
         return branch if self.act is None else self.act(branch)
-
-    def _conv3_and_se(self, x: Tensor) -> Tensor:
-        """The last convolution, its norm, and squeeze-and-excitation after them.
-
-        Only the product of squeeze-and-excitation stores the normalised map, the widest of the block.
-        Recomputing it from the convolution's output in the backward pass gives the same bits and saves a
-        quarter of ResNet-RS's activations. Norms of other classes are excluded, because their statistics may
-        come from other processes.
-        """
-        assert self.se is not None
-        raw, norm = self.conv3.conv(x), self.conv3.norm
-        supported = norm.training and torch.is_grad_enabled() and type(norm) in NORMS.values()
-        if not supported or self.checkpointed or torch.compiler.is_compiling():
-            return self.se(norm(raw))
-        detached = raw.detach()
-
-        def recompute() -> Tensor:
-            return F.batch_norm(detached, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
-
-        return self.se(norm(raw), recompute)
 
 
 class Stem(nn.Module):
@@ -240,8 +240,12 @@ class Stem(nn.Module):
         self.pool = pools[0] if pools else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.convs(x)
-        return x if self.pool is None else self.pool(x)
+        *inner, last = self.convs
+        with Recomputing() as recomputing:
+            for conv in inner:
+                x = conv(x, recomputing)
+            # without a pool the blocks that follow need the output
+            return last(x) if self.pool is None else self.pool(last(x, recomputing))
 
 
 class Head(nn.Module):

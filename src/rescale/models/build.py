@@ -68,7 +68,8 @@ def build(network: Network, num_classes: int | None = None, rates: Rates | None 
         model = Model(network, rates or Rates())
     if device.type == "meta":
         return model
-    model = model.to_empty(device=device)
+    # not to_empty, which imports sympy: more than half a second
+    model = model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
     initialise(model)
     return model
 
@@ -95,7 +96,7 @@ def initialise(model: Model) -> None:
                 nn.init.zeros_(module.bias)
     for block in shapes.blocks:
         for path in block.names() if block.zero_norm else ():
-            nn.init.zeros_(model.get_submodule(f"{path}.conv3.norm").weight)  # type: ignore[arg-type]
+            nn.init.zeros_(model.get_submodule(f"{path}.{block.last.name}.norm").weight)  # type: ignore[arg-type]
 
 
 def _initialise_weight(weight: Tensor, layer: Layer, init: Init) -> None:

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rescale.errors import JobError, UserError
-from rescale.files import atomic, write_json, write_text
+from rescale.errors import UserError
+from rescale.files import atomic, check_free, make_folder, write_json, write_text
 from rescale.lookup import network
 from rescale.models.external import External
 from rescale.models.make import make
@@ -116,6 +116,15 @@ def is_model_folder(path: Path) -> bool:
     return any((path / name).is_file() for name in (NETWORK, EXTERNAL))
 
 
+def check_new_folder(path: Path) -> None:
+    """Raise UserError if a folder to write a model to holds anything.
+
+    The files of an import that was ended before it wrote the weights do not count; they are replaced.
+    """
+    has_begun = (path / PREPROCESS).is_file() and not (path / _RUN).is_file()
+    check_free(path, allowed=(NETWORK, EXTERNAL, PREPROCESS) if has_begun else ())
+
+
 def write(
     path: Path,
     model: Network | External,
@@ -126,7 +135,7 @@ def write(
     """Write a model folder. Each file is written atomically, the weights last.
 
     Args:
-        path: a new or empty folder, which the caller has checked.
+        path: a folder that `check_new_folder` has accepted.
         model: the model that the weights belong to.
         state_dict: of the module that `make(model)` builds.
         preprocess: how inputs are prepared.
@@ -135,10 +144,7 @@ def write(
     Raises:
         JobError: a file cannot be written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JobError(f"{path}: cannot be created ({error.strerror})") from None
+    make_folder(path)
     write_model(path, model)
     preprocess.write(path / PREPROCESS)
     metadata = {} if averaged is None else {_AVERAGED: str(averaged).lower()}

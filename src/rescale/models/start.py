@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
+from rescale.lookup import label_and_name
 from rescale.models.external import External
-from rescale.models.folder import ModelFolder, is_model_folder
+from rescale.models.folder import NETWORK, WEIGHTS, ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
-from rescale.models.make import make
+from rescale.models.make import make, model_named
 from rescale.models.weights.export import architecture
 from rescale.models.weights.layouts import tensor_names
 from rescale.models.weights.load import digest, fitting, read_weights
@@ -48,7 +49,38 @@ class StartingWeights:
     notes: tuple[str, ...] = ()
 
 
-def starting_weights(text: str, model: Network | External, key: str = "") -> StartingWeights:
+def model_to_train(text: str, weights: str = "") -> Network | External:
+    """The model that a new run trains, by name, file or folder.
+
+    Args:
+        text: as `model_named` reads it, or a model folder.
+        weights: the starting weights, if there are any.
+
+    Raises:
+        UserError: there is no such model, or a folder with trained weights stands for it and no starting
+            weights are given: its weights would silently not be used.
+    """
+    label, name = label_and_name(text)
+    folder = Path(name)
+    if not is_model_folder(folder):
+        return model_named(text)
+    if not weights and any((folder / file).exists() for file in (WEIGHTS, "run.json")):
+        kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
+        stored = ModelFolder(folder).model
+        name = (stored.source or stored.name) if isinstance(stored, External) else str(folder / NETWORK)
+        raise UserError(
+            f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
+            f"or name {name} to train this model from newly initialised weights"
+        )
+    model = ModelFolder(folder).model
+    if not label:
+        return model
+    return model.labelled(label) if isinstance(model, External) else replace(model, name=label)
+
+
+def starting_weights(
+    text: str, model: Network | External, key: str = "", averaged: bool | None = None
+) -> StartingWeights:
     """Read the weights that a model is to start from. The model is built on the meta device only.
 
     Args:
@@ -56,6 +88,7 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
             `pretrained`: timm's own weights of the same network.
         model: the model to fill; its input size and classes may differ from those of the weights.
         key: which state dict of a training script's checkpoint to take.
+        averaged: True for its averaged weights, False for the raw ones; None prefers the averaged ones.
 
     Raises:
         UserError: there is no such file, the run has not finished, the folder holds another network, or
@@ -63,8 +96,11 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
     """
     path = Path(text)
     is_folder = is_model_folder(path)
-    if key and (is_folder or text == PRETRAINED):
-        raise UserError(f"{text}: holds one set of weights; --weights-key is for files of training scripts")
+    if (key or averaged is not None) and (is_folder or text == PRETRAINED):
+        raise UserError(
+            f"{text}: holds one set of weights; --weights-key, --averaged and --raw are for files of "
+            f"training scripts"
+        )
     if text == PRETRAINED:
         return _pretrained(model)
     if is_folder:
@@ -72,7 +108,7 @@ def starting_weights(text: str, model: Network | External, key: str = "") -> Sta
     if not path.exists() and text.startswith(PRETRAINED):
         raise UserError(f"{text}: no such file; write {PRETRAINED} for timm's default weights")
     module = _on_meta(model)
-    weights = read_weights(path, module, key)
+    weights = read_weights(path, module, key, averaged)
     preprocess, notes = _config_in(path, model)
     return StartingWeights(
         text,
@@ -146,7 +182,7 @@ def differences(first: Network, second: Network) -> list[str]:
     """The structural differences of two networks, one line each, except input size and classes."""
     theirs, ours = (dict(_flat(asdict(net))) for net in (first, second))
     if len(first.stages) != len(second.stages):
-        return [f"{len(first.stages)} stages, not {len(second.stages)}"]
+        return [f"{plural(len(first.stages), 'stage')}, not {len(second.stages)}"]
     skipped = ("name", "scale_ends", "init", "input.resolution", "head.classes")
     keys = [key for key in {**theirs, **ours} if key not in skipped and theirs.get(key) != ours.get(key)]
     return [f"{key} is {theirs.get(key)}, not {ours.get(key)}" for key in keys]
@@ -157,13 +193,15 @@ def _rows(
 ) -> tuple[list[int] | None, list[str]]:
     """The rows of the weights' classifier that fill the module's, in order (None: a new one), and notes."""
     if labels and len(labels) != theirs:
-        raise UserError(f"the weights have {theirs} outputs and {len(labels)} names; correct the labels")
-    new = f"the head is newly initialised for {ours} classes"
+        names = plural(len(labels), "name")
+        raise UserError(f"the weights have {plural(theirs, 'output')} and {names}; correct the labels")
+    new = f"the head is newly initialised for {plural(ours, 'class')}"
     if labels and classes:
         order = class_order(labels, classes)
         if order is None:
             matched = len(_unique(labels).keys() & set(classes))
-            return None, [f"{new}: {matched} of them are among the names of the weights' {theirs} outputs"]
+            named = f"the names of the weights' {plural(theirs, 'output')}"
+            return None, [f"{new}: {matched} of them are among {named}"]
         if order == list(range(theirs)):
             return order, []
         what = "in another order" if len(order) == theirs else f"{len(order)} of {theirs}"
@@ -171,7 +209,8 @@ def _rows(
     if theirs != ours:
         return None, [f"{new} (the weights have {theirs})"]
     assumed = (
-        f"the weights name no classes: their {theirs} outputs are taken in the order of the data's classes"
+        f"the weights name no classes: their {plural(theirs, 'output')} are taken in the order of the "
+        f"data's classes"
     )
     return list(range(theirs)), [f"{assumed} ({first_few(classes)})"] if classes else []
 
@@ -199,8 +238,8 @@ def _pretrained(model: Network | External) -> StartingWeights:
         weights = pretrained(timm_model.name)
         names = tensor_names(model, timm_model.layout)
         tensors = {names.get(name, name): tensor for name, tensor in weights.tensors.items()}
-    elif model.name.startswith("timm:"):
-        weights = pretrained(_base_name(model).removeprefix("timm:"))
+    elif model.origin.startswith("timm:"):
+        weights = pretrained(model.origin.removeprefix("timm:"))
         tensors = weights.tensors
     else:
         raise UserError(f"{model.name}: only timm's networks have {PRETRAINED} weights; give a file")
@@ -225,20 +264,23 @@ def _check_same(path: Path, stored: Network | External, model: Network | Externa
         raise UserError(f"{path}: holds {stored.name}, not {model.name}")
 
 
-def _base_name(model: External) -> str:
-    return model.name.split("@")[0]
-
-
 def _structure(model: External) -> str:
     """The name without the parts that do not change the module: input size and timm's weights tag."""
-    name = _base_name(model)
+    name = model.origin
     return name.split(".")[0] if name.startswith("timm:") else name
 
 
 def _on_meta(model: Network | External) -> nn.Module:
-    """The module on the meta device: names and shapes of its tensors, without memory."""
-    with torch.device("meta"):
-        return make(model)[0]
+    """The module on the meta device: names and shapes of its tensors, without memory.
+
+    On the CPU if an external model's code needs values.
+    """
+    try:
+        with torch.device("meta"):
+            return make(model)[0]
+    except UserError:
+        with torch.random.fork_rng(devices=[]):
+            return make(model)[0]
 
 
 def _outputs(module: nn.Module, tensors: dict[str, Tensor]) -> int | None:

@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from rescale.errors import UserError, nearest, validation_lines
+from rescale.errors import UserError, nearest, shortened, validation_lines
 from rescale.recipes.named import NAMED
 from rescale.recipes.recipe import MEANING, Recipe
+from rescale.yaml_input import Loader, parse_yaml, read_yaml
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Loader):
     """Reads YAML in which 1e-4 is a number; by PyYAML's own rules it is text."""
 
 
@@ -83,12 +84,7 @@ def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> 
 
 def from_file(path: Path) -> Recipe:
     """Read a recipe's YAML file. `base: NAME` starts from a named recipe; other keys replace its fields."""
-    try:
-        entries = yaml.load(path.read_text(), _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    entries = read_yaml(path, _Loader)
     if not isinstance(entries, dict):
         raise UserError(f"{path}: a recipe file holds keys and values, not a {type(entries).__name__}")
     base = entries.pop("base", None)
@@ -141,7 +137,8 @@ def _lines(error: ValidationError, where: str) -> list[str]:
         field = mistake["loc"][:1]
         expected = [m["msg"].removeprefix("Input should be ") for m in mistakes if m["loc"][:1] == field]
         if len(expected) > 1 and field:
-            line = f"{where}: {field[0]}: expected {' or '.join(expected)}, found {mistake['input']!r}"
+            value = shortened(mistake["input"])
+            line = f"{where}: {field[0]}: expected {' or '.join(expected)}, found {value}"
         lines.setdefault(field, line)
     return list(lines.values())
 
@@ -149,6 +146,6 @@ def _lines(error: ValidationError, where: str) -> list[str]:
 def _parse(text: str) -> Any:
     """A value as YAML reads it; invalid YAML is text."""
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        return parse_yaml(text, "--set", _Loader)
+    except UserError:
         return text

@@ -1,19 +1,21 @@
 """The report of a study: a table, a picture, a page that works by itself, a CSV file."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # with their first use: they bring torch, which a picture of a network does not need
+from rescale.lazy import on_first_use
+
+if TYPE_CHECKING:
     from rescale.report.findings import Findings, gather
     from rescale.report.tables import table
     from rescale.report.write import write_report
 
-_HOME = {"Findings": "findings", "gather": "findings", "table": "tables", "write_report": "write"}
+__getattr__ = on_first_use(  # they bring torch, which a picture of a network does not need
+    __name__,
+    {
+        "rescale.report.findings": ("Findings", "gather"),
+        "rescale.report.tables": ("table",),
+        "rescale.report.write": ("write_report",),
+    },
+)
 
 __all__ = ["Findings", "gather", "table", "write_report"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'rescale.report' has no attribute {name!r}")
-    return getattr(import_module(f"rescale.report.{_HOME[name]}"), name)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 
 from rescale.bench.timing import Timing
 from rescale.data import DataSpec
-from rescale.errors import first_few
+from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.studies import (
@@ -70,8 +70,7 @@ class Findings:
     def timed(self) -> str:
         """What was timed: "training step of 32 images"."""
         timing = self.plan.timing
-        images = "one image" if timing.batch == 1 else f"{timing.batch} images"
-        return f"{TIMED[timing.mode]} of {images}"
+        return f"{TIMED[timing.mode]} of {plural(timing.batch, 'image')}"
 
     @property
     def time_name(self) -> str:
@@ -109,7 +108,7 @@ class Findings:
         models = list(dict.fromkeys(item.model for item in self.plan.items))
         parts = [
             *(short_names(models).values() if self.plan.by_hand and len(models) == 1 else []),
-            "data " + ", ".join(dict.fromkeys(DataSpec(item.data).name for item in self.plan.items)),
+            "data " + ", ".join(dict.fromkeys(DataSpec.of(item.data).name for item in self.plan.items)),
             "recipe " + ", ".join(dict.fromkeys(Path(item.recipe).stem for item in self.plan.items)),
         ]
         if self.rows:
@@ -123,7 +122,7 @@ class Findings:
         if not self.rows:
             return ""
         best = best_first(self.rows)[0]
-        text = f"All values are from {best.val_images} held-out images"
+        text = f"All values are from {plural(best.val_images, 'held-out image')}"
         if best.figure.is_share:
             share = best.value / 100
             error = 100 * math.sqrt(share * (1 - share) / best.val_images)
@@ -155,9 +154,24 @@ class Findings:
         }
 
     @property
-    def not_applied(self) -> list[str]:
-        """Parts of a recipe that did not apply to a network, each once."""
-        return list(dict.fromkeys(line for result in self.results.values() for line in result["not_applied"]))
+    def counted(self) -> str:
+        """How the multiply-adds of external models were counted, in a sentence; empty if there are none."""
+        means = {"flop counter": "by torch's flop counter", "hooks": "in the modules of a forward pass"}
+        groups = {
+            text: [row.label for row in self.rows if row.counted == source] for source, text in means.items()
+        }
+        parts = [f"those of {first_few(labels)} {text}" for text, labels in groups.items() if labels]
+        if not parts:
+            return ""
+        return f"MACs: {', '.join(parts)}; of rescale's own networks from their description."
+
+    @property
+    def notes(self) -> list[str]:
+        """Choices and assumptions of the runs and parts of a recipe that did not apply, each once.
+
+        A remark about several networks names all of them.
+        """
+        return by_remark(line for result in self.results.values() for line in result["not_applied"])
 
     @property
     def timing_warnings(self) -> list[str]:
@@ -167,7 +181,8 @@ class Findings:
             first.setdefault(id(timing), label)
         once = [(label, self.timings[label]) for label in first.values()]
         warnings = [
-            f"{label}: only {t.batch_fitted} of {t.batch} images fitted; seconds are scaled to {t.batch}"
+            f"{label}: only {t.batch_fitted} of {plural(t.batch, 'image')} fitted; "
+            f"seconds are scaled to {t.batch}"
             for label, t in once
             if t.batch_fitted < t.batch
         ]
@@ -187,7 +202,7 @@ class Findings:
         """Damaged images, and runs that have not finished."""
         warnings = []
         if bad := sum(result.get("bad_images", 0) for result in self.results.values()):
-            warnings.append(f"{bad} damaged images were replaced, counted over all runs")
+            warnings.append(f"{plural(bad, 'damaged image')} replaced, counted over all runs")
         if self.missing:
             warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
         return warnings
@@ -196,6 +211,18 @@ class Findings:
     def warnings(self) -> list[str]:
         """All circumstances that make the results less reliable."""
         return [*self.timing_warnings, *self.other_warnings]
+
+
+def by_remark(lines: Iterable[str]) -> list[str]:
+    """Lines of the form `network: remark`, those of one remark joined; other lines once."""
+    networks: dict[tuple[str, str], list[str]] = {}
+    for line in dict.fromkeys(lines):
+        name, colon, remark = line.partition(": ")
+        networks.setdefault((colon, remark) if colon else ("", line), []).append(name)
+    return [
+        f"{first_few(names)}{colon}{remark}" if colon else remark
+        for (colon, remark), names in networks.items()
+    ]
 
 
 def gather(path: Path) -> Findings:

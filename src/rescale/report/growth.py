@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import UserError
+from rescale.layout import Column, table, wrapped
 from rescale.network import Network
 from rescale.scaling import STRATEGIES, analytic, measured
 
@@ -32,20 +33,19 @@ def growth_rows(network: Network, factor: float) -> list[dict[str, Any]]:
 
 def growth_table(name: str, factor: float, rows: list[dict[str, Any]]) -> str:
     """The rows as text: growth by the closed form, then of the real network."""
-    kinds = ("macs", "params", "activations")
-    lines = [
-        f"{name} scaled by s = {factor:g}: times the unscaled cost, by the closed form > of the real network",
-        f"{'strategy':9s} {'depth':>7s} {'width':>7s} {'pixels':>7s}   "
-        + "  ".join(f"{label:>17s}" for label in ("multiply-adds", "parameters", "activations")),
-    ]
-    for row in rows:
-        powers = " ".join(f"{'s^' + format(row[k], '.3g'):>7s}" for k in ("depth", "width", "resolution"))
-        pairs = (f"{row['analytic_times'][k]:.2f} > {row['real_times'][k]:.2f}" for k in kinds)
-        lines.append(f"{row['strategy']:9s} {powers}   " + "  ".join(f"{pair:>17s}" for pair in pairs))
-    lines.append(
+    title = (
+        f"{name} scaled by s = {factor:g}: times the unscaled cost, by the closed form > of the real network"
+    )
+    columns = [Column("strategy", [row["strategy"] for row in rows], left=True)]
+    for key, heading in (("depth", "depth"), ("width", "width"), ("resolution", "pixels")):
+        columns.append(Column(heading, [f"s^{row[key]:.3g}" for row in rows]))
+    for key, heading in (("macs", "multiply-adds"), ("params", "parameters"), ("activations", "activations")):
+        pairs = [(row["analytic_times"][key], row["real_times"][key]) for row in rows]
+        columns.append(Column(heading, [f"{expected:.2f} > {real:.2f}" for expected, real in pairs]))
+    source = (
         "closed form: all stages alike, stem and head left out (Fast and Accurate Model Scaling, Tables 1-4)"
     )
-    return "\n".join(lines)
+    return "\n".join([wrapped(title), table(columns), wrapped(source)])
 
 
 def growth_figure(network: Network, path: Path, most: float = 16.0) -> None:

@@ -1,9 +1,10 @@
 """The study as one self-contained HTML page: it needs no network connection and no other file."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 
+import rescale
+from rescale.errors import plural
 from rescale.report import units
 from rescale.report.chart import chart
 from rescale.report.claims import difference_text, headline, power, speedup_sentences
@@ -34,7 +35,7 @@ def page(findings: Findings) -> str:
         recipe_labels=list(findings.recipes),
         settings=timing_settings(findings),
         chart=Markup(chart(findings)) if findings.rows else "",
-        version=version("rescale"),
+        version=rescale.__version__,
     )
 
 
@@ -149,7 +150,10 @@ def timing_settings(findings: Findings) -> list[tuple[str, str]]:
     """How it was timed: each setting with the values of all networks."""
     timing = findings.plan.timing
     settings = [
-        ("protocol", f"begin with {timing.batch} images, halve until they fit, scale to {timing.batch}"),
+        (
+            "protocol",
+            f"begin with {plural(timing.batch, 'image')}, halve until they fit, scale to {timing.batch}",
+        ),
         (findings.time_name, f"median of {timing.repeats} steps after {timing.warmup} unmeasured ones"),
     ]
     if len({id(t) for t in findings.timings.values()}) < len(findings.timings):

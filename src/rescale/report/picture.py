@@ -1,13 +1,16 @@
 """A network as a picture: its parts, their shapes and where the cost lies, as text or as a figure."""
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rescale import layout
 from rescale.cost import Cost, PartCost, by_part, cost
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
+from rescale.layout import Column
 from rescale.network import Network, Stage
 from rescale.report import units
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KINDS = {"macs": "MACs", "params": "params", "activations": "acts"}
-LINE = 100  # characters of a terminal
+LINE = 100  # characters in a line at most
 FORMATS = (".svg", ".png")
 NAMED = 40  # characters of a network's name where it shares a line
 
@@ -55,7 +58,8 @@ def _head(network: Network) -> str:
 
 def _facts(network: Network) -> str:
     side, depth = network.resolution, sum(stage.depth for stage in network.stages)
-    return f"{side} x {side} pixels, {depth} blocks, {network.head.classes} classes, {network.activation}"
+    size, classes = f"{side} x {side} pixels, {plural(depth, 'block')}", plural(network.head.classes, "class")
+    return f"{size}, {classes}, {network.activation}"
 
 
 def _short(name: str, most: int = NAMED) -> str:
@@ -70,48 +74,73 @@ def _shape(counts: PartCost) -> list[str]:
 
 
 SHAPE = ("depth", "width", "inner", "group", "stride", "map")
+SURPLUS = ("stride", "group", "inner", "map")  # left out in this order where the bars get too short
+SHORTEST = 3  # characters of a bar
 
 
 # ---- text
 
 
-def text(networks: Sequence[Network], *, plain: bool = False) -> str:
+def text(networks: Sequence[Network], *, plain: bool = False, room: int | None = None) -> str:
     """One network as a table, two as tables of the same columns and their totals compared.
 
-    plain: bars of # for terminals and files that know only ASCII.
+    plain: bars of # for terminals and files that know only ASCII. room: characters in a line, at most
+    LINE are used; None for those of the terminal.
     """
+    room = min(room or layout.width(), LINE)
     shown = [parts(network) for network in networks]
     rows = [[[part.counts.name, part.made_of, *_shape(part.counts)] for part in group] for group in shown]
-    heads = ["part", "block", *SHAPE]
-    columns = zip(heads, *(row for table in rows for row in table), strict=True)
-    widths = [max(map(len, column)) for column in columns]
+    columns = [["part", "block", *SHAPE], *(row for table in rows for row in table)]
+    widths = dict(
+        zip(columns[0], (max(map(len, cells)) for cells in zip(*columns, strict=True)), strict=True)
+    )
+    dropped: list[str] = []
+    while (bar := _bar_width(widths, room)) < SHORTEST and len(dropped) < len(SURPLUS):
+        dropped.append(SURPLUS[len(dropped)])
+        del widths[dropped[-1]]
     most = max(share for group in shown for part in group for share in part.shares.values())
-    bar = min(14, max(3, (LINE - sum(widths) - len(widths) + 1) // 3 - 8))
     lines: list[str] = []
     for network, group, cells in zip(networks, shown, rows, strict=True):
-        lines += [f"{_short(network.name, 90)}", f"{_facts(network)}", ""]
+        lines += [textwrap.fill(network.name, room), _facts(network), ""]
         labels = (f"  {label:{bar + 6}s}" for label in KINDS.values())
-        lines.append((_line(heads, widths) + "".join(labels)).rstrip())
+        lines.append((_line(dict(zip(widths, widths, strict=True)), widths) + "".join(labels)).rstrip())
         for part, row in zip(group, cells, strict=True):
             shares = (f"  {_percent(s)} {_bar(s / most, bar, plain)}" for s in part.shares.values())
-            lines.append((_line(row, widths) + "".join(shares)).rstrip())
+            lines.append((_line(dict(zip(columns[0], row, strict=True)), widths) + "".join(shares)).rstrip())
         totals = (f"  {units.count(total):{bar + 6}s}" for total in cost(network))
-        lines += [(_line(["total", *[""] * 7], widths) + "".join(totals)).rstrip(), ""]
+        lines += [(_line({"part": "total"}, widths) + "".join(totals)).rstrip(), ""]
     if len(networks) == 2:
-        lines += [*_compared(networks), ""]
-    lines += [
-        "MACs: multiply-adds of one image (FLOPs = 2 x MACs); acts: activations. Shares are of the",
-        f"network's own total; a full bar is {most:.0%}. inner: channels of a block's middle convolution;",
-        "group: of one of its groups. map: side of what leaves the part, px. SE: squeeze-and-excitation.",
-    ]
-    page = "\n".join(lines)
-    return page.replace("…", "~") if plain else page
+        lines += [_compared(networks, room), ""]
+    lines.append(layout.wrapped(_legend(most, dropped), room=room))
+    return "\n".join(lines)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Two columns of words, then numbers."""
-    pairs = enumerate(zip(cells, widths, strict=True))
-    return " ".join(f"{cell:{'<' if i < 2 else '>'}{width}s}" for i, (cell, width) in pairs)
+def _bar_width(widths: Mapping[str, int], room: int) -> int:
+    """Characters for each of the three bars beside columns of these widths and the percentages."""
+    return min(14, (room - sum(widths.values()) - len(widths) + 1) // 3 - 8)
+
+
+def _legend(most: float, dropped: Sequence[str]) -> str:
+    """The meaning of the columns. most: the share that a full bar stands for."""
+    meanings = {
+        "inner": "channels of a block's middle convolution",
+        "group": "channels of one of its groups",
+        "map": "side of what leaves the part, px",
+    }
+    shown = ". ".join(f"{name}: {meaning}" for name, meaning in meanings.items() if name not in dropped)
+    missing = f" Left out for lack of space: {', '.join(dropped)}." if dropped else ""
+    return (
+        "MACs: multiply-adds of one image (FLOPs = 2 x MACs); acts: activations. Shares are of the "
+        f"network's own total; a full bar is {most:.0%}. {shown}. SE: squeeze-and-excitation.{missing}"
+    )
+
+
+def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
+    """Two columns of words, then numbers; a missing cell is empty."""
+    return " ".join(
+        f"{cells.get(name, ''):{'<' if name in ('part', 'block') else '>'}{width}s}"
+        for name, width in widths.items()
+    )
 
 
 def _percent(share: float) -> str:
@@ -127,18 +156,20 @@ def _bar(filled: float, width: int, plain: bool) -> str:
     return f"{'█' * (eighths // 8) + ' ▏▎▍▌▋▊▉'[eighths % 8]:{width}s}"[:width]
 
 
-def _compared(networks: Sequence[Network]) -> list[str]:
+def _compared(networks: Sequence[Network], room: int) -> str:
     """Totals of two networks and the ratio of the second to the first."""
-    names = [_short(network.name) for network in networks]
-    wide = max(len("second / first"), *map(len, names))
+    names = [
+        network.name if len(network.name) <= NAMED else place
+        for network, place in zip(networks, ("first", "second"), strict=True)
+    ]
     counted = [[net.resolution, sum(stage.depth for stage in net.stages), *cost(net)] for net in networks]
     heads = ("pixels", "blocks", *KINDS.values())
-    lines = [f"{'':{wide}s}" + "".join(f"{head:>11s}" for head in heads)]
-    for name, values in zip(names, counted, strict=True):
-        cells = (str(value) if i < 2 else units.count(value) for i, value in enumerate(values))
-        lines.append(f"{name:{wide}s}" + "".join(f"{cell:>11s}" for cell in cells))
-    ratios = (f"{units.digits(b / a)}x" for a, b in zip(*counted, strict=True))
-    return [*lines, f"{'second / first':{wide}s}" + "".join(f"{ratio:>11s}" for ratio in ratios)]
+    columns = [Column("", [*names, "second / first"], left=True)]
+    for i, (head, values) in enumerate(zip(heads, zip(*counted, strict=True), strict=True)):
+        cells = [str(value) if i < 2 else units.count(value) for value in values]
+        first, second = values
+        columns.append(Column(f"{head:>8s}", [*cells, f"{units.digits(second / first)}x"]))
+    return layout.table(columns, room)
 
 
 # ---- figure

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rescale.errors import plural
 from rescale.report import units
 from rescale.report.findings import Findings
 from rescale.studies import Row, fronts
@@ -64,7 +65,7 @@ def _frame(axes: "Axes", findings: Findings) -> None:
     axes.set_xlabel(f"{findings.time_of}, ms (log scale; bars: quartiles)")
     if figure := findings.figure:
         held_out = max(row.val_images for row in findings.rows)
-        title = units.axis(figure, f"{figure.label} on {held_out} held-out images")
+        title = units.axis(figure, f"{figure.label} on {plural(held_out, 'held-out image')}")
         axes.set_ylabel("\n".join(wrap(f"{title}  (bars: ± std over seeds)", 62)))  # fits the height
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.7)

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from rescale.errors import plural
+from rescale.layout import Column, wrapped
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,47 +19,55 @@ PREDICTORS = {
 }
 
 
-def errors_table(model: "RuntimeModel") -> "Table":
-    """A table of errors: a row for each mode, predictor and kind of left-out networks."""
-    from rescale.report.tables import framed
+def errors_table(model: "RuntimeModel", room: int | None = None) -> "Table":
+    """A table of errors: a row for each mode, predictor and kind of left-out networks.
 
+    room: characters in a line; None for those of the terminal.
+    """
+    from rescale.report.tables import drawn
+
+    rows = [
+        (mode, PREDICTORS[predictor], unseen, errors)
+        for mode, by_predictor in model.errors.items()
+        for predictor, by_unseen in by_predictor.items()
+        for unseen, errors in by_unseen.items()
+    ]
+    modes, predictors, unseen, errors = zip(*rows, strict=True)
     settings = model.settings
-    table = framed(
-        f"Steps of {model.batch} images. {settings['device']}, threads {settings['threads']}, "
+    return drawn(
+        [
+            Column("", modes, left=True),
+            Column("predicted from", predictors, left=True),
+            Column("left out", unseen, left=True),
+            Column("median\nerror %", [f"{100 * error.median:.1f}" for error in errors]),
+            Column("90th pct.\nerror %", [f"{100 * error.p90:.1f}" for error in errors]),
+            Column("within\n10 %", [f"{100 * error.within_10:.1f}" for error in errors]),
+            Column("rank\ncorr.", [f"{error.spearman:.3f}" for error in errors]),
+        ],
+        f"Steps of {plural(model.batch, 'image')}. {settings['device']}, threads {settings['threads']}, "
         f"{settings['precision']}, {settings['fast']}, torch {settings['torch']}, "
-        f"load {settings['load_average']}, {settings['date']}."
+        f"load {settings['load_average']}, {settings['date']}.",
+        room,
     )
-    for title in ("", "predicted from", "left out"):
-        table.add_column(title)
-    for title in ("median\nerror %", "90th pct.\nerror %", "within\n10 %", "rank\ncorr."):
-        table.add_column(title, justify="right", no_wrap=True)
-    for mode, by_predictor in model.errors.items():
-        for predictor, by_unseen in by_predictor.items():
-            for unseen, errors in by_unseen.items():
-                percents = (100 * errors.median, 100 * errors.p90, 100 * errors.within_10)
-                table.add_row(
-                    mode,
-                    PREDICTORS[predictor],
-                    unseen,
-                    *(f"{percent:.1f}" for percent in percents),
-                    f"{errors.spearman:.3f}",
-                )
-    return table
 
 
 def footer(model: "RuntimeModel", batch: int | None = None) -> list[str]:
-    """Lines below a table of predicted times: the device, the settings and the expected errors."""
+    """Lines below a table of predicted times: the device, the settings and the expected errors.
+
+    Each is broken to fit the terminal.
+    """
     settings = model.settings
     images = batch or model.batch
     lines = [
-        f"times: steps of {images} images on {settings['device']}, threads {settings['threads']}, "
+        f"times: steps of {plural(images, 'image')} on {settings['device']}, threads {settings['threads']}, "
         f"{settings['precision']}, predicted"
-        + (f" (calibrated with {model.batch} images: extrapolated)" if images != model.batch else "")
+        + (f" (calibrated with {model.batch}: extrapolated)" if images != model.batch else "")
     ]
     for mode, by_predictor in model.errors.items():
         similar, new_family = by_predictor["work"]["networks"], by_predictor["work"]["families"]
         lines.append(
-            f"       {mode}: median error {100 * similar.median:.1f} % on networks of calibrated families, "
+            f"{mode}: median error {100 * similar.median:.1f} % on networks of calibrated families, "
             f"{100 * new_family.median:.1f} % on another family"
         )
-    return lines
+    first, *others = lines
+    return [wrapped(first, " " * 7), *(wrapped(line, " " * 7, first=" " * 7) for line in others)]

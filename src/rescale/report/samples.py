@@ -31,6 +31,8 @@ def draw_samples(data: Data, recipe: Recipe, resolution: int, seed: int, out: Pa
         raise UserError(f"{out}: is a folder; name a PNG file")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}")
+    if not len(data.train):
+        raise UserError(f"{data.spec}: no training images to draw; give them as --train PATH")
     chosen = [int(index) for index in order(len(data.train), seed, 0)[:ROWS]]
     task = task_of(recipe, data)
     prepare = task.prepare(resolution, training=True)

@@ -1,97 +1,137 @@
-"""Tables for a terminal: they fit 80 columns where the names are not too long."""
+"""Tables for a terminal. Columns that do not fit beside the names are left out and named below."""
 
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from rescale.bench.timing import Timing
+from rescale.errors import plural
+from rescale.layout import Column, fitting, left_out, width
 from rescale.report import units
 from rescale.report.claims import difference_text
 from rescale.report.findings import TIMED, Findings
 
 HEADING = {"train": "step", "infer": "latency"}  # of a column of times
+GAP, EDGES = 2, 2  # characters between two columns, and at both ends of a line
 
 
-def table(findings: Findings) -> Table:
+def table(findings: Findings, room: int | None = None) -> Table:
     """The study's networks, a dot before those on the front; units in the headings.
 
     From the best to the worst; those of a plan by hand in its order, with the difference to the row above.
 
-    findings: of at least one row.
+    findings: of at least one row. room: characters in a line; None for those of the terminal.
     """
     rows, compared = findings.rows, findings.differences
     figure, timing = rows[0].figure, findings.plan.timing
     micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
-    quality = {f"{figure.label}\n{figure.unit}": [units.spread(row.value, row.value_std) for row in rows]}
+    rates = [units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows]
+    columns = [
+        Column("", ["●" if row.on_front else "" for row in rows]),
+        _networks([row.label for row in rows]),
+        Column(f"{figure.label}\n{figure.unit}", [units.spread(row.value, row.value_std) for row in rows]),
+    ]
     time = _column(HEADING[timing.mode], micros, 1000, ("µs", "ms", "s"))
-    macs = _column("MACs", [row.macs for row in rows], 1000, units.COUNTS)
-    params = _column("params", [row.params for row in rows], 1000, units.COUNTS)
+    macs = _column("MACs", [row.macs for row in rows], 1000, units.COUNTS, rank=1)
+    params = _column("params", [row.params for row in rows], 1000, units.COUNTS, rank=2)
+    activations = [row.activations for row in rows]
     if findings.plan.by_hand:
         differences = [difference_text(compared.get(row.label), row) for row in rows]
-        columns = quality | {f"to the row above\n{units.points(figure)}": differences} | time | macs | params
+        columns += [Column(f"to the row above\n{units.points(figure)}", differences), time, macs, params]
     else:
-        speeds = [row.images_per_s for row in rows]
-        columns = {
-            **quality,
-            **time,
-            "images\n/s": [units.MISSING if speed is None else units.digits(speed) for speed in speeds],
-            **_column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES),
-            **macs,
-            **params,
-            **_column("activ.", [row.activations for row in rows], 1000, units.COUNTS),
-        }
-    drawn = framed(
+        columns += [
+            time,
+            Column("images\n/s", rates, name="images/s", rank=5),
+            _column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES, rank=4),
+            macs,
+            params,
+            _column("activ.", activations, 1000, units.COUNTS, name="activations", rank=3),
+        ]
+    caption = (
         ("" if figure.higher_is_better else f"A lower {figure.label} is better. ")
         + f"● on the front. {HEADING[timing.mode].capitalize()}, images/s and memory: {findings.timed}. "
         "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
-    drawn.add_column("", no_wrap=True)
-    drawn.add_column("\nnetwork", overflow="fold", min_width=12)
-    for title in columns:
-        drawn.add_column(title, justify="right", no_wrap=True)
-    for row, *cells in zip(rows, *columns.values(), strict=True):
-        drawn.add_row("●" if row.on_front else "", row.label, *cells, style="bold" if row.on_front else None)
-    return drawn
+    if findings.counted:
+        caption += f" {findings.counted}"
+    return drawn(columns, caption, room, styles=["bold" if row.on_front else "" for row in rows])
 
 
-def timing_table(timings: Sequence[Timing]) -> Table:
-    """What `rescale bench` prints: a line for each network, the settings below."""
+def timing_table(timings: Sequence[Timing], room: int | None = None) -> Table:
+    """What `rescale bench` prints: a line for each network, the settings below.
+
+    room: characters in a line; None for those of the terminal.
+    """
     first = timings[0]
     used = first.settings
     micros = [1e6 * value for timing in timings for value in (timing.latency_s, *timing.quartiles_s)]
     unit, seconds = units.column(micros, 1000, ("µs", "ms", "s"))
-    columns = {
-        "px\n": [str(timing.resolution) for timing in timings],
-        f"{HEADING[first.mode]}\n{unit}": seconds[::3],
-        "quartiles\n": [f"{q1}–{q3}" for q1, q3 in zip(seconds[1::3], seconds[2::3], strict=True)],
-        "images\n/s": [units.digits(timing.images_per_s) for timing in timings],
-        **_column("memory", [timing.memory_bytes for timing in timings], 1024, units.BYTES),
-        "fitted\n": [str(timing.batch_fitted) for timing in timings],
-        "\n": [timing.precision for timing in timings],
-    }
-    drawn = framed(
-        f"{TIMED[first.mode]} of {first.batch} images: median of {used['repeats']}, "
+    quartiles = [f"{q1}–{q3}" for q1, q3 in zip(seconds[1::3], seconds[2::3], strict=True)]
+    columns = [
+        _networks([timing.model for timing in timings]),
+        Column("px\n", [str(timing.resolution) for timing in timings], rank=5),
+        Column(f"{HEADING[first.mode]}\n{unit}", seconds[::3]),
+        Column("quartiles\n", quartiles, rank=1),
+        Column("images\n/s", [units.digits(t.images_per_s) for t in timings], name="images/s", rank=2),
+        _column("memory", [timing.memory_bytes for timing in timings], 1024, units.BYTES, rank=4),
+        Column("fitted\n", [str(timing.batch_fitted) for timing in timings], rank=3),
+        Column("\n", [timing.precision for timing in timings]),
+    ]
+    caption = (
+        f"{TIMED[first.mode]} of {plural(first.batch, 'image')}: median of {used['repeats']}, "
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
         f"torch {used['torch']}, load {used['load_average']}."
     )
-    drawn.add_column("\nnetwork", overflow="fold", min_width=12)
-    for title in columns:
-        drawn.add_column(title, justify="right", no_wrap=True)
-    for timing, *cells in zip(timings, *columns.values(), strict=True):
-        drawn.add_row(timing.model, *cells)
-    return drawn
+    return drawn(columns, caption, room)
 
 
-def framed(caption: str) -> Table:
-    """A table without columns yet, in the common style, with the settings as its caption."""
-    return Table(
-        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
+def drawn(
+    columns: Sequence[Column], caption: str, room: int | None = None, styles: Sequence[str] = ()
+) -> Table:
+    """A table in the common style, without the columns that do not fit, which the caption names.
+
+    Args:
+        columns: all columns, from left to right.
+        caption: what the values depend on.
+        room: characters in a line; None for those of the terminal.
+        styles: of the rows, such as bold; none by default.
+    """
+    kept = fitting(columns, GAP, (room or width()) - EDGES)
+    missing = left_out(columns, kept)
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=f"{caption} {missing}".strip(),
+        caption_justify="left",
+        highlight=False,
     )
+    for column in kept:
+        table.add_column(
+            Text(column.heading),
+            justify="left" if column.left else "right",
+            no_wrap=not column.breaks,
+            overflow="fold",
+            min_width=column.least,
+        )
+    for i, cells in enumerate(zip(*(column.cells for column in kept), strict=True)):
+        table.add_row(*map(Text, cells), style=styles[i] if styles else None)
+    return table
+
+
+def _networks(names: Sequence[str]) -> Column:
+    return Column("\nnetwork", names, name="network", left=True, breaks=True)
 
 
 def _column(
-    title: str, values: Sequence[float | None], base: int, names: tuple[str, ...]
-) -> dict[str, list[str]]:
+    title: str,
+    values: Sequence[float | None],
+    base: int,
+    names: tuple[str, ...],
+    name: str = "",
+    rank: int = 0,
+) -> Column:
     unit, texts = units.column(values, base, names)
-    return {f"{title}\n{unit}": texts}
+    return Column(f"{title}\n{unit}", texts, name=name, rank=rank)

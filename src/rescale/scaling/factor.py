@@ -1,11 +1,10 @@
 """Scale a network by a factor: the arithmetic and the rounding of Fast and Accurate Model Scaling."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from rescale.errors import UserError
-from rescale.network import Network, Stage
+from rescale.network import Network, Stage, checked
 from rescale.rounding import (
     COMPOUND,
     NEAREST,
@@ -20,17 +19,29 @@ from rescale.rounding import (
 from rescale.scaling.strategy import Strategy
 
 Jumps = Callable[[float, float], Iterable[float]]
+LEAST, MOST = 1e-6, 1e6  # range of factors
 ROUNDINGS = {"nearest": NEAREST, "compound": COMPOUND}
 
 
 def scaled(network: Network, strategy: Strategy, factor: float) -> Network:
-    """The network at `factor` times its multiply-adds, up to rounding. factor: above 0.
+    """The network at `factor` times its multiply-adds, up to rounding. factor: from LEAST to MOST.
 
     Rounded as in that paper's code, even if an exponent is 0 or the factor is 1. Stem and head are scaled if
-    the network's `scale_ends` is set.
+    the network's `scale_ends` is set. Raises UserError if the result cannot be built.
     """
-    if not (factor > 0 and math.isfinite(factor)):
-        raise UserError(f"a scaling factor is a number above 0; found {factor}")
+    check_factor(factor)
+    result = rounded(network, strategy, factor)
+    return checked(result, result.name)
+
+
+def check_factor(factor: float) -> None:
+    """Raise UserError for a factor outside the range that is searched."""
+    if not LEAST <= factor <= MOST:
+        raise UserError(f"a scaling factor is above 0, from {LEAST:g} to {MOST:g}; found {factor:g}")
+
+
+def rounded(network: Network, strategy: Strategy, factor: float) -> Network:
+    """Like `scaled`, without the check: the result may be impossible to build."""
     rounding = ROUNDINGS[strategy.rounding]
     wider = factor ** (strategy.width / 2)
     size = to_multiple(network.resolution * factor ** (strategy.resolution / 2), RESOLUTION_STEP)
@@ -55,20 +66,22 @@ def _stage(stage: Stage, strategy: Strategy, factor: float, rounding: Rounding) 
     if stage.inner_of == "input":
         # the inner width is another stage's; groups other than 1 and all are only scaled and checked
         group = stage.group_width
-        if group is not None and scales_groups(stage, strategy):
+        if group is not None and scales_groups(stage):
             group = group_width(group * factor ** (strategy.group_exponent / 2))
         return replace(stage, depth=depth, width=width, group_width=group)
+    if stage.block == "basic":  # it has no groups
+        return replace(stage, depth=depth, width=width)
     group = stage.group_width or stage.inner(stage.width)
-    if scales_groups(stage, strategy):
+    if scales_groups(stage):
         group = group_width(group * factor ** (strategy.group_exponent / 2))
     width, group = compatible(width, stage.bottleneck, group)
     full = group == int(width * stage.bottleneck)
     return replace(stage, depth=depth, width=width, group_width=None if full else group)
 
 
-def scales_groups(stage: Stage, strategy: Strategy) -> bool:
-    """Whether the group width is scaled: not that of depthwise convolutions, unless the strategy sets it."""
-    return stage.group_width != 1 or strategy.group is not None
+def scales_groups(stage: Stage) -> bool:
+    """Whether the group width is scaled. Depthwise convolutions stay depthwise, basic blocks have none."""
+    return stage.group_width != 1 and stage.block != "basic"
 
 
 def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list[float]:
@@ -90,8 +103,11 @@ def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list
         widths |= {network.head.width} - {0}
     for width in widths:
         add(width, strategy.width / 2, rounding.width_jumps)
-    for group in {s.group_width or s.inner(s.width) for s in network.stages if scales_groups(s, strategy)}:
-        add(group, strategy.group_exponent / 2, group_width_jumps)
+    # a group wider than the inner width is cut to it, so larger values change nothing
+    widest = max(rounding.width(max(widths) * end ** (strategy.width / 2)) for end in (low, high))
+    most = widest * max(stage.bottleneck for stage in network.stages)
+    for group in {s.group_width or s.inner(s.width) for s in network.stages if scales_groups(s)}:
+        add(group, strategy.group_exponent / 2, lambda start, end: group_width_jumps(start, min(end, most)))
     add(
         network.resolution,
         strategy.resolution / 2,

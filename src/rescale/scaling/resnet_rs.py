@@ -7,7 +7,7 @@ from dataclasses import replace
 from rescale.errors import UserError
 from rescale.families.resnet import BLOCKS, blocks_of
 from rescale.families.schedule import slow_resolution
-from rescale.network import Network, Stage
+from rescale.network import Network, Stage, problems
 from rescale.scaling.solve import Measure, Solved
 
 # a width multiplier is a whole number of these parts of 1: the smallest change that affects a layer
@@ -38,16 +38,19 @@ def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops
         factors: Iterable[float] = range(min(BLOCKS), LARGEST_DEPTH)
     else:
         factors = (parts / WIDTH_PARTS for parts in range(least_parts(network), 64 * WIDTH_PARTS))
-    best, best_gap, values = None, math.inf, []
+    best, best_gap, values = None, math.inf, list[float]()
+    mistakes: list[str] = []
     for factor in factors:
         tried = with_depth(sized, int(factor)) if rule == "rs-depth" else with_width(sized, factor)
+        if mistakes := problems(tried):  # such as groups that do not divide the width
+            continue
         values.append(measure(tried))
         if abs(values[-1] - target) < best_gap:
             best, best_gap = (factor, tried, values[-1]), abs(values[-1] - target)
         if values[-1] > 4 * target:
             break
     if best is None:
-        raise UserError(f"{network.name}: {rule} makes no network of it")
+        raise UserError(f"{network.name}: {rule} makes no network of it; {mistakes[0]}")
     factor, closest, reached = best
     name = f"{network.name.split('@')[0]}-{rule}-{factor}@{sized.resolution}"
     reachable = min(values) <= target <= max(values)
@@ -57,7 +60,9 @@ def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops
 def with_depth(network: Network, depth: int) -> Network:
     """The network with the block counts of a ResNet of this depth."""
     if len(network.stages) != 4 or any(stage.block != "bottleneck" for stage in network.stages):
-        raise UserError(f"{network.name}: rs-depth needs a ResNet of four stages; use dWr or rs-width")
+        raise UserError(
+            f"{network.name}: rs-depth needs a ResNet of four stages of bottlenecks; use dWr or rs-width"
+        )
     counts = blocks_of(depth)
     stages = tuple(replace(stage, depth=n) for stage, n in zip(network.stages, counts, strict=True))
     return replace(network, stages=stages)

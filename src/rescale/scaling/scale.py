@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeGuard
 from rescale.cost import Cost, cost
 from rescale.errors import UserError
 from rescale.network import Network
-from rescale.scaling.factor import scaled
+from rescale.scaling.factor import check_factor, scaled
 from rescale.scaling.resnet_rs import solve_rs
 from rescale.scaling.solve import Measure, Solved, solve
 from rescale.scaling.strategy import Strategy, check_alpha, strategy_of
@@ -45,9 +45,10 @@ def scale(
     Args:
         network: the network to scale.
         strategy: a name (d, w, r, dw, wr, dr, dwr, dWr, compound, fast, rs-depth, rs-width), a type name of
-            the fast-scaling authors (`d1_w8_g8_r1`), a mapping of exponents (depth, width, resolution and
-            optionally group), or a `Strategy`.
-        factor: of the multiply-adds, above 0, where the strategy's exponents sum to 1; up to rounding.
+            the fast-scaling authors (`d1_w8_g8_r1`, `wg`, `g`), a mapping of exponents (depth, width,
+            resolution and optionally group), or a `Strategy`.
+        factor: of the multiply-adds, from 1e-6 to 1e6, where the strategy's exponents sum to 1; up to
+            rounding.
         macs: budget of multiply-adds per image, above 0.
         params: budget of parameters, above 0.
         activations: budget of activations per image, above 0.
@@ -58,7 +59,7 @@ def scale(
         alpha: share of the width in the strategy `fast`, in [0, 1]; only for that strategy.
 
     Returns:
-        The scaled network.
+        The scaled network; it can be built.
 
     Raises:
         UserError: not exactly one of factor and budgets is given; only one of latency and runtime is given;
@@ -78,6 +79,7 @@ def scale(
     if latency is not None and runtime is not None:
         return meet(network, strategy, predicted(runtime, mode), latency, "s", alpha).network
     if factor is not None:
+        check_factor(factor)
         if is_rs_rule(strategy):
             return scale_to(network, strategy, "macs", cost(network).macs * factor, alpha).network
         return scaled(network, strategy_of(strategy, alpha), factor)

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rescale.errors import UserError
-from rescale.network import Network, problems, stride
-from rescale.scaling.factor import jumps, scaled
+from rescale.network import Network, oversized, problems, stride
+from rescale.scaling.factor import LEAST, MOST, jumps, rounded
 from rescale.scaling.strategy import Strategy
-
-LEAST, MOST = 1e-6, 1e6  # range of factors searched
 
 Measure = Callable[[Network], float]
 
@@ -37,18 +35,25 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
     rounding half to even can give a network that exists only there. Of two equally close networks the one
     with the smaller factor is returned.
     """
-    low = _reach(network, strategy, measure, lambda value: value < target / 4, 0.5)
-    high = _reach(network, strategy, measure, lambda value: value > target * 4, 2.0)
-    if high == MOST and measure(scaled(network, strategy, MOST)) < target:
-        low = MOST / 1.01  # out of reach: only the end matters
+
+    def at(factor: float) -> float:
+        return measure(rounded(network, strategy, factor))
+
+    ends: list[Callable[[float], bool]] = [lambda value: value < target / 4, lambda value: value > target * 4]
+    if at(0.5) > at(2.0):  # exponents below zero
+        ends.reverse()
+    low, high = (_reach(network, strategy, measure, *end) for end in zip(ends, (0.5, 2.0), strict=True))
+    at_low, at_high = at(low), at(high)
+    if max(at_low, at_high) < target:  # out of reach: only the larger end matters
+        low, high = (high / 1.01, high) if at_high >= at_low else (low, low * 1.01)
     points = [low, *jumps(network, strategy, low, high), high]
     least, tried = stride(network), []
     for i, point in enumerate(points):
         tried.append((point, (point, point)))
         if i + 1 < len(points) and points[i + 1] > point:
             tried.append((math.sqrt(point * points[i + 1]), (point, points[i + 1])))
-    made = [scaled(network, strategy, factor) for factor, _ in tried]
-    values = [measure(n) if n.resolution >= least else math.inf for n in made]
+    made = [rounded(network, strategy, factor) for factor, _ in tried]
+    values = [math.inf if n.resolution < least or oversized(n) else measure(n) for n in made]
     order = sorted(range(len(tried)), key=lambda i: abs(values[i] - target))
     best = next((i for i in order if not problems(made[i])), None)
     if best is None:
@@ -62,7 +67,7 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
     factor = _plain(network, strategy, interval, made[best])
     reached = [value for value in values if value < math.inf]
     return Solved(
-        scaled(network, strategy, factor),
+        rounded(network, strategy, factor),
         factor,
         interval,
         target,
@@ -74,14 +79,30 @@ def solve(network: Network, strategy: Strategy, measure: Measure, target: float)
 def _reach(
     network: Network, strategy: Strategy, measure: Measure, enough: Callable[[float], bool], step: float
 ) -> float:
-    """The first of 1, step, step^2, ... whose network is far enough beyond the target, or is invalid."""
+    """The first of 1, step, step^2, ... whose network is far enough beyond the target, or too small.
+
+    If a network is too large before that, the last factor whose network is not.
+    """
     factor = 1.0
     while LEAST < factor < MOST:
-        factor = min(max(factor * step, LEAST), MOST)
-        tried = scaled(network, strategy, factor)
+        previous, factor = factor, min(max(factor * step, LEAST), MOST)
+        tried = rounded(network, strategy, factor)
+        if oversized(tried):
+            return _last_possible(network, strategy, previous, factor)
         if tried.resolution < stride(network) or enough(measure(tried)):
             break
     return factor
+
+
+def _last_possible(network: Network, strategy: Strategy, possible: float, oversize: float) -> float:
+    """The last factor from `possible` towards `oversize` whose network is not too large, to six digits."""
+    while abs(math.log(oversize / possible)) > 1e-6:
+        middle = math.sqrt(possible * oversize)
+        if oversized(rounded(network, strategy, middle)):
+            oversize = middle
+        else:
+            possible = middle
+    return possible
 
 
 def _plain(network: Network, strategy: Strategy, interval: tuple[float, float], wanted: Network) -> float:
@@ -89,7 +110,7 @@ def _plain(network: Network, strategy: Strategy, interval: tuple[float, float], 
     middle = math.sqrt(interval[0] * interval[1])
     for digits in range(4, 17):
         factor = float(f"{middle:.{digits}g}")
-        if _same(scaled(network, strategy, factor), wanted):
+        if _same(rounded(network, strategy, factor), wanted):
             return factor
     return middle
 

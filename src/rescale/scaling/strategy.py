@@ -8,14 +8,18 @@ from typing import Literal
 
 from rescale.errors import UserError, nearest
 
+_DIMENSIONS = ("depth", "width", "resolution", "group")
+LARGEST = 10  # exponent
+
 
 @dataclass(frozen=True)
 class Strategy:
     """Exponents of a scaling factor s that multiplies the multiply-adds (Fast and Accurate Model Scaling).
 
     Depth grows by s^depth, width by s^(width / 2), group width by s^(group / 2), resolution by
-    s^(resolution / 2). group None: the width's, and depthwise convolutions stay depthwise.
-    rounding: nearest (that paper's) or compound (EfficientNet's own).
+    s^(resolution / 2). group None: the width's. Depthwise convolutions stay depthwise in any case.
+    rounding: nearest (that paper's) or compound (EfficientNet's own). Raises UserError for an exponent that
+    is no number from -LARGEST to LARGEST.
     """
 
     name: str
@@ -24,6 +28,16 @@ class Strategy:
     resolution: float
     group: float | None = None
     rounding: Literal["nearest", "compound"] = "nearest"
+
+    def __post_init__(self) -> None:
+        exponents = {name: getattr(self, name) for name in _DIMENSIONS}
+        wrong = [
+            f"exponents: {name}={value:g} is not a number from -{LARGEST} to {LARGEST}"
+            for name, value in exponents.items()
+            if value is not None and not -LARGEST <= value <= LARGEST
+        ]
+        if wrong:
+            raise UserError(*wrong)
 
     @property
     def total(self) -> float:
@@ -61,7 +75,6 @@ STRATEGIES = {
 """By the papers' names; the group width grows with the width in all of them."""
 
 _FAST = re.compile(r"fast(?P<alpha>\d*\.?\d+)?")
-_DIMENSIONS = ("depth", "width", "resolution", "group")
 
 
 def fast(alpha: float) -> Strategy:
@@ -79,15 +92,17 @@ def check_alpha(alpha: float | None, strategy: str) -> None:
 
 def strategy_of(wanted: str | Mapping[str, float] | Strategy, alpha: float | None = None) -> Strategy:
     """A strategy by name (`dWr`; `fast`, with alpha; `fast0.8`), by the fast-scaling authors' type name
-    (`d1_w8_g8_r1`) or by its exponents ({"depth": .1, "width": .8, "resolution": .1}, and `group`).
+    (`d1_w8_g8_r1`, `wg`) or by its exponents ({"depth": .1, "width": .8, "resolution": .1}, and `group`).
 
-    Raises UserError for any other.
+    Their one-letter types without g, such as `dw`, are the paper's here, in which the groups grow with the
+    width. Raises UserError for any other name, and for an alpha where there is nothing to choose.
     """
-    if isinstance(wanted, Strategy):
-        return wanted
-    if isinstance(wanted, Mapping):
-        return _of_exponents(wanted)
+    if not isinstance(wanted, str):
+        check_alpha(alpha, "exponents")
+        return wanted if isinstance(wanted, Strategy) else _of_exponents(wanted)
     if match := _FAST.fullmatch(wanted):
+        if alpha is not None and match["alpha"]:
+            raise UserError(f"{wanted} has its alpha in its name; leave out alpha {alpha:g}")
         share = alpha if alpha is not None else match["alpha"]
         if share is None:
             raise UserError("the strategy fast needs its alpha (0.8 is dWr, 1/3 is dwr)")
@@ -95,16 +110,20 @@ def strategy_of(wanted: str | Mapping[str, float] | Strategy, alpha: float | Non
     check_alpha(alpha, wanted)
     if wanted in STRATEGIES:
         return STRATEGIES[wanted]
-    if "_" in wanted and (typed := _of_type(wanted)):
+    is_type = "_" in wanted or (set(wanted) <= set("dwgr") and "g" in wanted)
+    if is_type and (typed := _of_type(wanted)):
         return typed
     raise UserError(f"no scaling strategy {wanted!r}; {_nearest(wanted)}")
 
 
 def exponents_of(text: str) -> dict[str, float]:
     """Read `depth=.1,width=.8,resolution=.1[,group=.8]`."""
-    exponents, wrong = {}, []
+    exponents: dict[str, float] = {}
+    wrong = []
     for part in text.split(","):
         key, _, value = part.strip().partition("=")
+        if key in exponents:
+            wrong.append(f"exponents: {key} is given twice")
         try:
             exponents[key] = float(value)
         except ValueError:
@@ -121,7 +140,7 @@ def _of_exponents(shares: Mapping[str, float]) -> Strategy:
     wrong += [
         f"exponents: {key}={value} is not a number"
         for key, value in shares.items()
-        if not isinstance(value, int | float) or not math.isfinite(value)
+        if not isinstance(value, int | float)
     ]
     if wrong:
         raise UserError(*wrong)
@@ -133,14 +152,17 @@ def _of_exponents(shares: Mapping[str, float]) -> Strategy:
 
 
 def _of_type(text: str) -> Strategy | None:
-    """Read the authors' type name: dimensions with weights; their shares of the sum of d, w and r."""
+    """Read the authors' type name: dimensions with weights; their shares of the sum of d, w and r.
+
+    Without these three, the group width is multiplied by the factor.
+    """
     weights: dict[str, float] = {}
-    for part in text.split("_"):
+    for part in text.split("_") if "_" in text else text:
         match = re.fullmatch(r"([dwgr])(\d*\.?\d*)", part)
         if not match or match[1] in weights:
             return None
         weights[match[1]] = float(match[2] or 1)
-    total = sum(weights.get(key, 0) for key in "dwr")
+    total = sum(weights.get(key, 0) for key in "dwr") or weights.get("g", 0) / 2
     if not total:
         return None
     depth, width, resolution, group = (weights.get(key, 0) / total for key in "dwrg")

@@ -1,22 +1,55 @@
 """Studies: a plan of runs, a runner that runs what is missing, and pure analyses of the results."""
 
-from rescale.studies.analysis import (
-    Speedup,
-    aggregate,
-    best_first,
-    front,
-    fronts,
-    point,
-    speedups,
-    values_by_seed,
+from typing import TYPE_CHECKING
+
+from rescale.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from rescale.studies.analysis import (
+        Speedup,
+        aggregate,
+        best_first,
+        front,
+        fronts,
+        point,
+        speedups,
+        values_by_seed,
+    )
+    from rescale.studies.checks import check
+    from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
+    from rescale.studies.folder import Failure, StudyFolder
+    from rescale.studies.outlook import outlook
+    from rescale.studies.plan import Item, Plan, pareto_plan, short_names
+    from rescale.studies.rows import Row
+    from rescale.studies.runner import Settings, run_study
+
+__getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torch
+    __name__,
+    {
+        "rescale.studies.analysis": (
+            "Speedup",
+            "aggregate",
+            "best_first",
+            "front",
+            "fronts",
+            "point",
+            "speedups",
+            "values_by_seed",
+        ),
+        "rescale.studies.checks": ("check",),
+        "rescale.studies.differences": (
+            "Difference",
+            "against_best",
+            "paired_differences",
+            "smallest_visible",
+        ),
+        "rescale.studies.folder": ("Failure", "StudyFolder"),
+        "rescale.studies.outlook": ("outlook",),
+        "rescale.studies.plan": ("Item", "Plan", "pareto_plan", "short_names"),
+        "rescale.studies.rows": ("Row",),
+        "rescale.studies.runner": ("Settings", "run_study"),
+    },
 )
-from rescale.studies.check import check
-from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
-from rescale.studies.folder import Failure, StudyFolder
-from rescale.studies.outlook import outlook
-from rescale.studies.plan import Item, Plan, pareto_plan, short_names
-from rescale.studies.rows import Row
-from rescale.studies.runner import Settings, run_study
 
 __all__ = [
     "Difference",

@@ -114,6 +114,7 @@ def _row(
         macs=first["macs"],
         params=first["params"],
         activations=first["activations"],
+        counted=first.get("counted"),
         figures=_other_means([result["figures"] for _, result in runs], figure),
     )
     if timing is None:

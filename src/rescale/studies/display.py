@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
+from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.studies.folder import Failure
 from rescale.studies.plan import Item, Plan
@@ -22,13 +24,14 @@ class Display:
 
     def __init__(self, plan: Plan, *, shown: bool = True) -> None:
         self.console = Console(stderr=True, quiet=not shown, highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.plan = plan
         self.bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),  # only the bars shrink
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
             console=self.console,
             disable=not (shown and self.console.is_terminal),
         )
@@ -46,7 +49,7 @@ class Display:
         """Show how many runs an earlier call has finished."""
         self.bars.update(self.all, completed=done)
         if done:
-            self.console.print(f"{done} of {len(self.plan.items)} trainings are already finished")
+            self.console.print(f"already finished: {done} of {plural(len(self.plan.items), 'training')}")
 
     def started(self, item: Item) -> None:
         """A training has started."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
-from rescale.files import write_text
+from rescale.files import LOCK, is_temporary, write_text
 from rescale.studies.plan import Item, Plan, file_name
-from rescale.studies.plan_file import from_file, to_yaml
+from rescale.studies.plan_file import PLAN, from_file, plan_in, to_yaml
 from rescale.training.format_1 import upgraded_result
 from rescale.training.run import Run
 
@@ -39,14 +39,12 @@ class StudyFolder:
     @property
     def plan_file(self) -> Path:
         """The file of the plan."""
-        return self.path / "plan.yaml"
+        return self.path / PLAN
 
     @cached_property
     def plan(self) -> Plan:
         """The plan. Raises UserError if there is none."""
-        if not self.plan_file.is_file():
-            raise UserError(f"{self.path}: no study here (no plan.yaml); rescale study makes one")
-        return from_file(self.plan_file)
+        return plan_in(self.path)
 
     def run(self, item: Item) -> Path:
         """The run's folder."""
@@ -123,7 +121,9 @@ class StudyFolder:
         if self.plan_file.exists():
             last_run = from_file(self._last_run) if self._last_run.is_file() else self.plan
             check_same_study(self.path, last_run, plan)
-        elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+        elif self.path.is_dir() and any(
+            entry.name != LOCK and not is_temporary(entry) for entry in self.path.iterdir()
+        ):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
     def keep_plan(self, plan: Plan) -> None:
@@ -134,7 +134,7 @@ class StudyFolder:
 
     @property
     def _last_run(self) -> Path:
-        return self.path / "runs" / "plan.yaml"
+        return self.path / "runs" / PLAN
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

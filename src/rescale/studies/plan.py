@@ -9,20 +9,21 @@ from pathlib import Path
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError
+from rescale.lookup import label_and_name
 
 
 @dataclass(frozen=True)
 class Item:
     """One training run.
 
-    model, recipe: as on the command line. data: a word, or an absolute path. changes: "key=value" on top of
-    the recipe. label: the network's name in the report; runs of one label differ only in the seed. group:
-    the front it belongs to.
+    model, recipe: as on the command line. data: a word, an absolute path, or the paths of the parts. changes:
+    "key=value" on top of the recipe. label: the network's name in the report; runs of one label differ only
+    in the seed. group: the front it belongs to.
     """
 
     model: str
     recipe: str
-    data: str
+    data: str | DataSpec
     seed: int = 0
     changes: tuple[str, ...] = ()
     label: str = ""
@@ -74,14 +75,22 @@ def file_name(label: str) -> str:
     return re.sub(r"[^\w.@+=-]+", "-", label).strip("-")
 
 
+def shown_name(model: str) -> str:
+    """A model's name in a report: the label of `label=NAME`, otherwise the name itself."""
+    label, name = label_and_name(model)
+    return label or name
+
+
 def short_names(models: Sequence[str]) -> dict[str, str]:
     """The name of each model in a report. That of a file or folder has no path, unless two would be equal."""
     names = {model: _without_path(model) for model in models}
     counts = Counter(names.values())
-    return {model: name if counts[name] == 1 else model for model, name in names.items()}
+    return {model: name if counts[name] == 1 else shown_name(model) for model, name in names.items()}
 
 
 def _without_path(model: str) -> str:
+    if (shown := shown_name(model)) != model:
+        return shown
     path = Path(model)
     if path.name == "network.yaml":
         path = path.parent
@@ -91,12 +100,13 @@ def _without_path(model: str) -> str:
 
 def default_title(items: Sequence[Item]) -> str:
     """A heading for the report: the data's names, without their paths."""
-    data = dict.fromkeys(DataSpec(item.data).name for item in items)
+    data = dict.fromkeys(DataSpec.of(item.data).name for item in items)
     return f"{', '.join(data)}: speed and accuracy"
 
 
 def family(model: str) -> str:
     """The family in a model's name: `resnetrs50@160` -> resnetrs, `timm:resnet18` -> timm:resnet."""
+    model = shown_name(model)
     prefix, _, name = model.rpartition(":") if model.startswith("timm:") else ("", "", model)
     if name.endswith((".yaml", ".yml")):
         return Path(name).stem
@@ -107,7 +117,7 @@ def family(model: str) -> str:
 def pareto_plan(
     models: Sequence[str],
     recipes: Sequence[str],
-    data: str,
+    data: str | DataSpec,
     *,
     seeds: int = 1,
     changes: Sequence[str] = (),
@@ -126,7 +136,7 @@ def pareto_plan(
         Item(
             model=model,
             recipe=recipe,
-            data=str(DataSpec.of(data)),
+            data=DataSpec.of(data).plain(),
             changes=tuple(changes),
             label=f"{names[model]}, {Path(recipe).stem}" if several else names[model],
             group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),

@@ -11,7 +11,9 @@ from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, validation_lines
 from rescale.studies.plan import Item, Plan, check_names, default_title, family, short_names
+from rescale.yaml_input import read_yaml
 
+PLAN = "plan.yaml"  # the plan's name in a study's folder
 _STRICT = {"extra": "forbid"}  # for pydantic
 
 
@@ -23,7 +25,7 @@ class _WrittenItem:
 
     model: str
     recipe: str = ""
-    data: str = ""
+    data: str | DataSpec = ""
     seed: int | None = None
     changes: tuple[str, ...] = ()
     label: str = ""
@@ -38,7 +40,7 @@ class _WrittenPlan:
 
     items: tuple[_WrittenItem, ...]
     title: str = ""
-    data: str = ""
+    data: str | DataSpec = ""
     recipe: str = ""
     seeds: int | tuple[int, ...] = 1
     changes: tuple[str, ...] = ()
@@ -50,9 +52,18 @@ class _WrittenPlan:
 def to_yaml(plan: Plan) -> str:
     """The plan as YAML text, with every run as an item; `from_file` reads it back equal."""
     plain = asdict(plan)
-    plain["items"] = [{**item, "changes": list(item["changes"])} for item in plain["items"]]
+    for item, written in zip(plan.items, plain["items"], strict=True):
+        written["changes"] = list(item.changes)
+        written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
     plain["notes"] = list(plain["notes"])
     return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def plan_in(folder: Path) -> Plan:
+    """The plan of a study's folder. Raises UserError if there is none."""
+    if not (folder / PLAN).is_file():
+        raise UserError(f"{folder}: no study here (no {PLAN}); rescale study makes one")
+    return from_file(folder / PLAN)
 
 
 def from_file(path: Path) -> Plan:
@@ -64,12 +75,7 @@ def from_file(path: Path) -> Plan:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    plain = read_yaml(path)
     try:
         written = TypeAdapter(_WrittenPlan).validate_python(plain)
     except ValidationError as error:
@@ -118,7 +124,7 @@ def _run(item: _WrittenItem, seed: int, top: _WrittenPlan, name: str) -> Item:
     return Item(
         model=item.model,
         recipe=item.recipe or top.recipe,
-        data=str(DataSpec.of(item.data or top.data)),
+        data=DataSpec.of(item.data or top.data).plain(),
         seed=seed,
         changes=(*(change for change in top.changes if _key(change) not in own), *item.changes),
         label=item.label or ", ".join((name, *item.changes)),
@@ -131,6 +137,6 @@ def _key(change: str) -> str:
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    parts: dict[str, Any] = {"items": _WrittenItem, "timing": TimingProtocol}
+    parts: dict[str, Any] = {"items": _WrittenItem, "timing": TimingProtocol, "DataSpec": DataSpec}
     names = [step for step in place if isinstance(step, str)]
     return [item.name for item in fields(parts[names[-1]] if names else _WrittenPlan)]

@@ -25,7 +25,7 @@ class Row:
     figure: the headline figure. value: its mean over `seeds` runs, in its unit; value_std: their standard
     deviation (n - 1), None for one seed. figures: means of all other figures of the evaluation, by name.
     changes: of the recipe, as one text. latency_s: for `batch` images, quartiles beside it. macs, params,
-    activations: of one image.
+    activations: of one image. counted: how macs were counted (`rescale.models.count.Source`).
     on_front: every other network of the study is slower or has a worse value.
     """
 
@@ -58,6 +58,7 @@ class Row:
     precision: str | None = None
     threads: int | None = None
     device: str | None = None
+    counted: str | None = None
     on_front: bool = False
     figures: Mapping[str, float] = field(default_factory=dict)
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from rescale import machine
-from rescale.bench import Ask, Timing, Workers, time_network
+from rescale.bench import Ask, Timing, TimingProtocol, Workers, time_network
 from rescale.errors import JobError, UserError
+from rescale.execution import USUAL
 from rescale.files import locked
 from rescale.studies.display import Display
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, file_name
-from rescale.studies.worker import STOPPED
 from rescale.training.run import Run
-from rescale.training.stop import StopRequest
+from rescale.training.stop import STOPPED, StopRequest
 
 ATTEMPTS = 2  # a worker that was killed is started once more, and resumes
 POLL = 0.2  # seconds between checks of the workers
@@ -44,13 +44,15 @@ class Settings:
     """How to train on this machine; changes no result. jobs: parallel trainings; None for `default_jobs`.
 
     device: of the trainings, None for a GPU if there is one. on_bad_image: raise or skip.
-    eval_epochs: epochs between evaluations; the last epoch always has one.
+    eval_epochs: epochs between evaluations; the last epoch always has one. workers: processes of each
+    training that load images. The execution mode is that of the plan's timing.
     """
 
     jobs: int | None = None
     device: str | None = None
     on_bad_image: str = "raise"
     eval_epochs: int = 1
+    workers: int = 0
 
 
 Start = Callable[[StudyFolder, Item, Settings, int], Worker]
@@ -170,6 +172,8 @@ def start_training(study: StudyFolder, item: Item, settings: Settings, threads: 
             "threads": threads,
             "on_bad_image": settings.on_bad_image,
             "eval_epochs": settings.eval_epochs,
+            "workers": settings.workers,
+            "fast": mode_of_training(study.plan.timing),
         },
         "parent": os.getpid(),
     }
@@ -184,6 +188,14 @@ def start_training(study: StudyFolder, item: Item, settings: Settings, threads: 
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             start_new_session=True,  # Ctrl-C reaches only this process, which then stops the workers
         )
+
+
+def mode_of_training(timing: TimingProtocol) -> str:
+    """The execution mode of the trainings: that of the timed step, or the default if that is measured.
+
+    Trainings run beside each other, so nothing can be measured for them.
+    """
+    return str(USUAL) if timing.fast == "auto" else timing.fast
 
 
 def time_as_trained(study: StudyFolder, label: str, ask: Ask) -> Timing:

@@ -12,7 +12,6 @@ from typing import Any
 from rescale.errors import JobError, UserError
 from rescale.studies.plan import Item
 
-STOPPED = 128 + signal.SIGTERM  # exit code of a run that saved and stopped on a signal
 _PR_SET_PDEATHSIG = 1
 
 
@@ -26,7 +25,8 @@ def end_with(parent: int) -> None:
 
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
-    from rescale.models import model_named
+    from rescale.data import DataSpec
+    from rescale.models.start import model_to_train
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
     from rescale.training.run import MARK
@@ -38,7 +38,8 @@ def work(job: dict[str, Any]) -> None:
     shutil.rmtree(out, ignore_errors=True)  # killed before the folder became a run
     changed = with_changes(recipe(item.recipe), item.changes)
     settings = Settings(**job["settings"])
-    train(model_named(item.model), changed, item.data, out, seed=item.seed, settings=settings)
+    model, data = model_to_train(item.model), DataSpec.of(item.data)
+    train(model, changed, data, out, seed=item.seed, settings=settings)
 
 
 def main() -> None:
@@ -46,6 +47,7 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     end_with(job["parent"])
     from rescale.training.feed import Stopped
+    from rescale.training.stop import STOPPED
 
     try:
         work(job)

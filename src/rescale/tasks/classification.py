@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from rescale.data import Batch, Data, Draw, Loading, Sample, Source, batches
 from rescale.data.augment import eval_transform, mixup, train_transform
 from rescale.data.augment.pipeline import EvalTransform, TrainTransform
-from rescale.errors import UserError, first_few, nearest
+from rescale.errors import UserError, first_few, nearest, plural
 from rescale.figure import Figure
-from rescale.models import External, Rates, make
+from rescale.models import External, Rates, counted_cost, make
 from rescale.models.head import ChosenOutputs, classifier_of
 from rescale.models.start import StartingWeights, class_order, fill
 from rescale.network import Network
@@ -90,13 +90,22 @@ class Classification:
         if len(unseen):
             names = ", ".join(repr(data.classes[label]) for label in unseen[:5])
             raise UserError(
-                f"{data.spec}: {len(unseen)} classes have validation images and no training images: {names}"
+                f"{data.spec}: {plural(len(unseen), 'class')} with validation images and no training images: "
+                f"{names}"
                 f"{', ...' * (len(unseen) > 5)}"
             )
 
     def adapt(self, model: Network | External, data: Data) -> Network | External:
-        """The model with an output for each class of the data."""
-        return model.with_classes(len(data.classes))
+        """The model with an output for each class of the data.
+
+        Raises UserError if an external model does not take its images or has other outputs.
+        """
+        adapted = model.with_classes(len(data.classes))
+        if isinstance(adapted, External):
+            outputs = counted_cost(adapted).outputs
+            if outputs not in (None, adapted.classes):
+                raise UserError(f"{model.name}: has {outputs} outputs, not num_classes={adapted.classes}")
+        return adapted
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
         """The module, and one line for each rate that does not apply to it."""
@@ -115,7 +124,8 @@ class Classification:
             outputs = classifier_of(module).out_features
             if outputs != len(self.classes):
                 raise UserError(
-                    f"the model has {outputs} outputs without names, the data {len(self.classes)} classes; "
+                    f"the model has {plural(outputs, 'output')} without names, "
+                    f"the data {plural(len(self.classes), 'class')}; "
                     f"give the names in preprocess.json (rescale import --labels FILE)"
                 )
             assumed = f"assumed to be the classes in order ({first_few(self.classes)})"
@@ -129,7 +139,8 @@ class Classification:
         if order == list(range(len(labels))):
             return module, []
         return ChosenOutputs(module, order), [
-            f"the {len(order)} classes are matched by name among the model's {len(labels)} outputs"
+            f"matched by name: {plural(len(order), 'class')} "
+            f"among the model's {plural(len(labels), 'output')}"
         ]
 
     def prepare(self, resolution: int, *, training: bool) -> PrepareClassified:

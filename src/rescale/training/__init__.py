@@ -1,7 +1,7 @@
 """The loop, its run folders, checkpoints, exact resume and evaluation."""
 
 from rescale.processes import is_first_process
-from rescale.training.begin import check_batch, resume, train
+from rescale.training.begin import check_batch, check_parts, resume, train
 from rescale.training.judge import evaluate_folder, recipe_for
 from rescale.training.run import Run, Settings
 
@@ -9,6 +9,7 @@ __all__ = [
     "Run",
     "Settings",
     "check_batch",
+    "check_parts",
     "evaluate_folder",
     "is_first_process",
     "recipe_for",

@@ -1,16 +1,18 @@
 """Start a run, or resume one."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rescale import machine
 from rescale.data import Data, DataSpec, open_data
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
-from rescale.models import External
+from rescale.files import locked, make_folder
+from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
@@ -19,6 +21,7 @@ from rescale.processes import Processes, join
 from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
+from rescale.training.norms import check_images
 from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
 
 # Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
@@ -29,7 +32,7 @@ Choose = Callable[[Network | External, Resolved, int, Settings, int], tuple[Reso
 def train(
     model: Network | External,
     recipe: Recipe | Resolved,
-    data: Data | str,
+    data: Data | DataSpec | str,
     out: str | Path,
     *,
     seed: int = 0,
@@ -45,7 +48,7 @@ def train(
     Args:
         model: the model; its head gets the outputs that the data needs.
         recipe: the recipe; it is resolved if it is not yet.
-        data: the data, or a built-in name or path to open.
+        data: the data, or a reference, built-in name or path to open.
         out: a folder that is empty or does not exist.
         seed: of weights, order, augmentation and dropout.
         settings: how the run is executed.
@@ -70,7 +73,7 @@ def train(
 def _begin(
     model: Network | External,
     recipe: Recipe | Resolved,
-    data: Data | str,
+    data: Data | DataSpec | str,
     out: Path,
     seed: int,
     settings: Settings,
@@ -87,8 +90,9 @@ def _begin(
     plain = recipe.recipe if isinstance(recipe, Resolved) else recipe
     check_task(plain)
     start = starting_weights(weights, model) if weights else None
-    if isinstance(data, str):
+    if not isinstance(data, Data):
         data = open_data(data, on_bad_image=settings.on_bad_image, minival=held_out(plain, model))
+    check_parts(data)
     if not isinstance(recipe, Resolved):
         recipe = resolve(recipe, model, len(data.train), native_bf16=machine.native_bf16(device))
     notes = list(recipe.notes)
@@ -101,7 +105,8 @@ def _begin(
     task = task_of(recipe.recipe, data)
     task.check(data)
     model = task.adapt(model, data)
-    check_batch(recipe.recipe, len(data.train), processes.count)
+    cost_of(model)  # raises UserError for an external model that does not take these images
+    check_batch(recipe.recipe, model, len(data.train), processes.count, settings.sync_bn)
     if choose is not None:
         arguments = (model, recipe, len(data.train), settings, processes.count)
         recipe, settings = processes.from_first(lambda: choose(*arguments))
@@ -111,7 +116,7 @@ def _begin(
         "seed": seed,
         "task": task.name,
         "headline": task.headline.as_json(),
-        "data": asdict(data.spec),
+        "data": data.spec.stored(),
         "data_digest": data.digest,
         "weights": start and {"source": start.source, "sha256": start.sha256, "averaged": start.averaged},
         "settings": asdict(settings),
@@ -124,17 +129,21 @@ def _begin(
         data.mean, data.std, model.resolution, chosen.eval_crop, chosen.interpolation, task.outputs
     )
     resolved, manifest = recipe, data.manifest()
-    run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
-    job = Job(run, facts, model, chosen, data, start)
-    return train_to_end(job, quiet, processes)
+    processes.from_first(lambda: make_folder(out))
+    with _locked(out, processes):
+        run = processes.from_first(lambda: Run.create(out, model, resolved, manifest, preprocess))
+        return train_to_end(Job(run, facts, model, chosen, data, start), quiet, processes)
 
 
-def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) -> Run:
+def resume(
+    path: str | Path, *, data: str | DataSpec | None = None, workers: int | None = None, quiet: bool = False
+) -> Run:
     """Continue a run from its newest complete checkpoint; a finished run is returned as it is.
 
     Args:
         path: the run's folder.
         data: where the run's data is now, if it was moved; it must be the same (equal digests).
+        workers: processes that load images, which do not change the result; None for the run's own number.
         quiet: show nothing on standard error.
 
     Returns:
@@ -146,16 +155,20 @@ def resume(path: str | Path, *, data: str | None = None, quiet: bool = False) ->
         JobError: training fails; `resume` can be called again.
     """
     processes = join()
-    return processes.together(lambda: _reopen(Path(path), data, quiet, processes))
+    return processes.together(lambda: _reopen(Path(path), data, workers, quiet, processes))
 
 
-def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes) -> Run:
+def _reopen(
+    path: Path, moved_to: str | DataSpec | None, workers: int | None, quiet: bool, processes: Processes
+) -> Run:
     run = processes.from_first(lambda: Run.open(path))
     if processes.from_first(lambda: run.result is not None):
         return run
     facts, recipe, manifest = processes.from_first(lambda: (run.facts, run.recipe, run.data))
     if facts["format"] not in FORMATS:
         raise UserError(f"{path}: written in format {facts['format']}; this version reads up to {FORMAT}")
+    if workers is not None:
+        facts = {**facts, "settings": {**facts["settings"], "workers": workers}}
     settings = facts["settings"]
     try:
         machine.chosen_device(settings["device"])
@@ -164,7 +177,7 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
             f"{path}: was started on {settings['device']}, which this machine does not have; "
             f"resume it on one that has"
         ) from None
-    spec = DataSpec(**facts["data"]) if moved_to is None else DataSpec.of(moved_to)
+    spec = DataSpec.of(facts["data"] if moved_to is None else moved_to)
     data = open_data(spec, on_bad_image=settings["on_bad_image"], minival=float(recipe.minival))
     if data.digest != facts["data_digest"]:
         raise UserError(
@@ -172,29 +185,65 @@ def _reopen(path: Path, moved_to: str | None, quiet: bool, processes: Processes)
             f"{_difference(manifest, data.manifest())}; put it back, say where it is now with --data, or "
             f"start a new run"
         )
-    check_batch(recipe, len(data.train), processes.count)
     preprocess, described = processes.from_first(lambda: (run.preprocess, run.model))
+    check_batch(recipe, described, len(data.train), processes.count, settings["sync_bn"])
     data = data.normalised(preprocess.mean, preprocess.std)
-    return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
+    with _locked(path, processes):
+        return train_to_end(Job(run, facts, described, recipe, data), quiet, processes)
 
 
-def check_batch(recipe: Recipe, images: int, processes: int = 1) -> None:
-    """Refuse a batch that the data cannot fill, or that cannot be split into equal parts."""
+def check_parts(data: Data) -> None:
+    """Refuse data without training or without validation images, before anything is trained."""
+    if not len(data.train):
+        raise UserError(
+            f"{data.spec}: only a validation part; give the training part: --train PATH --val PATH"
+        )
+    if not len(data.val):
+        raise UserError(
+            f"{data.spec}: no validation part, and no class has two images, so none can be held out; give "
+            f"both parts: --train PATH --val PATH"
+        )
+
+
+@contextmanager
+def _locked(path: Path, processes: Processes) -> Iterator[None]:
+    """Lock the run's folder in the first process."""
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(locked(path)))
+        yield
+
+
+def check_batch(
+    recipe: Recipe,
+    model: Network | External,
+    images: int,
+    processes: int = 1,
+    sync_bn: bool = False,
+) -> None:
+    """Refuse a batch that the data cannot fill, that cannot be split into equal parts, or that is too small.
+
+    Args:
+        recipe: resolved.
+        model: the model to train.
+        images: number of training images.
+        processes: number of processes that share a batch.
+        sync_bn: batch norm sees the images of all processes.
+
+    Raises:
+        UserError: the batch is refused; the message says what would do.
+    """
     if recipe.batch > images:
         raise UserError(
-            f"batch {recipe.batch} is larger than the {images} training images; "
+            f"batch {recipe.batch} is larger than the data ({plural(images, 'training image')}); "
             f"use --set batch={max(1, images // 2)} or less"
-        )
-    if recipe.batch % recipe.accumulate:
-        raise UserError(
-            f"batch {recipe.batch} cannot be taken in {recipe.accumulate} equal parts; change accumulate"
         )
     if recipe.batch % (parts := recipe.accumulate * processes):
         raise UserError(
-            f"batch {recipe.batch} cannot be shared equally by {processes} processes"
+            f"batch {recipe.batch} cannot be shared equally by {plural(processes, 'process')}"
             f"{f' in {recipe.accumulate} micro-batches each' * (recipe.accumulate > 1)}; "
             f"use --set batch={max(1, recipe.batch // parts) * parts}"
         )
+    check_images(model, recipe, recipe.batch // (recipe.accumulate if sync_bn else parts))
 
 
 def identity(

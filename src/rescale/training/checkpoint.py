@@ -75,7 +75,8 @@ def newest(folder: Path) -> Restored:
         try:
             state, parts = _read(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            broken.append(f"{path}: passed over, {' '.join(str(error).split()) or type(error).__name__}")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            broken.append(f"{path}: damaged, not used: {reason}")
             continue
         return Restored(state, parts, broken)
     return Restored(None, {}, broken)

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from rescale import machine
-from rescale.data import Data, Loading
+from rescale.data import Data, Loading, LoadingFailed
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
-from rescale.files import locked
 from rescale.models import External
 from rescale.models.start import StartingWeights
 from rescale.network import Network
@@ -49,10 +48,9 @@ class Job:
 
 
 def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
-    """Train to the end, from the newest checkpoint or from the beginning."""
+    """Train to the end, from the newest checkpoint or from the beginning, in a folder that is locked."""
     run = job.run
     with ExitStack() as stack:
-        processes.from_first(lambda: stack.enter_context(locked(run.path)))
         stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
         is_new = processes.from_first(lambda: not (run.path / MARK).is_file())
         if is_new and job.weights is None:
@@ -71,6 +69,12 @@ def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
                 raise Stopped(
                     f"{signal}: stopped and saved at step {loop.position.step}; "
                     f"resume with: rescale train --resume {run.path}"
+                ) from None
+            except LoadingFailed as error:
+                loop.save()
+                raise LoadingFailed(
+                    f"{error}; stopped and saved at step {loop.position.step}; "
+                    f"resume with: rescale train --resume {run.path} --workers {loop.settings.workers // 2}"
                 ) from None
             except torch.OutOfMemoryError:
                 raise _out_of_memory(run) from None

@@ -29,7 +29,7 @@ class Judgement(NamedTuple):
 
 def evaluate_folder(
     path: str | Path,
-    data: str = "",
+    data: str | DataSpec = "",
     *,
     recipe: Recipe | None = None,
     resolution: int | None = None,
@@ -43,7 +43,7 @@ def evaluate_folder(
 
     Args:
         path: a finished run, or a model folder that `rescale import` wrote.
-        data: a built-in name or a path; the run's own data if empty.
+        data: a reference, a built-in name or a path; the run's own data if empty.
         recipe: `recipe_for(path)` with changes; evaluation uses interpolation, eval_crop, precision, batch.
         resolution: input size in pixels; None for that of the folder.
         device: cpu, cuda or cuda:N.
@@ -59,10 +59,13 @@ def evaluate_folder(
     folder = ModelFolder.open(path)
     if not data and not (path / MARK).is_file():
         raise UserError(f"{path}: is no run, so it has no data of its own; give --data")
-    spec = DataSpec.of(data) if data else DataSpec(**Run.open(path).facts["data"])
+    spec = DataSpec.of(data or Run.open(path).facts["data"])
     recipe = recipe or recipe_for(path)
     opened = open_data(spec, on_bad_image=on_bad_image)
+    if not len(opened.val):
+        raise UserError(f"{spec}: no images to evaluate on; give them as --val PATH")
     preprocess, notes = _preprocess(folder)
+    notes = [*opened.notes, *notes]
     described = folder.model if resolution is None else folder.model.at(resolution)
     machine.use_device(machine.chosen_device(device))
     task = task_of(recipe, opened.normalised(preprocess.mean, preprocess.std))

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from rescale.data import Data, Source
+from rescale.errors import plural
 from rescale.files import write_json
 from rescale.models import External
 from rescale.network import Network
@@ -82,7 +83,7 @@ class TrainingLoop:
 
     def start(self, restored: checkpoint.Restored) -> None:
         """Continue from a checkpoint, or start from the beginning if there is none."""
-        notes = (*self.facts["notes"], *self.not_applied) if restored.state is None else ()
+        notes = (*self.data.notes, *self.facts["notes"], *self.not_applied) if restored.state is None else ()
         for line in (*restored.broken, *notes):
             self.display.note(line)
         if restored.state is not None:
@@ -91,8 +92,8 @@ class TrainingLoop:
             self.display.note(f"{self.run.path}: resuming at step {self.position.step}")
             if (started_with := self.facts.get("processes", 1)) != self.processes.count:
                 self.display.note(
-                    f"{self.processes.count} processes now, {started_with} when the run was started: the "
-                    f"results will be close, not equal"
+                    f"{plural(self.processes.count, 'process')} now, {started_with} when the run was "
+                    f"started: the results will be close, not equal"
                 )
         self.feed.bad_images = self.position.bad_images
         if self.processes.first:

@@ -1,4 +1,7 @@
-"""Batch norm with several processes: statistics averaged over them, or computed on the global batch."""
+"""Batch norm with one image, which it may refuse, and with several processes.
+
+There, statistics are averaged over the processes, or computed on the global batch.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescale.errors import UserError
+from rescale.geometry import layers
+from rescale.models import External, make
+from rescale.network import Network
+from rescale.recipes import Recipe
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -53,6 +60,46 @@ class _Gathered(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient[dist.get_rank()]
+
+
+def check_images(model: Network | External, recipe: Recipe, images: int) -> None:
+    """Refuse a micro-batch of one image for a model with batch norm on a map of one pixel.
+
+    Args:
+        model: the model to train.
+        recipe: resolved; if it freezes the backbone, batch norm uses the statistics of the weights.
+        images: per micro-batch of one process; with synchronised batch norm, of all processes.
+
+    Raises:
+        UserError: a batch norm would see one value per channel, which has no variance.
+    """
+    if images == 1 and recipe.freeze != "backbone" and (name := _norm_of_one_pixel(model)):
+        raise UserError(
+            f"{model.name}: a micro-batch of one image gives batch norm ({name}, a map of one pixel) one "
+            f"value per channel, which has no variance; use two images or more, or a higher resolution"
+        )
+
+
+def _norm_of_one_pixel(model: Network | External) -> str:
+    """The first batch norm on a map of one pixel; empty if there is none."""
+    if isinstance(model, Network):
+        return next((f"{x.name}.norm" for x in layers(model) if x.norm and x.map_out.points == 1), "")
+    with torch.device("meta"):  # no memory and no computation
+        module, _ = make(model)
+        image = torch.zeros(1, 3, model.resolution, model.resolution)
+    norms = {name: norm for name, norm in module.named_modules() if isinstance(norm, _BatchNorm)}
+    names: list[str] = []
+
+    def note(name: str, inputs: Tensor) -> None:
+        if inputs[0, 0].numel() == 1:
+            names.append(name)
+
+    for name, norm in norms.items():
+        norm.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+    if norms:
+        with torch.no_grad():
+            module.eval()(image)
+    return names[0] if names else ""
 
 
 def synchronise(module: nn.Module) -> nn.Module:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rescale.data import DataSpec
 from rescale.figure import Figure
-from rescale.models import External, cost_of
+from rescale.models import External, counted_cost
 from rescale.network import Network
 from rescale.recipes import Recipe
 from rescale.training.position import Position
@@ -42,10 +43,12 @@ def outcome(
         epochs: length of the run.
     """
     figures = reported(final)
+    counts, source, _ = counted_cost(model)
     return {
         "model": model.name,
         "resolution": model.resolution,
-        **cost_of(model)._asdict(),
+        **counts._asdict(),
+        "counted": source,
         "task": facts["task"],
         "headline": facts["headline"],
         "figures": figures,
@@ -59,7 +62,7 @@ def outcome(
         "images_per_s": position.train["images_per_s"],
         "seed": facts["seed"],
         "recipe": recipe.name,
-        "data": facts["data"]["source"],
+        "data": str(DataSpec.of(facts["data"])),
         "identity": facts["identity"],
         "precision": recipe.precision,
         "not_applied": [*facts["notes"], *not_applied],

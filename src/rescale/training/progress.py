@@ -6,9 +6,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from rescale.figure import Figure
 from rescale.training.step import StepResult
+
+FIGURES = 69  # characters of a line beside the name: a short bar, steps, figures and the remaining time
 
 
 class Display:
@@ -18,17 +21,19 @@ class Display:
         self.epochs = -(-steps // steps_per_epoch)
         self.headline = headline
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console.soft_wrap = not self.console.is_terminal  # in a log, an event is a line
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),  # only the bar shrinks
             TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
             transient=True,
         )
-        self.task = self.bar.add_task(name, total=steps, figures="")
+        title = name if len(name) + FIGURES <= self.console.width else "training"
+        self.task = self.bar.add_task(title, total=steps, figures="")
 
     def __enter__(self) -> "Display":
         self.bar.start()

@@ -1,6 +1,7 @@
 """A run is a folder: it holds all data of the run in open formats, and only one process writes to it."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 from rescale.errors import JobError, UserError
 from rescale.figure import Figure
-from rescale.files import check_free, write_json, write_text
+from rescale.files import LOCK, check_free, is_temporary, write_json, write_text
+from rescale.lookup import network
 from rescale.models import External
-from rescale.models.folder import PREPROCESS, ModelFolder, write_model
+from rescale.models.folder import EXTERNAL, NETWORK, PREPROCESS, ModelFolder, write_model
 from rescale.network import Network
 from rescale.preprocess import Preprocess
 from rescale.recipes import Recipe, Resolved, from_file
@@ -19,6 +21,8 @@ from rescale.training.format_1 import upgraded_facts, upgraded_result
 
 MARK = "run.json"  # a folder with this file is a run
 RECIPE = "recipe.yaml"
+# what a run holds before its first step
+BEGUN = (NETWORK, EXTERNAL, PREPROCESS, RECIPE, "data.json", "metrics.jsonl", "checkpoints", "tensorboard")
 FORMAT, FORMATS = 2, (1, 2)  # the format that is written; those that are read
 
 
@@ -62,6 +66,10 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """Open an existing run. Raises UserError if the folder is none."""
         if not (path / MARK).is_file():
+            if was_begun(path):
+                raise UserError(
+                    f"{path}: its run was ended before the first step; start it again with --out {path}"
+                )
             raise UserError(f"{path}: no run is here (a run folder holds {MARK})")
         return cls(path)
 
@@ -74,15 +82,13 @@ class Run:
         data: Mapping[str, Any],
         preprocess: Preprocess,
     ) -> "Run":
-        """Write the files of a new run into an empty or new folder; `mark` then makes it a run.
+        """Write the files of a new run into a folder that exists; `mark` then makes it a run.
 
-        Raises UserError if the folder holds anything else.
+        The remains of a run that was ended at its creation are removed. Raises UserError if the folder holds
+        anything else.
         """
         check_new(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JobError(f"{path}: cannot be created ({error.strerror})") from None
+        _remove_begun(path, model)
         run = cls(path)
         write_model(path, model)
         preprocess.write(path / PREPROCESS)
@@ -156,12 +162,34 @@ class Run:
 
 
 def check_new(path: Path) -> None:
-    """Raise UserError if the output folder holds anything; an existing run can be resumed."""
+    """Raise UserError if the output folder holds anything; an existing run can be resumed.
+
+    The remains of a run that was ended at its creation do not count.
+    """
     if (path / MARK).is_file():
         raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
-    if (path / RECIPE).is_file():
-        raise UserError(f"{path}: a run was ended here before its first checkpoint; remove the folder")
-    check_free(path, allowed=(".lock",))
+    if not was_begun(path):
+        check_free(path, allowed=(LOCK,))
+
+
+def was_begun(path: Path) -> bool:
+    """Whether the folder holds nothing but the files of a run that was ended before its first step."""
+    if not path.is_dir() or (path / MARK).exists():
+        return False
+    entries = [entry for entry in path.iterdir() if entry.name != LOCK]
+    names = {entry.name for entry in entries if not is_temporary(entry)}
+    steps = {entry.name for entry in (path / "checkpoints").glob("step-*")}
+    rows = Run(path).metrics() if "metrics.jsonl" in names else []
+    return bool(entries) and names <= set(BEGUN) and steps <= {"step-00000000"} and not rows
+
+
+def _remove_begun(path: Path, model: Network | External) -> None:
+    """Remove what `was_begun` accepts. Raises UserError if it may be a network file of the user's."""
+    entries = [entry for entry in path.iterdir() if entry.name != LOCK]
+    if [entry.name for entry in entries] == [NETWORK] and network(path / NETWORK) != model:
+        raise UserError(f"{path}: holds the {NETWORK} of another network; give another --out")
+    for entry in entries:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _complete_rows(text: str) -> Iterator[dict[str, Any]]:

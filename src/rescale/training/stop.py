@@ -6,6 +6,8 @@ import threading
 import time
 from types import FrameType, TracebackType
 
+STOPPED = 128 + signal.SIGTERM  # exit code of a study's run that saved and stopped on a signal
+
 
 class StopRequest:
     """While entered, records the first signal in `signal_name`; the second has its default effect.

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 
 class TensorBoard:
     """Writes the rows of a run as events; on resume, events after the step resumed at are hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
         self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def log(self, row: Mapping[str, Any]) -> None:

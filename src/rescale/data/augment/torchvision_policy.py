@@ -1,11 +1,14 @@
 """torchvision's RandAugment, which differs from the authors' although it is often taken for the same."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, RandAugment
+
+if TYPE_CHECKING:
+    from torchvision.transforms import RandAugment
 
 BINS = 31  # torchvision's default; its magnitudes run from 0 to 30
 
@@ -22,9 +25,11 @@ class TorchvisionRandAugment:
 
     layers: int
     magnitude: float
-    policy: RandAugment = field(init=False, repr=False, compare=False)
+    policy: "RandAugment" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        from torchvision.transforms import InterpolationMode, RandAugment  # takes as long as importing torch
+
         bin_ = min(BINS - 1, round(self.magnitude / 10 * (BINS - 1)))
         policy = RandAugment(self.layers, bin_, BINS, InterpolationMode.NEAREST, fill=[128, 128, 128])
         object.__setattr__(self, "policy", policy)

@@ -1,6 +1,5 @@
 """Export weights in timm's folder layout: `timm.create_model("local-dir:...", pretrained=True)`."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from rescale.errors import JobError, UserError
 from rescale.families.efficientnet import ROWS
 from rescale.families.regnet import DESIGN_SPACES, TORCHVISION
-from rescale.files import check_free
+from rescale.files import atomic, check_free, make_folder, write_json
 from rescale.lookup import network
 from rescale.models.build import Model
 from rescale.models.weights.layouts import (
@@ -26,6 +25,7 @@ from rescale.network import Input, Network
 from rescale.preprocess import Preprocess
 
 RESNETS = (  # networks that timm has under the same name
+    *("resnet18", "resnet34", "resnet18d", "resnet34d"),
     *("resnet26", "resnet50", "resnet101", "resnet152", "resnet200"),
     *("resnet26d", "resnet50d", "resnet101d", "resnet152d", "resnet200d"),
     *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
@@ -49,7 +49,7 @@ def architecture(net: Network) -> Architecture:
         if _same_body(network(name), net):
             return Architecture(name, {}, layout)
     counts = [stage.depth for stage in net.stages]
-    for name in ("resnet50", "resnet50d", "resnetrs50") if len(counts) == 4 else ():
+    for name in ("resnet18", "resnet18d", "resnet50", "resnet50d", "resnetrs50") if len(counts) == 4 else ():
         body = network(name)
         stages = tuple(replace(s, depth=n) for s, n in zip(body.stages, counts, strict=True))
         if _same_body(replace(body, stages=stages), net):
@@ -98,12 +98,10 @@ def export_weights(model: Model, folder: Path, preprocess: Preprocess) -> list[s
             **({"label_names": list(preprocess.labels)} if preprocess.labels else {}),
         },
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    except OSError as error:
-        raise JobError(f"{folder}: cannot be written ({error.strerror})") from error
+    make_folder(folder)
+    with atomic(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary)
+    write_json(folder / "config.json", config)
     return [f"architecture {timm_model.name}", _checked(model, folder)]
 
 

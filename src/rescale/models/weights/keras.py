@@ -143,7 +143,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
-        raise UserError(f"{path}: Keras' files need h5py: pip install h5py (the extra `keras`)") from None
+        raise UserError(f"{path}: Keras' files need h5py: pip install 'rescale-vision[keras]'") from None
     source: Any = path
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:

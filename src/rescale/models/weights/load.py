@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
 from rescale.models.build import Model
 from rescale.models.weights.keras import SUFFIXES, read_keras
 from rescale.models.weights.layouts import LAYOUTS, renamed, tensor_names
@@ -37,7 +37,12 @@ class Loaded:
     averaged: bool | None = None
 
 
-def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: str = "") -> Loaded:
+def load_weights(
+    model: Model,
+    source: str | Path | Mapping[str, Tensor],
+    key: str = "",
+    averaged: bool | None = None,
+) -> Loaded:
     """Load the weights of a file or a state dict into a model.
 
     Supported are tensors with this project's, timm's and torchvision's names, the Keras files of ResNet-RS
@@ -47,8 +52,9 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
     Args:
         model: from `build`; it is changed in place.
         source: path of a weights file or of a folder with one; or a state dict.
-        key: which state dict of a training script's checkpoint to use. If empty, averaged weights are
-            preferred to raw ones, and a note says so.
+        key: which state dict of a training script's checkpoint to use, such as `state_dict_ema`.
+        averaged: True for averaged weights, False for raw ones; None prefers averaged ones, and a note says
+            so.
 
     Returns:
         How many tensors were loaded, which were kept or not used, and notes.
@@ -58,7 +64,7 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
             tensors are missing, unknown or of another shape (the message names them).
     """
     if isinstance(source, str | Path):
-        weights = read_weights(Path(source), model, key)
+        weights = read_weights(Path(source), model, key, averaged)
     else:
         weights = in_names_of(model, Checkpoint(dict(source)))
     own, tensors = model.state_dict(), weights.tensors
@@ -68,19 +74,20 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Tensor], key: s
     notes = list(weights.notes)
     if head:
         theirs, ours = tensors[head[0]].shape[0], own[head[0]].shape[0]
-        notes.append(f"the head of {theirs} classes was not loaded; it is newly initialised for {ours}")
+        new = f"it is newly initialised for {ours}"
+        notes.append(f"the head of {plural(theirs, 'class')} was not loaded; {new}")
     kept = (name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
     return Loaded(len(fits), tuple(kept), weights.outside, tuple(notes), weights.averaged)
 
 
-def read_weights(path: Path, module: nn.Module, key: str = "") -> Checkpoint:
+def read_weights(path: Path, module: nn.Module, key: str = "", averaged: bool | None = None) -> Checkpoint:
     """Read a file or folder of weights, in the names of the module's tensors.
 
     Args:
         path: a file of safetensors, torch.save, Keras or TensorFlow, or a folder with one.
         module: one of this project's networks, for which the names of other libraries are known; or another
             module, whose weights must have its own names. It is not changed and may be on the meta device.
-        key: which state dict to use, as in `read_checkpoint`.
+        key, averaged: which state dict to use, as in `read_checkpoint`.
 
     Raises:
         UserError: the file cannot be read. `fitting` checks whether its tensors fit.
@@ -88,11 +95,11 @@ def read_weights(path: Path, module: nn.Module, key: str = "") -> Checkpoint:
     is_keras = path.is_file() and path.suffix in SUFFIXES
     prefix = None if is_keras else prefix_of(path)
     if not is_keras and not prefix:
-        return in_names_of(module, read_checkpoint(path, key))
+        return in_names_of(module, read_checkpoint(path, key, averaged))
     if not isinstance(module, Model):
         raise UserError(f"{path}: Keras and TensorFlow files can be read only for this project's networks")
-    if key:
-        raise UserError(f"{path}: --weights-key is for files of torch.save")
+    if key or averaged is not None:
+        raise UserError(f"{path}: --weights-key, --averaged and --raw are for files of torch.save")
     if prefix:
         return Checkpoint(read_tf1(prefix, module.network))
     return Checkpoint(read_keras(path, module.network))
@@ -153,7 +160,7 @@ def fitting(
     wrong += [f"{n}: unknown here" for n in tensors if n not in own]
     if wrong:
         raise UserError(
-            f"these are not weights of {name}: {len(wrong)} of {len(own)} tensors differ: "
+            f"these are not weights of {name}: {len(wrong)} of {plural(len(own), 'tensor')} differ: "
             + "; ".join(wrong[:5])
             + ("; ..." if len(wrong) > 5 else "")
         )

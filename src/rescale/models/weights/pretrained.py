@@ -41,7 +41,7 @@ def pretrained(name: str) -> Pretrained:
     try:
         import timm
     except ImportError:
-        raise UserError("--weights pretrained needs timm: pip install timm (the extra `timm`)") from None
+        raise UserError("--weights pretrained needs timm: pip install 'rescale-vision[timm]'") from None
     bare, _, _ = name.partition(".")
     try:
         config = timm.get_pretrained_cfg(name)

@@ -1,9 +1,12 @@
 """Read tensors from files: safetensors, or pickles, without running code that they contain."""
 
 import argparse
+import datetime
 import pathlib
 import pickle
 import re
+import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,10 @@ from torch import Tensor
 from rescale.errors import UserError, first_few
 from rescale.models.weights.state_dicts import Checkpoint, chosen
 
+ALONE = (
+    "save the state dict alone: torch.save(model.state_dict(), NEW); or, if you trust the file: "
+    "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+)
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # of model folders and of timm
 
 
@@ -32,15 +39,16 @@ def weights_file(path: Path) -> Path:
     return path
 
 
-def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
+def read_checkpoint(path: Path, key: str = "", averaged: bool | None = None) -> Checkpoint:
     """Read the state dict of a file, or of the weights file in a folder.
 
     Args:
         path: safetensors, or a file of `torch.save`: a state dict, or a training script's checkpoint with one
-            or several. Pickles are read with `weights_only`; besides tensors and plain values only
-            argparse.Namespace, paths and NumPy scalars are allowed, which run no code.
-        key: which of several state dicts to use, such as `state_dict_ema`. Without it averaged weights are
-            preferred to raw ones, and a note says so.
+            or several. Pickles are read with `weights_only`; besides tensors and plain values only a few
+            classes of training scripts are allowed, such as argparse.Namespace, which run no code.
+        key: which of several state dicts to use, such as `state_dict_ema`.
+        averaged: True for averaged weights, False for raw ones; None prefers averaged ones, and a note says
+            so.
 
     Raises:
         UserError: the file is missing or damaged, needs classes that are not allowed, or holds no state dict;
@@ -48,7 +56,7 @@ def read_checkpoint(path: Path, key: str = "") -> Checkpoint:
     """
     path = weights_file(path)
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
-    checkpoint = chosen(content, key, where=str(path))
+    checkpoint = chosen(content, key, averaged, where=str(path))
     non_finite = [
         name
         for name, tensor in checkpoint.tensors.items()
@@ -72,7 +80,8 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a protocol that the error below names
             return torch.load(path, map_location="cpu", weights_only=True)
     except (
         *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError),
@@ -80,22 +89,38 @@ def _unpickled(path: Path) -> Any:
     ) as error:
         if refused := _refused(path, error):
             raise UserError(
-                f"{path}: its pickle needs {', '.join(refused)}, which could run code and is not allowed; "
-                "save the state dict alone: torch.save(model.state_dict(), FILE)"
+                f"{path}: its pickle needs {first_few(refused)}, which could run code and is not allowed; "
+                f"{ALONE}"
+            ) from None
+        if isinstance(error, pickle.UnpicklingError):
+            _, _, reason = str(error).partition("WeightsUnpickler error:")
+            what = next((f" ({line.strip()})" for line in reason.splitlines() if line.strip()), "")
+            raise UserError(
+                f"{path}: damaged, or its pickle{what} cannot be read without code that it may contain; "
+                f"{ALONE}"
             ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged, or not written by torch.save: {reason}") from None
 
 
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
 def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """The allowed classes and functions that training scripts save besides tensors, by name in pickles."""
-    scalar = np.float64(0).__reduce__()[0]
-    assert callable(scalar)
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    assert callable(scalar) and callable(array)
     kinds = {type(np.dtype(kind)) for kind in ("?", *np.typecodes["AllInteger"], *np.typecodes["AllFloat"])}
     return [
-        argparse.Namespace,
+        *(argparse.Namespace, types.SimpleNamespace, list, dict, int, float),
+        (_plain_dict, "collections.defaultdict"),  # torch fills no other kinds of dictionaries
+        *(datetime.datetime, datetime.date, datetime.timedelta),
         (scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
         (scalar, "numpy._core.multiarray.scalar"),
+        (array, "numpy.core.multiarray._reconstruct"),
+        (array, "numpy._core.multiarray._reconstruct"),
+        np.ndarray,
         np.dtype,
         *kinds,
         (pathlib.PurePosixPath, "pathlib.PosixPath"),
@@ -110,6 +135,7 @@ def _refused(path: Path, error: Exception) -> list[str]:
     try:
         with torch.serialization.safe_globals(_allowed()):
             names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, OSError):  # the file format before zip archives
+    except (ValueError, RuntimeError, OSError, pickle.UnpicklingError):
+        # the file format before zip archives, or another protocol
         names = []
-    return sorted(names) or re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+    return sorted(names) or re.findall(r"GLOBAL ([\w.]+)", str(error))

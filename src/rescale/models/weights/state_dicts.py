@@ -14,12 +14,15 @@ from torch import Tensor
 
 from rescale.errors import UserError, nearest
 
-RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
+RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "params")
 AVERAGED = (
     *("state_dict_ema", "ema_state_dict", "model_state_dict_ema", "model_ema_state_dict"),
-    *("model_ema", "ema_model", "ema", "averaged_model", "swa_model", "average"),
+    *("model_ema", "ema_model", "ema", "averaged_model", "swa_model", "average", "params_ema"),
 )
-WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "_forward_module.")
+WRAPPERS = (
+    *("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "_forward_module."),
+    *("encoder.", "encoder_q."),  # of contrastive learning
+)
 COUNTER = "n_averaged"  # a counter of torch.optim.swa_utils.AveragedModel, not a weight
 DEPTH = 3  # levels of nested dictionaries that are searched
 
@@ -41,11 +44,21 @@ class Checkpoint:
     outside: tuple[str, ...] = ()
 
 
-def chosen(content: Any, key: str, where: str) -> Checkpoint:
-    """The state dict under `key` in a file's content; without a key the averaged one, otherwise the raw one.
+def chosen(content: Any, key: str, wanted: bool | None, where: str) -> Checkpoint:
+    """Choose a state dict of a file's content.
 
-    Raises UserError, which begins with `where`, if there is none, or if there are several under unknown keys.
+    Args:
+        content: as it was read.
+        key: the key of the state dict; if empty, `wanted` decides.
+        wanted: True for the averaged weights, False for the raw ones; None for the averaged ones if there are
+            any.
+        where: the file, for messages.
+
+    Raises:
+        UserError: there is no such state dict, or there are several under unknown keys.
     """
+    if key and wanted is not None:
+        raise UserError(f"{where}: --weights-key {key} names the weights; leave out --averaged and --raw")
     candidates = dict(_state_dicts(content))
     if not candidates:
         raise UserError(f"{where}: holds no state dict of tensors")
@@ -57,17 +70,25 @@ def chosen(content: Any, key: str, where: str) -> Checkpoint:
         return Checkpoint(candidates[key], key in averaged if averaged else None)
     others = [name for name in candidates if name not in averaged]
     raw = sorted((name for name in others if _rank(name) < len(RAW)), key=_rank)
-    if averaged:
-        return Checkpoint(
-            candidates[averaged[0]], True, _note("averaged weights", [*averaged, *(raw or others)])
-        )
+    unread = (
+        []
+        if averaged
+        else [f"the averaged weights under {n!r} are in an unsupported form" for n in _unread(content)]
+    )
+    if wanted is True and not averaged:
+        raise UserError(f"{where}: {unread[0] if unread else 'names no averaged weights'}; use --raw")
+    if wanted is False and averaged and not others:
+        raise UserError(f"{where}: holds averaged weights only, under {averaged[0]!r}; use --averaged")
+    if averaged and wanted is not False:
+        names = [*averaged, *(raw or others)]
+        return Checkpoint(candidates[averaged[0]], True, _note("averaged weights", names))
     if not raw and len(others) > 1:
         raise UserError(
             f"{where}: holds several state dicts ({', '.join(others)}); choose one with --weights-key"
         )
-    notes = _note("weights", raw) if len(raw) > 1 else ()
-    unread = (f"the averaged weights under {name!r} are in an unsupported form" for name in _unread(content))
-    return Checkpoint(candidates[(raw or others)[0]], None, (*notes, *unread))
+    names = [*(raw or others), *averaged]
+    notes = _note("raw weights" if averaged else "weights", names) if len(names) > 1 else ()
+    return Checkpoint(candidates[names[0]], False if averaged else None, (*notes, *unread))
 
 
 def unwrapped(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -130,7 +151,8 @@ def _rank(name: str) -> int:
 
 def _note(kind: str, names: list[str]) -> tuple[str, ...]:
     used, *others = names
-    also = f"; the file also holds {', '.join(others)} (--weights-key chooses)" if others else ""
+    choice = "rescale import chooses by --averaged, --raw or --weights-key"
+    also = f"; the file also holds {', '.join(others)} ({choice})" if others else ""
     return (f"the {kind} under {used!r} are used{also}",)
 
 

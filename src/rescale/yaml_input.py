@@ -1,0 +1,92 @@
+"""YAML from users: networks, recipes, plans. Limits on size and depth, and errors of one line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rescale.errors import UserError
+
+MOST_BYTES = 4 << 20  # of a file
+MOST_VALUES = 200_000  # after aliases are replaced by what they stand for
+DEEPEST = 50  # levels of nesting
+
+
+class Loader(yaml.SafeLoader):
+    """Reads plain values; a key that occurs twice in a mapping is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The node of a mapping, before merge keys add others."""
+        node = super().compose_mapping_node(anchor)
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                raise yaml.composer.ComposerError(
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                )
+            keys.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return node
+
+
+def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
+    """The content of a YAML file. UserError if it cannot be read, is not YAML, or exceeds the limits."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig") if len(content) <= MOST_BYTES else ""
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB, too large for a file of settings")
+    return parse_yaml(text, str(path), loader)
+
+
+def parse_yaml(text: str, where: str, loader: type[Loader] = Loader) -> Any:
+    """The value of a YAML text. UserError, beginning with `where`, if it is none or exceeds the limits."""
+    try:
+        _check_size(text, where)
+        return yaml.load(text, loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check_size(text: str, where: str) -> None:
+    """Raise UserError for a text that stands for too many values or nests them too deeply.
+
+    The parser's events are counted, without any recursion. A small text stands for billions of values if each
+    line repeats an alias of the line before.
+    """
+    values: list[int] = [0]  # in each collection that is open, outermost first
+    depths: list[int] = [0]  # levels below each of them
+    anchors: list[str | None] = [None]
+    known: dict[str, tuple[int, int]] = {}  # values and levels by anchor
+
+    def add(count: int, levels: int) -> None:
+        values[-1] += count
+        depths[-1] = max(depths[-1], levels)
+        if values[-1] > MOST_VALUES:
+            raise UserError(f"{where}: stands for more than {MOST_VALUES:,} values; too many aliases?")
+        if len(values) - 1 + levels > DEEPEST:
+            raise UserError(f"{where}: nested more than {DEEPEST} levels deep")
+
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            values.append(1)
+            depths.append(0)
+            anchors.append(event.anchor)
+            add(0, 0)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            inside, levels, anchor = values.pop(), depths.pop() + 1, anchors.pop()
+            if anchor:
+                known[anchor] = inside, levels
+            add(inside, levels)
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.anchor:
+                known[event.anchor] = 1, 0
+            add(1, 0)
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in anchors:
+                raise UserError(f"{where}: *{event.anchor} stands for a value that contains itself")
+            add(*known.get(event.anchor or "", (1, 0)))
