@@ -82,7 +82,7 @@ def test_the_page_holds_the_results(reported):
     assert "step 7: the loss is nan" in text
     assert "resnetrs is 1.01×–1.70× as fast as resnet" in text
     assert "epochs=16" in text and "flip=0" in text
-    assert "timm:resnet10t@32: stochastic depth by stage" in text
+    assert "timm:resnet10t@32, timm:mobilenetv3_small_050@32: stochastic depth by stage" in text
     assert "rescale study pareto" in text and "Imaginary CPU" in text
     assert "360 held-out images: at 97.9 %" in text
     assert f"standard error of {100 * (0.979 * 0.021 / 360) ** 0.5:.2f} points" in text
@@ -354,7 +354,7 @@ def test_an_inference_is_called_latency(tmp_path):
     study = fake_study(tmp_path / "s", seeds=1)
     study.keep_plan(replace(study.plan, timing=TimingProtocol("infer", batch=1)))
     findings = gather(study.path)
-    assert findings.time_of == "latency: inference of one image" and findings.time_name == "latency"
+    assert findings.time_of == "latency: inference of 1 image" and findings.time_name == "latency"
 
 
 def test_no_path_in_titles(tmp_path):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rescale.studies.checks import check
     from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
     from rescale.studies.folder import Failure, StudyFolder
-    from rescale.studies.outlook import outlook
     from rescale.studies.plan import Item, Plan, pareto_plan, short_names
     from rescale.studies.rows import Row
     from rescale.studies.runner import Settings, run_study
+    from rescale.studies.seeds import outlook
 
 __getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torch
     __name__,
@@ -44,10 +44,10 @@ __getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torc
             "smallest_visible",
         ),
         "rescale.studies.folder": ("Failure", "StudyFolder"),
-        "rescale.studies.outlook": ("outlook",),
         "rescale.studies.plan": ("Item", "Plan", "pareto_plan", "short_names"),
         "rescale.studies.rows": ("Row",),
         "rescale.studies.runner": ("Settings", "run_study"),
+        "rescale.studies.seeds": ("outlook",),
     },
 )
 

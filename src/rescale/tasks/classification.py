@@ -104,7 +104,9 @@ class Classification:
         if isinstance(adapted, External):
             outputs = counted_cost(adapted).outputs
             if outputs not in (None, adapted.classes):
-                raise UserError(f"{model.name}: has {outputs} outputs, not num_classes={adapted.classes}")
+                raise UserError(
+                    f"{model.name}: has {plural(outputs, 'output')}, not num_classes={adapted.classes}"
+                )
         return adapted
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
