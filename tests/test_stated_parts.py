@@ -153,6 +153,15 @@ def test_a_plan_by_hand_states_parts(parts: tuple[Path, Path], tmp_path: Path, m
     written.write_text(text % "vall")
     with pytest.raises(UserError, match=r"vall.*'val'"):
         from_file(written)
+    written.write_text(
+        "data: {train: data/first, vall: data/second}\nitems: [{model: resnet50, recipe: resnet-rs}]"
+    )
+    with pytest.raises(UserError, match=r"vall.*'val'"):
+        from_file(written)
+    written.write_text(written.read_text().replace("vall", "val"))
+    made = from_file(written)
+    assert made.items[0].data == DataSpec("", str(parts[0]), str(parts[1]))
+    assert made.title == "data: speed and accuracy"
 
 
 def test_data_that_recognition_finds_resumes_a_run_of_stated_parts(

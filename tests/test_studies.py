@@ -11,7 +11,7 @@ from fake_study import ERROR, NETWORKS, finish, plan, timing
 from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
-from rescale.studies.plan import family
+from rescale.studies.plan import family, short_names
 from rescale.studies.plan_file import from_file, to_yaml
 from rescale.training.format_1 import TOP_1
 from rescale.training.stop import STOPPED
@@ -290,6 +290,13 @@ def test_a_labelled_model_is_called_by_its_label() -> None:
     assert plan.labels == ["vit-s", "vit-m", "timm:resnet18"]
     assert [item.group for item in plan.items] == ["vit", "vit", "timm:resnet"]
     assert [item.model for item in plan.items] == models
+
+
+def test_labels_of_models_and_files_are_kept_apart() -> None:
+    names = ["own=timm:resnet18", "nets/own.yaml", "nets/other.yaml"]
+    assert list(short_names(names).values()) == ["own", "nets/own.yaml", "other"]
+    with pytest.raises(UserError, match="both called own-s0"):
+        pareto_plan(["own=resnet26", "own=resnet50"], ["resnet-rs"], "digits")
 
 
 def test_a_plan_by_hand_needs_little(tmp_path):
