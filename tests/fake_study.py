@@ -9,6 +9,9 @@ import yaml
 
 from rescale.bench.timing import Timing, TimingProtocol
 from rescale.figure import Figure
+from rescale.lookup import network
+from rescale.models import External
+from rescale.models.folder import write_model
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, family
 from rescale.training.format_1 import TOP_1
@@ -17,7 +20,7 @@ ERROR = Figure("angle", "mean error", "degrees", higher_is_better=False)
 
 NETWORKS = {  # top-1 and milliseconds a step: invented
     "resnetrs26x0.125@32": (91.2, 11.0),
-    "resnetrs26x0.25@24": (94.4, 15.5),
+    "resnetrs26x0.25@48": (94.4, 15.5),
     "resnetrs26x0.25@32": (97.1, 21.0),
     "resnetrs50x0.25@32": (97.9, 37.0),
     "resnetrs26x0.5@32": (98.2, 52.0),
@@ -91,6 +94,8 @@ def finish(study: StudyFolder, item: Item, top1: float, figure: Figure = TOP_1) 
     """Write what a training leaves behind."""
     folder = study.run(item)
     folder.mkdir(parents=True, exist_ok=True)
+    is_external = item.model.startswith("timm:")
+    write_model(folder, External(item.model, 32, 10) if is_external else network(item.model))
     recipe = {"name": "resnet-rs", "epochs": 16, "flip": 0.0, "dropout": 0.25 if "rs" in item.model else 0.0}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "result.json").write_text(json.dumps(result(item, top1, figure)))
@@ -109,4 +114,28 @@ def fake_study(path: Path, *, seeds: int = 3, failing: str = "", figure: Figure 
     for label, (_, milliseconds) in NETWORKS.items():
         if label != failing:
             study.keep_timing(label, timing(label, milliseconds / 1000))
+    return study
+
+
+ADDITIVE = {  # model, changes and top-1 of three seeds: invented
+    "baseline": ("resnet26x0.25@32", (), (95.0, 95.3, 95.2)),
+    "+ smoothing": ("resnet26x0.25@32", ("label_smoothing=0.1",), (95.1, 95.2, 95.5)),
+    "+ SE": ("resnet26x0.25+se@32", ("label_smoothing=0.1",), (98.1, 98.3, 98.5)),
+    "+ noise": ("resnet26x0.25+se@32", ("label_smoothing=0.1", "dropout=0.9"), (97.0, 98.9, 97.5)),
+}
+
+
+def additive_study(path: Path, *, seeds: int = 3) -> StudyFolder:
+    """A finished study of a plan that a person wrote, in which each row adds a change."""
+    items = tuple(
+        Item(model, "resnet-2015", "digits", seed, ("epochs=16", *own), label, "resnet")
+        for seed in range(seeds)
+        for label, (model, own, _) in ADDITIVE.items()
+    )
+    StudyFolder(path).keep_plan(Plan("MADE-UP FIGURES: additive", items, TimingProtocol(batch=32)))
+    study = StudyFolder(path)
+    for item in items:
+        finish(study, item, ADDITIVE[item.label][2][item.seed])
+    for label in ("baseline", "+ SE"):
+        study.keep_timing(label, timing(label, 0.02))
     return study

@@ -226,7 +226,7 @@ def test_each_group_has_a_front_and_pairs_are_compared_once():
     made = rows()
     assert [row.label for row in fronts(made)["resnetrs"]] == [
         "resnetrs26x0.125@32",
-        "resnetrs26x0.25@24",
+        "resnetrs26x0.25@48",
         "resnetrs26x0.25@32",
         "resnetrs50x0.25@32",
         "resnetrs26x0.5@32",

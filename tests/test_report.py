@@ -1,24 +1,31 @@
 """The report of studies with made-up values."""
 
+import html
 import json
 import re
 import shutil
+import statistics
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
-from fake_study import ERROR, NETWORKS, fake_study, timing
+from fake_study import ADDITIVE, ERROR, NETWORKS, additive_study, fake_study, finish, timing
+from fake_study import plan as made_up_plan
+from rescale.bench.timing import TimingProtocol
 from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
-from rescale.report.findings import speedup_sentence
+from rescale.report.chart import traces
+from rescale.report.claims import headline, power, speedup_sentence
 from rescale.report.page import page
-from rescale.report.plots import Box, places, round_ticks
-from rescale.studies import Speedup, StudyFolder
+from rescale.report.plots import Box, places, round_ticks, style
+from rescale.studies import Speedup, StudyFolder, pareto_plan
 from rescale.studies.rows import from_csv, to_csv
 from rescale.training.format_1 import TOP_1
 
@@ -28,7 +35,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.loads, self.cells, self.scripts, self.own = [], [], [], []
+        self.loads, self.cells, self.scripts, self.styles, self.own = [], [], [], [], []
         self.row, self.place = None, ""
         self.feed(text)
 
@@ -44,6 +51,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.place == "script":
             self.scripts.append(data)
+        elif self.place == "style":
+            self.styles.append(data)
         else:
             self.own.append(data)
             if self.place == "td" and data.strip():
@@ -62,7 +71,7 @@ def test_the_page_loads_nothing(reported):
     assert [load for load in page.loads if not load.startswith("data:")] == []
     short = [script for script in page.scripts if len(script) < 200_000]  # the long one is plotly's
     assert len(page.scripts) - len(short) == 1
-    for text in (*short, *page.own):
+    for text in (*short, *page.styles, *page.own):
         assert not re.search(r"https?://|//[a-z]+\.[a-z]", text.replace('"http://www.w3.org', "")), text[:200]
 
 
@@ -73,11 +82,11 @@ def test_the_page_holds_the_results(reported):
     assert "step 7: the loss is nan" in text
     assert "resnetrs is 1.01×–1.70× as fast as resnet" in text
     assert "epochs=16" in text and "flip=0" in text
-    assert "timm:resnet10t@32: stochastic depth by stage" in text
+    assert "timm:resnet10t@32, timm:mobilenetv3_small_050@32: stochastic depth by stage" in text
     assert "rescale study pareto" in text and "Imaginary CPU" in text
     assert "360 held-out images: at 97.9 %" in text
     assert f"standard error of {100 * (0.979 * 0.021 / 360) ** 0.5:.2f} points" in text
-    assert "resnetrs50x0.25@32 has the best top-1: 97.90 ± 0.20 %." in text
+    assert "The highest top-1 is 97.90 ± 0.20 %, by resnetrs50x0.25@32; all seeds differ alike" in text
     assert "resnetrs26x0.125@32, is 3.36× as fast at 91.20 ± 0.20 %." in text
     assert "is better" not in text
 
@@ -111,15 +120,17 @@ def judged_by_error(tmp_path_factory):
 
 
 def test_the_page_of_an_error(judged_by_error):
-    html = judged_by_error[1]["report.html"].read_text()
-    page = Page(html)
+    source = judged_by_error[1]["report.html"].read_text()
+    page = Page(source)
     text = " ".join(page.own)
-    assert "resnetrs26x0.5@32 has the best mean error: 1.80 ± 0.20 degrees." in text
+    assert "The lowest mean error is 1.80 ± 0.20 degrees, by resnetrs26x0.5@32;" in text
     assert "resnetrs26x0.125@32, is 4.73× as fast at 8.80 ± 0.20 degrees." in text
     assert "as fast as resnet at equal mean error, compared from 3.90 to 3.10 degrees" in text
     assert "All values are from 360 held-out images. ±" in text and "standard error" not in text
-    assert "slower or has a worse mean error" in text and "A lower mean error is better." in text
-    assert '<th scope="col" data-first="ascending" aria-sort="ascending"><button>mean error degrees<' in html
+    assert "costs more or has a worse mean error" in text and "A lower mean error is better." in text
+    assert (
+        '<th scope="col" data-first="ascending" aria-sort="ascending"><button>mean error degrees<' in source
+    )
     errors = [row[1] for row in page.cells if len(row) > 2 and row[0] in NETWORKS]
     assert errors[:2] == ["1.80 ± 0.20", "2.10 ± 0.20"] and errors[-1] == "10.50 ± 0.20"
     drawn = next(script for script in page.scripts if "mean error, degrees (lower is better)" in script)
@@ -178,7 +189,7 @@ def test_the_source_of_the_count_and_remarks_on_several_networks(tmp_path):
     assert remark in findings.counted and remark.replace("'", "&#39;") in page(findings)
     assert remark in str(table(findings).caption)
     assert {row.counted for row in from_csv(to_csv(findings.rows))} == {"flop counter", "arithmetic"}
-    assert findings.not_applied == [f"{first_few(study.plan.labels)}: stochastic depth by stage"]
+    assert findings.notes == [f"{first_few(study.plan.labels)}: stochastic depth by stage"]
 
 
 def test_the_csv_is_the_table(reported):
@@ -227,24 +238,72 @@ def test_the_terminal_table_fits(reported, tmp_path):
     assert "resnetrs26x0.125@32 " in narrow and "…" not in narrow
 
 
-def test_the_table_sorts_in_a_browser(reported):
+SORT = "document.querySelectorAll('#networks thead th')[2].click()"  # beside the button, too
+LAYOUT = """
+  const boxes = [...document.querySelectorAll('#pareto .textpoint text')].map(t => t.getBoundingClientRect());
+  const cover = (a, b) =>
+    a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  const texts = [...document.querySelectorAll('#pareto .main-svg text')];
+  const head = document.querySelector('details table.sorted thead th');
+  head.click();
+  report({
+    background: getComputedStyle(document.body).backgroundColor,
+    chart: getComputedStyle(document.querySelector('#pareto .xtitle')).fill,
+    font: getComputedStyle(document.querySelector('#pareto .legendtext')).fontFamily,
+    page: getComputedStyle(document.body).fontFamily,
+    wide: document.documentElement.scrollWidth, window: innerWidth,
+    right: Math.max(...texts.map(t => t.getBoundingClientRect().right)),
+    names: boxes.length,
+    covered: boxes.filter((a, i) => boxes.slice(0, i).some(b => cover(a, b))).length,
+    sticky: getComputedStyle(document.querySelector('#networks td')).position,
+    sorted: head.getAttribute('aria-sort'),
+  })"""
+
+
+def in_browser(page, script, *, width=1280, dark=False):
+    """What a script reports from the page in a browser, in a frame of this width."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("no browser here; test_the_sorting_script covers its values")
-    path = reported[1]["report.html"]
-    clicked = path.with_name("clicked.html")
-    click = "<script>document.querySelectorAll('#networks th button')[2].click()</script></body>"
-    clicked.write_text(path.read_text().replace("</body>", click))
+        pytest.skip("no browser here; the tests without one cover the values and styles")
+    inner, outer = page.with_name("inner.html"), page.with_name("outer.html")
+    added = (
+        "<script>const report = x => parent.postMessage(JSON.stringify(x), '*');"
+        f"onload = () => setTimeout(() => {{ {script} }}, 300)</script></body>"
+    )
+    inner.write_text(page.read_text().replace("</body>", added))
+    outer.write_text(
+        f"<iframe src='inner.html' width={width} height=900></iframe><pre id=answer></pre><script>"
+        "onmessage = message => document.getElementById('answer').textContent = message.data</script>"
+    )
     done = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--virtual-time-budget=5000", "--dump-dom", f"file://{clicked}"],
-        capture_output=True, text=True, timeout=120, check=True,
+         "--virtual-time-budget=5000", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+         "--window-size=1400,1000", "--dump-dom", f"file://{outer}"],
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    table_text = done.stdout.split('id="networks"')[1].split("</table>")[0]
-    order = re.findall(r'<tr[^>]*><td data-key="([^"]+)"', table_text)
-    assert order == sorted(order, key=lambda label: NETWORKS[label][1])
-    assert table_text.count("aria-sort") == 1
-    assert 'class="main-svg"' in done.stdout  # plotly has drawn
+    return json.loads(html.unescape(done.stdout.split('id="answer">')[1].split("</pre>")[0]))
+
+
+def test_the_table_sorts_in_a_browser(reported):
+    names = "[...document.querySelectorAll('#networks tbody tr')].map(row => row.cells[0].textContent)"
+    order = in_browser(reported[1]["report.html"], f"{SORT}; report({names})")
+    assert len(order) == 8 and order == sorted(order, key=lambda label: NETWORKS[label][1])
+
+
+def test_the_page_in_a_browser(reported):
+    page = reported[1]["report.html"]
+    light, dark = in_browser(page, LAYOUT), in_browser(page, LAYOUT, dark=True)
+    assert (light["background"], dark["background"]) == ("rgb(255, 255, 255)", "rgb(22, 24, 27)")
+    assert light["chart"] != dark["chart"]
+    assert light["font"] == light["page"]
+    assert light["names"] == 8 and light["covered"] == 0
+    assert light["sorted"] == "ascending"
+
+
+def test_the_page_on_a_phone(reported):
+    phone = in_browser(reported[1]["report.html"], LAYOUT, width=390)
+    assert phone["window"] == 390 and phone["wide"] <= 390 and phone["right"] <= 390
+    assert phone["sticky"] == "sticky"
 
 
 def test_the_sorting_script(reported):
@@ -254,6 +313,188 @@ def test_the_sorting_script(reported):
     text = reported[1]["report.html"].read_text()
     keys = [float(key) for key in re.findall(r'<td data-key="([\d.e+-]+)">[\d.]+ ms</td>', text)]
     assert sorted(keys) == sorted(NETWORKS[row[0]][1] / 1000 for row in rows)
+
+
+def test_the_page_follows_the_systems_colours_and_fits_a_phone(reported):
+    style = Page(reported[1]["report.html"].read_text()).styles[0]
+    assert "prefers-color-scheme: dark" in style and "color-scheme: light dark" in style
+    assert "max-width: 600px" in style and "position: sticky" in style
+
+
+def test_what_weakens_the_times_stands_beside_the_headline(tmp_path):
+    study = fake_study(tmp_path / "s", seeds=1)
+    made = timing("resnet26x0.25@32", 0.02)
+    made.settings["others_busy_cores"] = 1.4
+    study.keep_timing(made.model, made)
+    text = page(gather(study.path))
+    begin, chart = text.index('<p class="headline">'), text.index("<h2>Speed and accuracy</h2>")
+    assert begin < text.index("kept 1.4 cores busy while resnet26x0.25@32 was timed") < chart
+    other = replace(made, model="resnet50x0.25@32", settings={**made.settings, "others_busy_cores": 0.6})
+    study.keep_timing(other.model, other)
+    assert gather(study.path).timing_warnings == [
+        "other processes kept 0.6 to 1.4 cores busy while 2 networks were timed: resnet26x0.25@32, "
+        "resnet50x0.25@32"
+    ]
+
+
+def test_the_command_can_be_copied(reported):
+    text = reported[1]["report.html"].read_text()
+    assert re.search(r'<button type="button">copy</button><pre>rescale study pareto', text)
+    assert "navigator.clipboard.writeText" in text
+
+
+def test_a_training_step_is_not_called_latency(reported):
+    svg, text = (reported[1][name].read_text() for name in ("pareto.svg", "report.html"))
+    assert "training step of 32 images, ms (log scale; bars: quartiles)" in svg and "latency" not in svg
+    assert "latency" not in " ".join(Page(text).own).lower()
+    assert "training step of 32 images, ms (log scale)" in text
+
+
+def test_an_inference_is_called_latency(tmp_path):
+    study = fake_study(tmp_path / "s", seeds=1)
+    study.keep_plan(replace(study.plan, timing=TimingProtocol("infer", batch=1)))
+    findings = gather(study.path)
+    assert findings.time_of == "latency: inference of 1 image" and findings.time_name == "latency"
+
+
+def test_no_path_in_titles(tmp_path):
+    made = pareto_plan(["/home/me/nets/own.yaml"], ["/home/me/mine.yaml"], "/home/me/images", command="x")
+    StudyFolder(tmp_path).keep_plan(made)
+    text = " ".join(Page(page(gather(tmp_path))).own)
+    assert "images: speed and accuracy" in text and "recipe mine" in text and "/home/me" not in text
+
+
+def test_shapes_names_bars_and_the_common_front_of_the_chart(tmp_path):
+    findings = gather(fake_study(tmp_path / "s").path)
+    common, *groups = traces(findings, "latency_s")
+    on_front = sorted((row for row in findings.rows if row.on_front), key=lambda row: row.latency_s)
+    assert common["y"] == [row.value for row in on_front] and common["line"]["width"] > 5
+    points = [trace for trace in groups if "text" in trace]
+    assert [trace["marker"]["symbol"] for trace in points] == ["circle", "square", "diamond", "triangle-up"]
+    assert sorted(label for trace in points for label in trace["text"]) == sorted(NETWORKS)
+    assert all("text" in trace["mode"] for trace in points)
+    (mobile,) = (trace for trace in points if trace["text"] == ["timm:mobilenetv3_small_050@32"])
+    assert mobile["error_y"]["array"] == [pytest.approx(0.2)]
+    assert mobile["error_x"]["arrayminus"] == [pytest.approx(0.05 * 24)]
+    assert mobile["error_x"]["array"] == [pytest.approx(0.1 * 24)]
+    assert mobile["marker"]["color"] == ["white"]
+    assert "error_x" not in next(trace for trace in traces(findings, "macs") if "text" in trace)
+
+
+def test_networks_are_filled_on_the_front_of_the_measure_that_is_shown(tmp_path):
+    study = fake_study(tmp_path / "s", seeds=1)
+    big = timing("resnetrs26x0.125@32", 0.011, memory_bytes=10**12)  # fastest, and needs the most memory
+    study.keep_timing(big.model, big)
+    findings = gather(study.path)
+
+    def filled(measure):
+        return {
+            label
+            for trace in traces(findings, measure)
+            if "text" in trace
+            for label, colour in zip(trace["text"], trace["marker"]["color"], strict=True)
+            if colour != "white"
+        }
+
+    assert filled("latency_s") == {row.label for row in findings.rows if row.on_front}
+    assert big.model in filled("latency_s") and big.model not in filled("memory_bytes")
+
+
+def test_groups_look_different():
+    assert len({style(i) for i in range(49)}) == 49
+
+
+def study_of(path, **values):
+    """A study of networks with these values of top-1, one for each seed; names with _ for @."""
+    labels = {label.replace("_", "@"): own for label, own in values.items()}
+    networks = dict.fromkeys(labels, (0.0, 20.0))
+    StudyFolder(path).keep_plan(made_up_plan(networks, seeds=max(map(len, values.values()))))
+    study = StudyFolder(path)
+    for item in study.plan.items:
+        if item.seed < len(labels[item.label]):
+            finish(study, item, labels[item.label][item.seed])
+    return gather(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (
+            (97.0,),
+            (92.0,),
+            "The highest top-1 is 97.00 %, by resnet26@32; by one seed, networks",
+        ),
+        ((97.0, 97.1), (92.0, 91.8), "by two seeds, networks are not told apart."),
+        (
+            (97.0, 97.4, 97.2),
+            (96.9, 97.5, 96.8),
+            ", which is not told apart from resnet50@32 (paired t",
+        ),
+        (
+            (97.0, 97.1, 97.2),
+            (92.0, 91.8, 92.1),
+            "is told apart from every other network (paired t",
+        ),
+        ((97.0, 97.1, 97.2), (92.0, 92.1, 92.2), "; all seeds differ alike, so networks are not told apart."),
+    ],
+)
+def test_the_headline_claims_what_the_seeds_tell(tmp_path, first, second, expected):
+    text = headline(study_of(tmp_path / "s", resnet26_32=first, resnet50_32=second))
+    assert expected in text
+    assert "best" not in text and "most accurate" not in text
+
+
+def test_the_power_of_the_comparison_is_stated(tmp_path):
+    findings = study_of(tmp_path / "s", resnet26_32=(97.0, 97.4, 97.2), resnet50_32=(96.9, 97.5, 96.8))
+    smallest = float(re.search(r"a true difference of ([\d.]+) points is found with", power(findings))[1])
+    assert smallest == pytest.approx(3.3 * statistics.stdev([0.1, -0.1, 0.4]), rel=0.02)
+    assert power(study_of(tmp_path / "t", resnet26_32=(97.0,), resnet50_32=(96.9,))) == ""
+
+
+@pytest.fixture(scope="module")
+def additive(tmp_path_factory):
+    return gather(additive_study(tmp_path_factory.mktemp("reports") / "additive").path)
+
+
+def test_a_plan_by_hand_keeps_its_order_and_shows_what_each_row_adds(additive):
+    made = Page(page(additive))
+    rows = [row for row in made.cells if row and row[0] in ADDITIVE][:4]
+    assert [row[0] for row in rows] == list(ADDITIVE)
+    above = [row[2] for row in rows]
+    assert above[0] == "–" and above[1].startswith("+0.10 (") and above[2].startswith("+3.03 (")
+    assert above[3].startswith("\N{MINUS SIGN}0.50 (")
+    assert [row[3] for row in rows] == ["resnet26x0.25@32"] * 2 + ["resnet26x0.25+se@32"] * 2
+    own = ["–", "label_smoothing=0.1", "label_smoothing=0.1", "label_smoothing=0.1, dropout=0.9"]
+    assert [row[4] for row in rows] == own
+    text = " ".join(made.own)
+    assert re.search(r"Changed from the named recipe in all rows:\s+epochs=16\s+\w", text)
+
+
+def test_differences_to_the_row_above_are_paired_t_tests(additive):
+    sample = [a - b for a, b in zip(ADDITIVE["+ SE"][2], ADDITIVE["+ smoothing"][2], strict=True)]
+    expected = stats.ttest_1samp(sample, 0.0)
+    difference = additive.differences["+ SE"]
+    assert difference.p == pytest.approx(3 * expected.pvalue)
+    assert (difference.low, difference.high) == pytest.approx(expected.confidence_interval(1 - 0.05 / 3))
+    assert headline(additive) == (
+        "Told apart from the row above: + SE (+3.03 points); paired t tests over 3 seeds, 5 % in all 3 "
+        "comparisons. 2 other rows are not."
+    )
+
+
+def test_a_plan_by_hand_in_the_terminal(additive):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(table(additive))
+    lines = console.export_text().splitlines()
+    places = [next(i for i, line in enumerate(lines) if label in line) for label in ADDITIVE]
+    assert places == sorted(places)
+    assert "to the row above" in "".join(lines) and "+3.03 (+" in "".join(lines)
+
+
+def test_few_seeds_of_a_plan_by_hand_claim_nothing(tmp_path):
+    findings = gather(additive_study(tmp_path / "s", seeds=2).path)
+    assert headline(findings) == "By two seeds, no row is told apart from the row above."
+    assert "+3.05 (two seeds)" in page(findings)
 
 
 def test_speed_ups_in_words():

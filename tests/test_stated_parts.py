@@ -13,7 +13,7 @@ from rescale.cli import main
 from rescale.data import DataSpec
 from rescale.errors import UserError
 from rescale.studies import check, pareto_plan
-from rescale.studies.plan import from_file, to_yaml
+from rescale.studies.plan_file import from_file, to_yaml
 from rescale.studies.worker import work
 from rescale.training import Run, resume
 
@@ -154,6 +154,15 @@ def test_a_plan_by_hand_states_parts(parts: tuple[Path, Path], tmp_path: Path, m
     written.write_text(text % "vall")
     with pytest.raises(UserError, match=r"vall.*'val'"):
         from_file(written)
+    written.write_text(
+        "data: {train: data/first, vall: data/second}\nitems: [{model: resnet50, recipe: resnet-rs}]"
+    )
+    with pytest.raises(UserError, match=r"vall.*'val'"):
+        from_file(written)
+    written.write_text(written.read_text().replace("vall", "val"))
+    made = from_file(written)
+    assert made.items[0].data == DataSpec("", str(parts[0]), str(parts[1]))
+    assert made.title == "data: speed and accuracy"
 
 
 def test_data_that_recognition_finds_resumes_a_run_of_stated_parts(

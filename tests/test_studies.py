@@ -11,7 +11,8 @@ from fake_study import ERROR, NETWORKS, finish, plan, timing
 from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
-from rescale.studies.plan import family, from_file, to_yaml
+from rescale.studies.plan import family, short_names
+from rescale.studies.plan_file import from_file, to_yaml
 from rescale.training.format_1 import TOP_1
 from rescale.training.stop import STOPPED
 
@@ -83,6 +84,53 @@ def test_everything_runs_once_and_in_order(tmp_path):
     assert again.started == [] and timer.timed == []
 
 
+def additive(*, precision="auto", timed="auto"):
+    """The same network in three rows, another one in the fourth."""
+    rows = {
+        "baseline": ("resnet26x0.25@32", ()),
+        "smoothing": ("resnet26x0.25@32", ("label_smoothing=0.1",)),
+        "precision": ("resnet26x0.25@32", (f"precision={precision}",)),
+        "width": ("resnet26x0.5@32", ()),
+    }
+    items = [Item(model, "resnet-2015", "digits", 0, own, label, "g") for label, (model, own) in rows.items()]
+    return Plan("additive", tuple(items), TimingProtocol(batch=32, precision=timed))
+
+
+def test_a_network_is_timed_once(tmp_path):
+    study, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == ["baseline", "width"]
+    timings = study.timings()
+    assert list(timings) == ["baseline", "smoothing", "precision", "width"]
+    assert timings["baseline"] == timings["smoothing"] == timings["precision"]
+    _, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == []
+    study.keep_timing("smoothing", timing("smoothing", 0.5))  # as earlier versions timed it
+    latencies = {row.label: row.latency_s for row in aggregate(study.results(), study.timings())}
+    assert latencies["smoothing"] == latencies["baseline"] == 0.01
+
+
+def test_a_network_trained_in_two_precisions_is_timed_in_both(tmp_path):
+    trainings = Trainings()
+
+    def start(study, item, *others):
+        ended = trainings(study, item, *others)
+        if item.label == "precision":
+            (study.run(item) / "recipe.yaml").write_text("name: resnet-2015\nprecision: bf16\n")
+        return ended
+
+    _, _, timer = run(tmp_path / "s", additive(), start)
+    assert timer.timed == ["baseline", "precision", "width"]
+    _, _, timer = run(tmp_path / "t", additive(timed="fp32"), start)
+    assert timer.timed == ["baseline", "width"]
+
+
+def test_a_failed_timing_is_that_of_all_labels_of_the_network(tmp_path):
+    study, _, timer = run(tmp_path / "s", additive(), timer=FakeTiming("baseline"))
+    assert timer.timed == ["baseline", "width"] and list(study.timings()) == ["width"]
+    study, _, timer = run(tmp_path / "s", additive())
+    assert timer.timed == ["baseline"] and len(study.timings()) == 4 and study.failures() == []
+
+
 def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
     made = plan(FEW, seeds=2)
     study, _, _ = run(tmp_path / "s", made)
@@ -134,12 +182,12 @@ def test_a_worker_killed_twice_has_failed(tmp_path):
 
 
 def test_a_failed_timing_is_recorded_too(tmp_path):
-    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), timer=FakeTiming("resnetrs26x0.25@24"))
+    study, _, _ = run(tmp_path / "s", plan(FEW, seeds=1), timer=FakeTiming("resnetrs26x0.25@48"))
     (failure,) = study.failures()
-    assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@24", None)
+    assert (failure.what, failure.label, failure.seed) == ("timing", "resnetrs26x0.25@48", None)
     assert len(study.timings()) == 3
     study, _, timer = run(tmp_path / "s", plan(FEW, seeds=1))
-    assert timer.timed == ["resnetrs26x0.25@24"] and study.failures() == []
+    assert timer.timed == ["resnetrs26x0.25@48"] and study.failures() == []
 
 
 def test_workers_share_the_cores(tmp_path):
@@ -244,11 +292,100 @@ def test_a_labelled_model_is_called_by_its_label() -> None:
     assert [item.model for item in plan.items] == models
 
 
+def test_labels_of_models_and_files_are_kept_apart() -> None:
+    names = ["own=timm:resnet18", "nets/own.yaml", "nets/other.yaml"]
+    assert list(short_names(names).values()) == ["own", "nets/own.yaml", "other"]
+    with pytest.raises(UserError, match="both called own-s0"):
+        pareto_plan(["own=resnet26", "own=resnet50"], ["resnet-rs"], "digits")
+
+
 def test_a_plan_by_hand_needs_little(tmp_path):
     text = "title: additive\nitems:\n- {model: resnet26x0.25@32, recipe: resnet-2015, data: digits}\n"
     (tmp_path / "plan.yaml").write_text(text)
     made = from_file(tmp_path / "plan.yaml")
     assert made.labels == ["resnet26x0.25@32"] and made.items[0].group == "resnet"
+
+
+BY_HAND = """
+title: additive
+data: digits
+recipe: resnet-2015
+seeds: 2
+changes: [epochs=3, flip=0]
+items:
+- {model: resnet26x0.25@32, label: baseline}
+- {model: resnet26x0.25@32, changes: [label_smoothing=0.1]}
+- {model: nets/own.yaml, changes: [epochs=4], seed: 7}
+"""
+
+
+def test_the_top_of_a_plan_holds_for_all_items(tmp_path):
+    (tmp_path / "plan.yaml").write_text(BY_HAND)
+    made = from_file(tmp_path / "plan.yaml")
+    assert [(item.label, item.seed) for item in made.items] == [
+        ("baseline", 0),
+        ("resnet26x0.25@32, label_smoothing=0.1", 0),
+        ("own, epochs=4", 7),
+        ("baseline", 1),
+        ("resnet26x0.25@32, label_smoothing=0.1", 1),
+    ]
+    assert {(item.data, item.recipe) for item in made.items} == {("digits", "resnet-2015")}
+    assert [item.changes for item in made.items[:3]] == [
+        ("epochs=3", "flip=0"),
+        ("epochs=3", "flip=0", "label_smoothing=0.1"),
+        ("flip=0", "epochs=4"),
+    ]
+    assert made.by_hand and made.shared_changes == ("flip=0",)
+    listed = BY_HAND.replace("seeds: 2", "seeds: [4, 9]").replace("title: additive\n", "")
+    (tmp_path / "plan.yaml").write_text(listed)
+    made = from_file(tmp_path / "plan.yaml")
+    assert [item.seed for item in made.items if item.label == "baseline"] == [4, 9]
+    assert made.title == "digits: speed and accuracy"
+    (tmp_path / "plan.yaml").write_text(to_yaml(made))
+    assert from_file(tmp_path / "plan.yaml") == made
+
+
+def test_a_plan_by_hand_is_not_rewritten_and_its_runs_keep_their_changes(tmp_path):
+    text = BY_HAND.replace("- {model: nets/own.yaml, changes: [epochs=4], seed: 7}\n", "# the end\n")
+    (tmp_path / "plan.yaml").write_text(text)
+    _, trainings, _ = run(tmp_path, from_file(tmp_path / "plan.yaml"))
+    assert len(trainings.started) == 4 and (tmp_path / "plan.yaml").read_text() == text
+    (tmp_path / "plan.yaml").write_text(text.replace("epochs=3", "epochs=5"))
+    with pytest.raises(UserError, match=r"baseline-s0 has changes epochs=3 flip=0, not epochs=5 flip=0"):
+        run(tmp_path, StudyFolder(tmp_path).plan)
+    grown = text.replace("title: additive", "title: other").replace("seeds: 2", "seeds: 3")
+    (tmp_path / "plan.yaml").write_text(grown)
+    study, trainings, _ = run(tmp_path, StudyFolder(tmp_path).plan)
+    assert [name[-2:] for name in trainings.started] == ["s2"] * 2 and study.plan.title == "other"
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong", "message"),
+    [
+        ("data: digits\n", "", r"items\.0\.data is missing; give it there, or `data:` at the top"),
+        ("recipe: resnet-2015\n", "", r"items\.2\.recipe is missing"),
+        ("seeds: 2", "seeds: 0", "seeds: expected a number from 1 on, or a list of seeds, found 0"),
+        ("seeds: 2", "seeds: [1, 1]", r"seeds: expected different seeds, found \[1, 1\]"),
+        ("seeds: 2", "seeds: []", "seeds: expected different seeds"),
+        ("seeds: 2", "seed: 2", "no key 'seed'; did you mean 'seeds'"),
+    ],
+)
+def test_mistakes_at_the_top_of_a_plan(tmp_path, written, wrong, message):
+    (tmp_path / "plan.yaml").write_text(BY_HAND.replace(written, wrong, 1))
+    with pytest.raises(UserError, match=message):
+        from_file(tmp_path / "plan.yaml")
+
+
+def test_reports_show_no_paths_of_models_and_recipes():
+    made = pareto_plan(
+        ["a/b/own.yaml", "a/other/network.yaml", "runs/first", "timm:resnet18"],
+        ["x/y/mine.yaml", "resnet-rs"],
+        "some/where/images",
+    )
+    assert made.title == "images: speed and accuracy"
+    assert made.labels[:4] == ["own, mine", "other, mine", "first, mine", "timm:resnet18, mine"]
+    same = pareto_plan(["a/own.yaml", "b/own.yaml"], ["resnet-rs"], "digits")
+    assert same.labels == ["a/own.yaml", "b/own.yaml"]
 
 
 def test_all_mistakes_in_a_plan_are_named(tmp_path):

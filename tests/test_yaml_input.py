@@ -11,7 +11,7 @@ from rescale.lookup import network
 from rescale.network import to_yaml
 from rescale.recipes import recipe
 from rescale.recipes.text import with_changes
-from rescale.studies.plan import from_file as plan_from_file
+from rescale.studies.plan_file import from_file as plan_from_file
 from rescale.yaml_input import DEEPEST, MOST_BYTES, parse_yaml
 
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(

@@ -1,7 +1,8 @@
 """rescale study pareto, rescale study run, rescale report."""
 
 import json
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,8 +106,6 @@ def pareto(
 
     Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
     """
-    import sys
-    from dataclasses import replace
     from typing import Any, cast
 
     from rescale.bench import TimingProtocol
@@ -158,7 +157,7 @@ def run(
     Example: rescale study run studies/additive
     """
     from rescale.cli.early import check_choice, check_plan
-    from rescale.studies.plan import plan_in
+    from rescale.studies.plan_file import plan_in
 
     check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
     plan = plan_in(folder)
@@ -186,8 +185,11 @@ def report(
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
     """Run a study, write its report and print it. Raises JobError if every training failed."""
     from rescale.errors import JobError
-    from rescale.studies import run_study
+    from rescale.studies import StudyFolder, outlook, run_study
 
+    finished = StudyFolder(out).results() if StudyFolder(out).plan_file.is_file() else {}
+    if line := outlook(plan, finished):
+        print(line, file=sys.stderr)
     study = run_study(out, plan, settings)
     show_report(out, as_json)
     if not study.results():
@@ -196,12 +198,12 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
 
 def show_report(folder: Path, as_json: bool) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
-    from rescale.studies.plan import plan_in
+    from rescale.studies.plan_file import plan_in
 
     plan_in(folder)  # before torch is imported
 
     from rescale.layout import wrapped
-    from rescale.report import gather, table, write_report
+    from rescale.report import claims, gather, table, write_report
     from rescale.terminal import console
 
     paths = write_report(folder)
@@ -213,7 +215,8 @@ def show_report(folder: Path, as_json: bool) -> None:
     if findings.rows:
         screen.print(table(findings))
     for line in (
-        *findings.speedup_sentences,
+        claims.headline(findings),
+        *claims.speedup_sentences(findings),
         *(f"note: {line}" for line in findings.notes),
         *findings.warnings,
         *(
@@ -223,15 +226,15 @@ def show_report(folder: Path, as_json: bool) -> None:
             for failure in findings.failures
         ),
         findings.uncertainty,
+        claims.power(findings),
     ):
-        print(wrapped(line, "  "))
+        if line:
+            print(wrapped(line, "  "))
     for path in paths.values():
         print(path)
 
 
 def _print_notes(notes: list[str]) -> None:
-    import sys
-
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 

@@ -1,5 +1,6 @@
 """The contents of a study's report, read once from its folder; other modules draw and print them."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,21 +14,43 @@ from rescale.data import DataSpec
 from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
-from rescale.studies import Failure, Item, Plan, Row, Speedup, StudyFolder, aggregate, best_first, speedups
+from rescale.studies import (
+    Difference,
+    Failure,
+    Item,
+    Plan,
+    Row,
+    Speedup,
+    StudyFolder,
+    against_best,
+    aggregate,
+    best_first,
+    paired_differences,
+    short_names,
+    speedups,
+    values_by_seed,
+)
 
 BUSY = 0.25  # cores that others may use while a network is timed before the report warns
 TIMED = {"train": "training step", "infer": "inference"}
+TIME = {"train": "training step", "infer": "latency"}  # what its time is called
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is known about a study. results: finished runs. recipes: resolved, by label."""
+    """All that is known about a study.
+
+    results: finished runs. rows: in the plan's order if a person wrote it, otherwise from the best to the
+    worst. differences: by label; of a plan by hand each row minus the one above it, otherwise the best row
+    minus each other one. recipes: resolved, by label.
+    """
 
     folder: Path
     plan: Plan
     results: Mapping[Item, Mapping[str, Any]]
     timings: Mapping[str, Timing]
     rows: list[Row]
+    differences: Mapping[str, Difference]
     speedups: list[Speedup]
     failures: list[Failure]
     recipes: Mapping[str, Mapping[str, Any]]
@@ -48,6 +71,16 @@ class Findings:
         """What was timed: "training step of 32 images"."""
         timing = self.plan.timing
         return f"{TIMED[timing.mode]} of {plural(timing.batch, 'image')}"
+
+    @property
+    def time_name(self) -> str:
+        """What the measured time is called: training step, or latency."""
+        return TIME[self.plan.timing.mode]
+
+    @property
+    def time_of(self) -> str:
+        """The measured time in full: "training step of 32 images", or "latency: inference of 32 images"."""
+        return self.timed if self.time_name in self.timed else f"{self.time_name}: {self.timed}"
 
     @property
     def device(self) -> str:
@@ -72,9 +105,11 @@ class Findings:
         """Data, recipe and length of the runs, in a line."""
         epochs = sorted({row.epochs for row in self.rows})
         seeds = sorted({row.seeds for row in self.rows})
+        models = list(dict.fromkeys(item.model for item in self.plan.items))
         parts = [
+            *(short_names(models).values() if self.plan.by_hand and len(models) == 1 else []),
             "data " + ", ".join(dict.fromkeys(DataSpec.of(item.data).name for item in self.plan.items)),
-            "recipe " + ", ".join(dict.fromkeys(item.recipe for item in self.plan.items)),
+            "recipe " + ", ".join(dict.fromkeys(Path(item.recipe).stem for item in self.plan.items)),
         ]
         if self.rows:
             parts.append(f"{_range(epochs)} epochs")
@@ -100,15 +135,23 @@ class Findings:
         return text + ". ± is the standard deviation over seeds (n − 1)."
 
     @property
-    def speedup_sentences(self) -> list[str]:
-        """Each pair of groups that can be compared, in words."""
-        return [speedup_sentence(pair, self.figure) for pair in self.speedups if self.figure]
+    def departures(self) -> list[str]:
+        """What all rows change of the named recipe, and the plan's notes, which may explain a change."""
+        noted = {note.partition(":")[0] for note in self.plan.notes}
+        return [*(change for change in self.plan.shared_changes if change not in noted), *self.plan.notes]
 
     @property
-    def departures(self) -> list[str]:
-        """Changes to the named recipes, and the plan's notes."""
-        changes = dict.fromkeys((item.recipe, change) for item in self.plan.items for change in item.changes)
-        return [*(f"{recipe}: {change}" for recipe, change in changes), *self.plan.notes]
+    def own_changes(self) -> dict[str, list[str]]:
+        """By label, what a row and not all rows change of the recipe; with several recipes also its name."""
+        shared = self.plan.shared_changes
+        several = len({item.recipe for item in self.plan.items}) > 1
+        return {
+            item.label: [
+                *([Path(item.recipe).stem] if several else []),
+                *(change for change in item.changes if change not in shared),
+            ]
+            for item in self.plan.items
+        }
 
     @property
     def counted(self) -> str:
@@ -131,24 +174,43 @@ class Findings:
         return by_remark(line for result in self.results.values() for line in result["not_applied"])
 
     @property
-    def warnings(self) -> list[str]:
-        """Circumstances that make the results less reliable."""
+    def timing_warnings(self) -> list[str]:
+        """Circumstances that make the times less reliable, once for each timing."""
+        first: dict[int, str] = {}
+        for label, timing in self.timings.items():
+            first.setdefault(id(timing), label)
+        once = [(label, self.timings[label]) for label in first.values()]
         warnings = [
             f"{label}: only {t.batch_fitted} of {plural(t.batch, 'image')} fitted; "
             f"seconds are scaled to {t.batch}"
-            for label, t in self.timings.items()
+            for label, t in once
             if t.batch_fitted < t.batch
         ]
-        warnings += [
-            f"{label}: other processes kept {busy:.1f} cores busy while it was timed"
-            for label, t in self.timings.items()
-            if (busy := t.settings.get("others_busy_cores") or 0) > BUSY
-        ]
+        busy = {label: used for label, t in once if (used := _others_busy(t)) > BUSY}
+        if busy:
+            least, most = f"{min(busy.values()):.1f}", f"{max(busy.values()):.1f}"
+            cores = least if least == most else f"{least} to {most}"
+            if len(busy) == 1:
+                timed = f"{next(iter(busy))} was timed"
+            else:
+                timed = f"{len(busy)} networks were timed: {first_few(list(busy))}"
+            warnings.append(f"other processes kept {cores} cores busy while {timed}")
+        return warnings
+
+    @property
+    def other_warnings(self) -> list[str]:
+        """Damaged images, and runs that have not finished."""
+        warnings = []
         if bad := sum(result.get("bad_images", 0) for result in self.results.values()):
             warnings.append(f"{plural(bad, 'damaged image')} replaced, counted over all runs")
         if self.missing:
             warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
         return warnings
+
+    @property
+    def warnings(self) -> list[str]:
+        """All circumstances that make the results less reliable."""
+        return [*self.timing_warnings, *self.other_warnings]
 
 
 def by_remark(lines: Iterable[str]) -> list[str]:
@@ -167,9 +229,21 @@ def gather(path: Path) -> Findings:
     """Read a study's folder. Raises UserError if there is none."""
     study = StudyFolder(path)
     plan, results, timings = study.plan, study.results(), study.timings()
-    rows = aggregate(results, timings)
+    rows, values = aggregate(results, timings), values_by_seed(results)
+    if not plan.by_hand:
+        rows = best_first(rows)
+    ordered = [values[row.label] for row in rows]
+    compared = (
+        paired_differences(list(itertools.pairwise(ordered))) if plan.by_hand else against_best(ordered, 0)
+    )
+    by_label = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
     recipes = {item.label: _recipe(study.run(item)) for item in results}
-    return Findings(path, plan, results, timings, rows, speedups(rows), study.failures(), recipes)
+    return Findings(path, plan, results, timings, rows, by_label, speedups(rows), study.failures(), recipes)
+
+
+def _others_busy(timing: Timing) -> float:
+    """Cores that other processes used during a timing; 0 where unknown."""
+    return float(timing.settings.get("others_busy_cores") or 0)
 
 
 def _range(values: list[int] | list[float]) -> str:
@@ -179,21 +253,3 @@ def _range(values: list[int] | list[float]) -> str:
 def _recipe(run: Path) -> dict[str, Any]:
     """The resolved recipe as the run's folder holds it."""
     return dict(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")))
-
-
-def speedup_sentence(speedup: Speedup, figure: Figure) -> str:
-    """A speed-up in words: how much, and at which values of the headline figure."""
-
-    def shown(quality: float) -> str:
-        return units.digits(figure.oriented(quality))  # also reverts an oriented value
-
-    pair = f"as fast as {speedup.slow} at equal {figure.label}"
-    worst, best = shown(speedup.worst), shown(speedup.best)
-    if speedup.high / speedup.low < 1.005:
-        where = units.with_unit(best if worst == best else f"{worst}–{best}", figure)
-        return f"{speedup.fast} is {units.digits(speedup.low)}× {pair} ({where})"
-    least, most = (units.with_unit(shown(place), figure) for place in (speedup.low_at, speedup.high_at))
-    return (
-        f"{speedup.fast} is {units.digits(speedup.low)}×–{units.digits(speedup.high)}× {pair}, "
-        f"compared from {worst} to {units.with_unit(best, figure)} (least at {least}, most at {most})"
-    )

@@ -1,4 +1,4 @@
-"""The Pareto curve as a picture: the headline figure against latency, a front for each group."""
+"""The Pareto curve as a picture: the headline figure against time, a front for each group."""
 
 import itertools
 import math
@@ -15,13 +15,15 @@ from rescale.studies import Row, fronts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
+"""Okabe and Ito's, with grey for black, which a dark page would hide."""
 MARKERS = "osD^vPX"
 
 
 def style(index: int) -> tuple[str, str]:
-    """Colour and marker of the group with this index."""
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    """Colour and marker of the group with this index; the first 49 groups differ."""
+    turn, place = divmod(index, len(COLOURS))
+    return COLOURS[place], MARKERS[(place + turn) % len(MARKERS)]
 
 
 def draw(findings: Findings, paths: Mapping[str, Path]) -> None:
@@ -57,10 +59,10 @@ def _ms(row: Row) -> float:
 
 
 def _frame(axes: "Axes", findings: Findings) -> None:
-    axes.set_title(f"{findings.plan.title}\n", loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(f"{findings.plan.title}\n", loc="left", fontsize=12, fontweight="bold", parse_math=False)
     about = f"{findings.trained_on}; {findings.device}"
     axes.text(0, 1.02, about, transform=axes.transAxes, fontsize=8, color="#555555")
-    axes.set_xlabel(f"latency: {findings.timed}, ms (log scale; bars: quartiles)")
+    axes.set_xlabel(f"{findings.time_of}, ms (log scale; bars: quartiles)")
     if figure := findings.figure:
         held_out = max(row.val_images for row in findings.rows)
         title = units.axis(figure, f"{figure.label} on {plural(held_out, 'held-out image')}")
@@ -198,6 +200,7 @@ def place_labels(axes: "Axes", rows: Sequence[Row]) -> None:
             color="#222222" if row.on_front else "#777777",
             ha="left",
             va="bottom",
+            parse_math=False,
         )
         for row in ordered
     ]

@@ -10,35 +10,48 @@ from rescale.bench.timing import Timing
 from rescale.errors import plural
 from rescale.layout import Column, fitting, left_out, width
 from rescale.report import units
+from rescale.report.claims import difference_text
 from rescale.report.findings import TIMED, Findings
-from rescale.studies import best_first
 
+HEADING = {"train": "step", "infer": "latency"}  # of a column of times
 GAP, EDGES = 2, 2  # characters between two columns, and at both ends of a line
 
 
 def table(findings: Findings, room: int | None = None) -> Table:
-    """Networks from the best to the worst, a dot before those on the front; units in the headings.
+    """The study's networks, a dot before those on the front; units in the headings.
+
+    From the best to the worst; those of a plan by hand in its order, with the difference to the row above.
 
     findings: of at least one row. room: characters in a line; None for those of the terminal.
     """
-    rows = best_first(findings.rows)
-    figure = rows[0].figure
+    rows, compared = findings.rows, findings.differences
+    figure, timing = rows[0].figure, findings.plan.timing
     micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
     rates = [units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows]
     columns = [
         Column("", ["●" if row.on_front else "" for row in rows]),
         _networks([row.label for row in rows]),
         Column(f"{figure.label}\n{figure.unit}", [units.spread(row.value, row.value_std) for row in rows]),
-        _column("latency", micros, 1000, ("µs", "ms", "s")),
-        Column("images\n/s", rates, name="images/s", rank=5),
-        _column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES, rank=4),
-        _column("MACs", [row.macs for row in rows], 1000, units.COUNTS, rank=1),
-        _column("params", [row.params for row in rows], 1000, units.COUNTS, rank=2),
-        _column("activ.", [row.activations for row in rows], 1000, units.COUNTS, name="activations", rank=3),
     ]
+    time = _column(HEADING[timing.mode], micros, 1000, ("µs", "ms", "s"))
+    macs = _column("MACs", [row.macs for row in rows], 1000, units.COUNTS, rank=1)
+    params = _column("params", [row.params for row in rows], 1000, units.COUNTS, rank=2)
+    activations = [row.activations for row in rows]
+    if findings.plan.by_hand:
+        differences = [difference_text(compared.get(row.label), row) for row in rows]
+        columns += [Column(f"to the row above\n{units.points(figure)}", differences), time, macs, params]
+    else:
+        columns += [
+            time,
+            Column("images\n/s", rates, name="images/s", rank=5),
+            _column("memory", [row.memory_bytes for row in rows], 1024, units.BYTES, rank=4),
+            macs,
+            params,
+            _column("activ.", activations, 1000, units.COUNTS, name="activations", rank=3),
+        ]
     caption = (
         ("" if figure.higher_is_better else f"A lower {figure.label} is better. ")
-        + f"● on the front. Latency, images/s and memory: {findings.timed}. "
+        + f"● on the front. {HEADING[timing.mode].capitalize()}, images/s and memory: {findings.timed}. "
         "MACs: multiply-adds an image; FLOPs = 2 × MACs."
     )
     if findings.counted:
@@ -59,7 +72,7 @@ def timing_table(timings: Sequence[Timing], room: int | None = None) -> Table:
     columns = [
         _networks([timing.model for timing in timings]),
         Column("px\n", [str(timing.resolution) for timing in timings], rank=5),
-        Column(f"latency\n{unit}", seconds[::3]),
+        Column(f"{HEADING[first.mode]}\n{unit}", seconds[::3]),
         Column("quartiles\n", quartiles, rank=1),
         Column("images\n/s", [units.digits(t.images_per_s) for t in timings], name="images/s", rank=2),
         _column("memory", [timing.memory_bytes for timing in timings], 1024, units.BYTES, rank=4),

@@ -33,8 +33,22 @@ def seconds(value: float | None) -> str:
 
 def spread(mean: float, deviation: float | None) -> str:
     """98.327, 0.21 -> 98.33 ± 0.21; 0.8761, 0.0021 -> 0.876 ± 0.002: two places, or three digits."""
-    places = 2 if abs(mean) >= 1 or mean == 0 else 2 - math.floor(math.log10(abs(mean)))
+    places = _places(mean)
     return f"{mean:.{places}f}" if deviation is None else f"{mean:.{places}f} ± {deviation:.{places}f}"
+
+
+def difference(value: float, mean: float) -> str:
+    """A difference with its sign, to as many places as `spread` shows of the values' mean: 0.833 -> +0.83."""
+    return f"{value:+.{_places(mean)}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(figure: Figure) -> str:
+    """The unit of a difference: percentages differ by points."""
+    return "points" if figure.unit == "%" else figure.unit
+
+
+def _places(mean: float) -> int:
+    return 2 if abs(mean) >= 1 or mean == 0 else 2 - math.floor(math.log10(abs(mean)))
 
 
 def with_unit(text: str, figure: Figure) -> str:

@@ -5,26 +5,54 @@ from typing import TYPE_CHECKING
 from rescale.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from rescale.studies.analysis import Speedup, aggregate, best_first, front, fronts, speedups
+    from rescale.studies.analysis import (
+        Speedup,
+        aggregate,
+        best_first,
+        front,
+        fronts,
+        point,
+        speedups,
+        values_by_seed,
+    )
     from rescale.studies.checks import check
+    from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
     from rescale.studies.folder import Failure, StudyFolder
-    from rescale.studies.plan import Item, Plan, pareto_plan
+    from rescale.studies.plan import Item, Plan, pareto_plan, short_names
     from rescale.studies.rows import Row
     from rescale.studies.runner import Settings, run_study
+    from rescale.studies.seeds import outlook
 
 __getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torch
     __name__,
     {
-        "rescale.studies.analysis": ("Speedup", "aggregate", "best_first", "front", "fronts", "speedups"),
+        "rescale.studies.analysis": (
+            "Speedup",
+            "aggregate",
+            "best_first",
+            "front",
+            "fronts",
+            "point",
+            "speedups",
+            "values_by_seed",
+        ),
         "rescale.studies.checks": ("check",),
+        "rescale.studies.differences": (
+            "Difference",
+            "against_best",
+            "paired_differences",
+            "smallest_visible",
+        ),
         "rescale.studies.folder": ("Failure", "StudyFolder"),
-        "rescale.studies.plan": ("Item", "Plan", "pareto_plan"),
+        "rescale.studies.plan": ("Item", "Plan", "pareto_plan", "short_names"),
         "rescale.studies.rows": ("Row",),
         "rescale.studies.runner": ("Settings", "run_study"),
+        "rescale.studies.seeds": ("outlook",),
     },
 )
 
 __all__ = [
+    "Difference",
     "Failure",
     "Item",
     "Plan",
@@ -32,12 +60,19 @@ __all__ = [
     "Settings",
     "Speedup",
     "StudyFolder",
+    "against_best",
     "aggregate",
     "best_first",
     "check",
     "front",
     "fronts",
+    "outlook",
+    "paired_differences",
     "pareto_plan",
+    "point",
     "run_study",
+    "short_names",
+    "smallest_visible",
     "speedups",
+    "values_by_seed",
 ]

@@ -58,6 +58,14 @@ def aggregate(results: Mapping[Item, Mapping[str, Any]], timings: Mapping[str, T
     return [replace(row, on_front=row.label in on_front) for row in rows]
 
 
+def values_by_seed(results: Mapping[Item, Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """The headline figure's value of each seed, by label."""
+    values: dict[str, dict[int, float]] = {}
+    for item, result in results.items():
+        values.setdefault(item.label, {})[item.seed] = float(result["figures"][result["headline"]["name"]])
+    return values
+
+
 def headline_figure(results: Mapping[Item, Mapping[str, Any]]) -> Figure | None:
     """The headline figure of all results, None without any. Raises UserError if they differ."""
     return common_figure({item: Figure(**result["headline"]) for item, result in results.items()})
@@ -92,6 +100,7 @@ def _row(
         group=item.group,
         model=item.model,
         recipe=item.recipe,
+        changes=" ".join(item.changes),
         resolution=first["resolution"],
         seeds=len(runs),
         figure=figure,

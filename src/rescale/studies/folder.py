@@ -10,8 +10,10 @@ from typing import Any
 from rescale.bench.timing import Timing
 from rescale.errors import UserError
 from rescale.files import LOCK, is_temporary, write_text
-from rescale.studies.plan import PLAN, Item, Plan, file_name, plan_in, to_yaml
+from rescale.studies.plan import Item, Plan, file_name
+from rescale.studies.plan_file import PLAN, from_file, plan_in, to_yaml
 from rescale.training.format_1 import upgraded_result
+from rescale.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """plan.yaml, runs/NAME-sSEED/, timings/NAME.json, failures/NAME.json, logs/NAME-sSEED.log."""
+    """plan.yaml, runs/NAME-sSEED/, timings/NAME.json, failures/NAME.json, logs/NAME-sSEED.log.
+
+    plan.yaml may be a person's file, which is never rewritten; runs/plan.yaml is the plan as it was last run.
+    """
 
     path: Path
 
@@ -60,16 +65,34 @@ class StudyFolder:
         """The results of all finished runs, in the plan's order."""
         return {item: result for item in self.plan.items if (result := self.result(item))}
 
-    def timing(self, label: str) -> Timing | None:
-        """The network's timing; None until it has been timed."""
+    def networks(self) -> dict[str, str]:
+        """What is timed once, by label: the network's identity, and the precision if it is that of the run.
+
+        Of the labels with a finished run, in the plan's order.
+        """
+        as_trained = self.plan.timing.precision == "auto"
+        first: dict[str, Run] = {}
+        for item in self.results():
+            first.setdefault(item.label, Run(self.run(item)))
+        return {
+            label: f"{run.model.identity} {run.recipe.precision if as_trained else ''}"
+            for label, run in first.items()
+        }
+
+    def timings(self) -> dict[str, Timing]:
+        """The timing of each label whose network has one; labels of the same network share the first."""
+        networks = self.networks()
+        of_network: dict[str, Timing] = {}
+        for label, network in networks.items():
+            if network not in of_network and (timing := self._timing(label)):
+                of_network[network] = timing
+        return {label: of_network[key] for label, key in networks.items() if key in of_network}
+
+    def _timing(self, label: str) -> Timing | None:
         try:
             return Timing.from_json(self._timing_file(label).read_text())
         except FileNotFoundError:
             return None
-
-    def timings(self) -> dict[str, Timing]:
-        """All timings, by label."""
-        return {label: timing for label in self.plan.labels if (timing := self.timing(label))}
 
     def keep_timing(self, label: str, timing: Timing) -> None:
         """Store a timing."""
@@ -96,15 +119,22 @@ class StudyFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
         if self.plan_file.exists():
-            check_same_study(self.path, self.plan, plan)
+            last_run = from_file(self._last_run) if self._last_run.is_file() else self.plan
+            check_same_study(self.path, last_run, plan)
         elif self.path.is_dir() and any(
             entry.name != LOCK and not is_temporary(entry) for entry in self.path.iterdir()
         ):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store the plan, replacing any other."""
-        self._write(self.plan_file, to_yaml(plan))
+        """Store the plan, replacing any other; a file that says the same stays as it was written."""
+        if not (self.plan_file.is_file() and from_file(self.plan_file) == plan):
+            self._write(self.plan_file, to_yaml(plan))
+        self._write(self._last_run, to_yaml(plan))
+
+    @property
+    def _last_run(self) -> Path:
+        return self.path / "runs" / PLAN
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +157,12 @@ def check_same_study(path: Path, old: Plan, new: Plan) -> None:
     if old.timing != new.timing:
         lines.append(f"{path}: timed in another way: {differences(old.timing, new.timing)}")
     if lines:
-        raise UserError(*lines, "use another --out, or repeat the first command to continue this study")
+        way_out = (
+            "undo the change in plan.yaml, or give what is new another label and keep the old items"
+            if new.by_hand
+            else "use another --out, or repeat the first command to continue this study"
+        )
+        raise UserError(*lines, way_out)
 
 
 def differences(old: Item | Any, new: Item | Any) -> str:

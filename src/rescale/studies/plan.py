@@ -1,21 +1,15 @@
-"""A study as data: which networks, by which recipe, on which data, with which seeds; YAML in and out."""
+"""A study as data: which networks, by which recipe, on which data, with which seeds."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
-
-import yaml
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError, validation_lines
+from rescale.errors import UserError
 from rescale.lookup import label_and_name
-from rescale.yaml_input import read_yaml
-
-PLAN = "plan.yaml"  # the plan's name in a study's folder
-_STRICT = {"extra": "forbid"}  # for pydantic, when a file is checked
 
 
 @dataclass(frozen=True)
@@ -26,8 +20,6 @@ class Item:
     "key=value" on top of the recipe. label: the network's name in the report; runs of one label differ only
     in the seed. group: the front it belongs to.
     """
-
-    __pydantic_config__: ClassVar = _STRICT
 
     model: str
     recipe: str
@@ -45,15 +37,28 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a study in their order, how its networks are timed, and the command that made the plan."""
+    """All runs of a study in their order, and how its networks are timed.
 
-    __pydantic_config__: ClassVar = _STRICT
+    command: the command that made the plan; empty if it was written by hand. notes: for the report: how the
+    study departs from the recipes, and why.
+    """
 
     title: str
     items: tuple[Item, ...]
     timing: TimingProtocol = field(default_factory=TimingProtocol)
     command: str = ""
-    notes: tuple[str, ...] = ()  # for the report: how the study departs from the recipes, and why
+    notes: tuple[str, ...] = ()
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person wrote the plan: its order has a meaning, and each row may change the recipe."""
+        return not self.command
+
+    @property
+    def shared_changes(self) -> tuple[str, ...]:
+        """The changes that all items have, in the first item's order."""
+        first, *others = self.items
+        return tuple(change for change in first.changes if all(change in item.changes for item in others))
 
     @property
     def labels(self) -> list[str]:
@@ -74,6 +79,29 @@ def shown_name(model: str) -> str:
     """A model's name in a report: the label of `label=NAME`, otherwise the name itself."""
     label, name = label_and_name(model)
     return label or name
+
+
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """The name of each model in a report. That of a file or folder has no path, unless two would be equal."""
+    names = {model: _without_path(model) for model in models}
+    counts = Counter(names.values())
+    return {model: name if counts[name] == 1 else shown_name(model) for model, name in names.items()}
+
+
+def _without_path(model: str) -> str:
+    if (shown := shown_name(model)) != model:
+        return shown
+    path = Path(model)
+    if path.name == "network.yaml":
+        path = path.parent
+    is_path = path.suffix in (".yaml", ".yml") or ("/" in model and ":" not in model)
+    return (path.stem if path.suffix in (".yaml", ".yml") else path.name) if is_path else model
+
+
+def default_title(items: Sequence[Item]) -> str:
+    """A heading for the report: the data's names, without their paths."""
+    data = dict.fromkeys(DataSpec.of(item.data).name for item in items)
+    return f"{', '.join(data)}: speed and accuracy"
 
 
 def family(model: str) -> str:
@@ -103,20 +131,21 @@ def pareto_plan(
     A front belongs to a family; with several recipes, to a family trained by one recipe.
     """
     several = len(recipes) > 1
+    names = short_names(models)
     items = [
         Item(
             model=model,
             recipe=recipe,
             data=DataSpec.of(data).plain(),
             changes=tuple(changes),
-            label=f"{shown_name(model)}, {Path(recipe).stem}" if several else shown_name(model),
+            label=f"{names[model]}, {Path(recipe).stem}" if several else names[model],
             group=f"{family(model)}, {Path(recipe).stem}" if several else family(model),
         )
         for recipe in recipes
         for model in models
     ]
     plan = Plan(
-        title=title or f"{DataSpec.of(data).name}: speed and accuracy",
+        title=title or default_title(items[:1]),
         items=tuple(replace(item, seed=seed) for seed in range(seeds) for item in items),
         timing=timing or TimingProtocol(),
         command=command,
@@ -134,47 +163,3 @@ def check_names(plan: Plan) -> None:
     for item in plan.items:
         if (other := seen.setdefault(item.name.lower(), item)) is not item:
             raise UserError(f"{other.model} and {item.model} are both called {item.name}; name each once")
-
-
-def to_yaml(plan: Plan) -> str:
-    """The plan as YAML text; `from_file` reads it back equal."""
-    plain = asdict(plan)
-    for item, written in zip(plan.items, plain["items"], strict=True):
-        written["changes"] = list(item.changes)
-        written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
-    plain["notes"] = list(plain["notes"])
-    return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
-
-
-def plan_in(folder: Path) -> Plan:
-    """The plan of a study's folder. Raises UserError if there is none."""
-    if not (folder / PLAN).is_file():
-        raise UserError(f"{folder}: no study here (no {PLAN}); rescale study makes one")
-    return from_file(folder / PLAN)
-
-
-def from_file(path: Path) -> Plan:
-    """Read a plan. Errors name the file, the place and the nearest right key."""
-    from pydantic import TypeAdapter, ValidationError
-
-    plain = read_yaml(path)
-    try:
-        plan = TypeAdapter(Plan).validate_python(plain)
-    except ValidationError as error:
-        raise UserError(*validation_lines(error, str(path), _known_keys)) from None
-    plan = replace(plan, items=tuple(_labelled(item) for item in plan.items))
-    check_names(plan)
-    return plan
-
-
-def _labelled(item: Item) -> Item:
-    """An item written by hand may leave label and group out, and name its data by a relative path."""
-    label = item.label or ", ".join((shown_name(item.model), *item.changes))
-    data = DataSpec.of(item.data).plain()
-    return replace(item, data=data, label=label, group=item.group or family(item.model))
-
-
-def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    parts: dict[str, Any] = {"items": Item, "timing": TimingProtocol, "DataSpec": DataSpec}
-    names = [step for step in place if isinstance(step, str)]
-    return [item.name for item in fields(parts[names[-1]] if names else Plan)]

@@ -24,8 +24,8 @@ class Row:
 
     figure: the headline figure. value: its mean over `seeds` runs, in its unit; value_std: their standard
     deviation (n - 1), None for one seed. figures: means of all other figures of the evaluation, by name.
-    latency_s: for `batch` images, quartiles beside it. macs, params, activations: of one image.
-    counted: how macs were counted (`rescale.models.count.Source`).
+    changes: of the recipe, as one text. latency_s: for `batch` images, quartiles beside it. macs, params,
+    activations: of one image. counted: how macs were counted (`rescale.models.count.Source`).
     on_front: every other network of the study is slower or has a worse value.
     """
 
@@ -33,6 +33,7 @@ class Row:
     group: str
     model: str
     recipe: str
+    changes: str
     resolution: int
     seeds: int
     figure: Figure

@@ -138,13 +138,18 @@ def settled(study: StudyFolder, item: Item, code: int, attempts: int, display: D
 
 
 def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, display: Display) -> None:
-    """Time every network that has a finished run and no timing, one by one, while nothing else runs."""
-    done = {item.label for item in study.results()}
-    labels = [label for label in study.plan.labels if label in done and study.timing(label) is None]
+    """Time every network that has a finished run and no timing, one by one, while nothing else runs.
+
+    Labels of the same network get one timing, that of the first label.
+    """
+    networks, timed = study.networks(), study.timings()
+    first = {network: label for label, network in reversed(networks.items()) if label not in timed}
+    labels = [label for label in networks if label in first.values()]
+    for label in networks:  # a failure of another label of the same network has no later attempt
+        study.forget_failure(_timing_name(label))
     with Workers(len(labels)) as workers:
         for label in labels:
             _raise_if_stopped(stop)
-            study.forget_failure(_timing_name(label))
             display.timing(label)
             try:
                 timing = time_label(study, label, workers)

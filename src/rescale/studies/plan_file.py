@@ -1,0 +1,142 @@
+"""Plans as YAML files. In a file that a person writes, the top holds what all items share."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from rescale.bench.timing import TimingProtocol
+from rescale.data.spec import DataSpec
+from rescale.errors import UserError, validation_lines
+from rescale.studies.plan import Item, Plan, check_names, default_title, family, short_names
+from rescale.yaml_input import read_yaml
+
+PLAN = "plan.yaml"  # the plan's name in a study's folder
+_STRICT = {"extra": "forbid"}  # for pydantic
+
+
+@dataclass(frozen=True)
+class _WrittenItem:
+    """An item of a file; as `Item`, with empty fields for what the top of the file or a rule gives."""
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    model: str
+    recipe: str = ""
+    data: str | DataSpec = ""
+    seed: int | None = None
+    changes: tuple[str, ...] = ()
+    label: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class _WrittenPlan:
+    """A file. data, recipe, changes: of all items. seeds: of items without their own; a number or a list."""
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    items: tuple[_WrittenItem, ...]
+    title: str = ""
+    data: str | DataSpec = ""
+    recipe: str = ""
+    seeds: int | tuple[int, ...] = 1
+    changes: tuple[str, ...] = ()
+    timing: TimingProtocol = field(default_factory=TimingProtocol)
+    command: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def to_yaml(plan: Plan) -> str:
+    """The plan as YAML text, with every run as an item; `from_file` reads it back equal."""
+    plain = asdict(plan)
+    for item, written in zip(plan.items, plain["items"], strict=True):
+        written["changes"] = list(item.changes)
+        written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
+    plain["notes"] = list(plain["notes"])
+    return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def plan_in(folder: Path) -> Plan:
+    """The plan of a study's folder. Raises UserError if there is none."""
+    if not (folder / PLAN).is_file():
+        raise UserError(f"{folder}: no study here (no {PLAN}); rescale study makes one")
+    return from_file(folder / PLAN)
+
+
+def from_file(path: Path) -> Plan:
+    """Read a plan that a person or `to_yaml` wrote.
+
+    An item takes data and recipe from the top where it has none, and those of the top's changes whose keys it
+    does not change itself. An item without a seed is run with each of the top's seeds. Relative paths start
+    at the working folder. Raises UserError: each mistake with the file, the place and the nearest right key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    plain = read_yaml(path)
+    try:
+        written = TypeAdapter(_WrittenPlan).validate_python(plain)
+    except ValidationError as error:
+        raise UserError(*validation_lines(error, str(path), _known_keys)) from None
+    if mistakes := list(_mistakes(written)):
+        raise UserError(*(f"{path}: {line}" for line in mistakes))
+    items = tuple(_runs(written))
+    plan = Plan(
+        title=written.title or default_title(items),
+        items=items,
+        timing=written.timing,
+        command=written.command,
+        notes=written.notes,
+    )
+    check_names(plan)
+    return plan
+
+
+def _mistakes(written: _WrittenPlan) -> Iterator[str]:
+    """What no field shows by itself."""
+    for i, item in enumerate(written.items):
+        for name in ("data", "recipe"):
+            if not getattr(item, name) and not getattr(written, name):
+                yield f"items.{i}.{name} is missing; give it there, or `{name}:` at the top for all items"
+    if isinstance(written.seeds, int):
+        if written.seeds < 1:
+            yield f"seeds: expected a number from 1 on, or a list of seeds, found {written.seeds}"
+    elif not written.seeds or len(set(written.seeds)) < len(written.seeds):
+        yield f"seeds: expected different seeds, found {list(written.seeds)}"
+
+
+def _runs(written: _WrittenPlan) -> Iterator[Item]:
+    """One item for each run: all networks once before the next seed."""
+    names = short_names([item.model for item in written.items])
+    seeds = range(written.seeds) if isinstance(written.seeds, int) else written.seeds
+    for i, seed in enumerate(seeds):
+        for item in written.items:
+            if item.seed is None:
+                yield _run(item, seed, written, names[item.model])
+            elif i == 0:
+                yield _run(item, item.seed, written, names[item.model])
+
+
+def _run(item: _WrittenItem, seed: int, top: _WrittenPlan, name: str) -> Item:
+    own = {_key(change) for change in item.changes}
+    return Item(
+        model=item.model,
+        recipe=item.recipe or top.recipe,
+        data=DataSpec.of(item.data or top.data).plain(),
+        seed=seed,
+        changes=(*(change for change in top.changes if _key(change) not in own), *item.changes),
+        label=item.label or ", ".join((name, *item.changes)),
+        group=item.group or family(item.model),
+    )
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0].strip()
+
+
+def _known_keys(place: tuple[str | int, ...]) -> list[str]:
+    parts: dict[str, Any] = {"items": _WrittenItem, "timing": TimingProtocol, "DataSpec": DataSpec}
+    names = [step for step in place if isinstance(step, str)]
+    return [item.name for item in fields(parts[names[-1]] if names else _WrittenPlan)]

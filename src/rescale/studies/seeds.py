@@ -1,0 +1,47 @@
+"""What the seeds of a plan will be able to show, before any of it runs."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from rescale.studies.analysis import values_by_seed
+from rescale.studies.differences import LEAST, POWER, smallest_visible
+from rescale.studies.plan import Item, Plan
+
+ASSUMED = 0.5  # standard deviation over seeds of a difference of two networks, in the figure's unit
+
+
+def outlook(plan: Plan, results: Mapping[Item, Mapping[str, Any]]) -> str:
+    """The smallest difference that the plan's seeds can show, in a sentence; empty for a single network.
+
+    results: the finished runs, whose spread is used; without any it is assumed, and the sentence says so.
+    """
+    networks = len(plan.labels)
+    if networks < 2:
+        return ""
+    seeds = min(len(plan.of(label)) for label in plan.labels)
+    if seeds < LEAST:
+        each = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return f"{each} for each network: they will not be told apart; that takes {LEAST} seeds, 5 are usual"
+    comparisons = networks - 1 if plan.by_hand else math.comb(networks, 2)
+    smallest = smallest_visible(seeds, comparisons)
+    deviation = _deviation(results)
+    known = ASSUMED if deviation is None else deviation
+    source = "assumed" if deviation is None else "in the finished runs"
+    chance = f"a probability of {100 * POWER:.0f} %"
+    return (
+        f"{seeds} seeds find a difference of {smallest * known:.2g} with {chance}: {smallest:.1f} times its "
+        f"standard deviation over seeds, {known:.2g} ({source})"
+    )
+
+
+def _deviation(results: Mapping[Item, Mapping[str, Any]]) -> float | None:
+    """The standard deviation over seeds of the difference of neighbours, pooled; None if unknown."""
+    variances = []
+    for a, b in itertools.pairwise(values_by_seed(results).values()):
+        sample = [b[seed] - a[seed] for seed in a if seed in b]
+        if len(sample) > 1:
+            variances.append(statistics.variance(sample))
+    return math.sqrt(statistics.fmean(variances)) or None if variances else None
