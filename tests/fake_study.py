@@ -12,6 +12,7 @@ from rescale.figure import Figure
 from rescale.lookup import network
 from rescale.models import External
 from rescale.models.folder import write_model
+from rescale.preprocess import Preprocess
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, family
 from rescale.training.format_1 import TOP_1
@@ -96,6 +97,7 @@ def finish(study: StudyFolder, item: Item, top1: float, figure: Figure = TOP_1) 
     folder.mkdir(parents=True, exist_ok=True)
     is_external = item.model.startswith("timm:")
     write_model(folder, External(item.model, 32, 10) if is_external else network(item.model))
+    Preprocess((0.5,) * 3, (0.5,) * 3, 32).write(folder / "preprocess.json")
     recipe = {"name": "resnet-rs", "epochs": 16, "flip": 0.0, "dropout": 0.25 if "rs" in item.model else 0.0}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "result.json").write_text(json.dumps(result(item, top1, figure)))
