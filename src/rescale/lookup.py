@@ -64,13 +64,11 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         if not path.is_file():
             raise UserError(f"{path}: no such network file")
         return from_file(path)
+    base, at, size = source.partition("@")
+    if at and not re.fullmatch("[0-9]+", size) and not named.parsed(source):
+        raise UserError(f"{source}: @{size} is not a resolution; write a number of pixels, as in {base}@224")
     by_name = _named(source) if len(source) <= LONGEST else None
     if by_name is None:
-        base, at, size = source.partition("@")
-        if at and not re.fullmatch("[0-9]+", size):
-            raise UserError(
-                f"{source}: @{size} is not a resolution; write a number of pixels, as in {base}@224"
-            )
         hint = nearest(base, names())
         raise UserError(f"no network is named {source[:LONGEST]!r}; {hint} (rescale models lists them)")
     return checked(by_name, source)
