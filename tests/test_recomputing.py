@@ -95,3 +95,11 @@ def test_maps_of_a_finished_block_are_released() -> None:
         y = recomputing.norm_act(nn.BatchNorm2d(4), nn.ReLU(inplace=True), torch.randn(2, 4, 3, 3))
         assert any(known is y for known, _ in recomputing.maps.values())
     assert not recomputing.maps
+
+
+@pytest.mark.parametrize("name", ["resnetrs26x0.25@64", "regnety_002@64"])
+def test_the_compiler_sees_one_graph(name: str) -> None:
+    """It decides itself what to recompute; a break would make its code slower."""
+    model, images = prepared(network(name), 2)
+    torch._dynamo.reset()
+    assert torch._dynamo.explain(model)(images).graph_break_count == 0

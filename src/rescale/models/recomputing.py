@@ -69,7 +69,9 @@ class Recomputing:
         """
         normed = norm(x)
         in_place = act is None or getattr(act, "inplace", False)
-        if in_place and isinstance(norm, _BatchNorm) and type(norm) in RECOMPUTED_NORMS and norm.training:
+        supported = type(norm) in RECOMPUTED_NORMS and norm.training
+        if self.enabled and in_place and supported:
+            assert isinstance(norm, _BatchNorm)
             again = _normalised(norm, x.detach())
             self._register(normed, again if act is None else lambda: act(again()))
         return normed if act is None else act(normed)
@@ -77,13 +79,13 @@ class Recomputing:
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """x * weight, computed again from x, which may be a map of this context."""
         y = x * weight
-        source, factor = self._pack(x.detach()), weight.detach()
-        self._register(y, lambda: _unpack(source) * factor)
+        if self.enabled:
+            source, factor = self._pack(x.detach()), weight.detach()
+            self._register(y, lambda: _unpack(source) * factor)
         return y
 
     def _register(self, y: Tensor, compute: Callable[[], Tensor]) -> None:
-        if self.enabled:
-            self.maps[_key(y)] = y, Recomputation(compute)
+        self.maps[_key(y)] = y, Recomputation(compute)
 
     def _pack(self, tensor: Tensor) -> Tensor | Recomputation:
         known = self.maps.get(_key(tensor))
