@@ -30,6 +30,11 @@ def wrapped(text: str, indent: str = "", *, first: str = "", room: int | None = 
     return "\n".join(lines)
 
 
+def note(text: str) -> str:
+    """A note about what was assumed, chosen or passed over, as all commands print it."""
+    return wrapped(f"note: {text}", " " * 6)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.

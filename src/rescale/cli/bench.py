@@ -60,7 +60,7 @@ def bench(
     from rescale import machine
     from rescale.bench.choose import slower_than_fp32
     from rescale.cli.progress import progress
-    from rescale.layout import wrapped
+    from rescale.layout import note
     from rescale.models import model_named
     from rescale.recipes import resolve
     from rescale.report.units import seconds
@@ -81,8 +81,8 @@ def bench(
             timings.append(clock(protocol))
             advance(len(timings), len(models), f"{model.name} {seconds(timings[-1].latency_s)}")
             notes.append(slower_than_fp32(clock, protocol, timings[-1]))
-    for note in filter(None, notes):
-        print(wrapped(f"note: {note}", " " * 6), file=sys.stderr)
+    for line in filter(None, notes):
+        print(note(line), file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(timing) for timing in timings], indent=1))
     else:

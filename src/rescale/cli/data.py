@@ -11,7 +11,7 @@ import typer
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.help import Command, Group
 from rescale.cli.models import Json
-from rescale.layout import wrapped
+from rescale.layout import note, wrapped
 
 if TYPE_CHECKING:
     from rescale.data import DataSpec, Source
@@ -58,7 +58,7 @@ def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as
         print(f"files       {', '.join(f'{count} {kind}' for kind, count in kinds)}")
     print(f"pixels      {_size(smallest)} to {_size(largest)} (of {looked_at} sampled)")
     for line in source.notes:
-        print(f"note        {line}")
+        print(wrapped(line, " " * 12, first="note        "))
     for line in damaged:
         print(wrapped(line, " " * 12, first="damaged     "))
     assumed = " (ImageNet's, not measured)" if source.has_imagenet_constants else ""
@@ -107,8 +107,8 @@ def verify(
     if as_json:
         print(json.dumps([{"data": data, "images": images, "damaged": bad}], indent=1))
     else:
-        for note in opened.notes:
-            print(f"note: {note}", file=sys.stderr)
+        for line in opened.notes:
+            print(note(line), file=sys.stderr)
         for line in bad:
             print(line)
     if bad:
@@ -156,8 +156,8 @@ def show(
         network = network.at(resolution)
     chosen = resolve(check_recipe(recipe, changes), network).recipe
     opened = open_data(spec, decoding=decoding_of(chosen))
-    for note in opened.notes:
-        print(f"note: {note}")
+    for line in opened.notes:
+        print(note(line))
     draw_samples(opened, chosen, network.resolution, seed, out)
     print(f"{out}: samples of {data or spec} under {chosen.name} at {network.resolution} pixels")
 

@@ -12,6 +12,7 @@ from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
 from rescale.cli.train import ON_BAD_IMAGE
+from rescale.layout import note, wrapped
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
@@ -202,7 +203,6 @@ def show_report(folder: Path, as_json: bool) -> None:
 
     plan_in(folder)  # before torch is imported
 
-    from rescale.layout import wrapped
     from rescale.report import claims, gather, table, write_report
     from rescale.terminal import console
 
@@ -235,8 +235,8 @@ def show_report(folder: Path, as_json: bool) -> None:
 
 
 def _print_notes(notes: list[str]) -> None:
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    for line in notes:
+        print(note(line), file=sys.stderr)
 
 
 def command_line(words: list[str]) -> str:

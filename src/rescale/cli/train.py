@@ -9,7 +9,7 @@ import typer
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.help import EXECUTION
 from rescale.cli.models import Json, network_names
-from rescale.layout import wrapped
+from rescale.layout import note, wrapped
 
 ON_BAD_IMAGE = ("raise", "skip")
 
@@ -183,7 +183,7 @@ def train(
         print(json.dumps([result], indent=1))
         return
     for line in result["not_applied"]:
-        print(wrapped(f"note: {line}", " " * 6))
+        print(note(line))
     figure = Figure(**result["headline"])
     summary = (
         f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
@@ -259,8 +259,8 @@ def evaluate(
     if as_json:
         print(json.dumps([{"folder": str(folder), **figures, "notes": notes}], indent=1))
         return
-    for note in notes:
-        print(wrapped(f"note: {note}", " " * 6))
+    for line in notes:
+        print(note(line))
     values = {name: value for name, value in figures.items() if isinstance(value, float)}
     about = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     print(wrapped(f"{folder}: {about} on {plural(figures['images'], 'image')} of {figures['data']}", "  "))

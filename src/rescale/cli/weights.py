@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.models import Json
-from rescale.layout import wrapped
+from rescale.layout import note, wrapped
 
 if TYPE_CHECKING:
     from rescale.models import External
@@ -107,8 +107,8 @@ def import_weights(
         print(json.dumps([report], indent=1))
         return
     print(f"{weights.source}: {plural(len(weights.tensors), 'tensor')} of {described.name}")
-    for note in notes:
-        print(wrapped(f"note: {note}", " " * 6))
+    for line in notes:
+        print(note(line))
     print(f"written: {out}")
 
 
@@ -136,8 +136,8 @@ def export_weights(
     if not isinstance(module, Model):
         raise UserError(f"{source}: {folder.model.name} is not one of this project's networks")
     preprocess, assumed = _preprocess(folder.preprocess, {}, folder.model)
-    for note in [*export(module, out, preprocess), *assumed]:
-        print(wrapped(note, "  "))
+    for line in [*export(module, out, preprocess), *assumed]:
+        print(wrapped(line, "  "))
     print(f"written: {out}")
 
 
