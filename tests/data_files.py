@@ -1,4 +1,4 @@
-"""Small data sets that tests write: images in every layout that open_data knows."""
+"""Small data sets that tests write, in every layout that open_data knows, and how they are refused."""
 
 import io
 import json
@@ -9,9 +9,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
+from rescale.data import DataSpec, open_data
+from rescale.errors import UserError
+
 CLASSES = ("ant", "bee", "cow")
+
+
+def refused(spec: str | Path | DataSpec, *words: str) -> None:
+    """Assert that opening the data raises an error of one line that holds all words."""
+    with pytest.raises(UserError) as caught:
+        open_data(spec)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def pixels(number: int, size: int = 8) -> np.ndarray:

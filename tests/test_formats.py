@@ -16,18 +16,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from data_files import CLASSES, encoded, pixels, samples, write_cifar, write_parquet, write_tar
+from data_files import CLASSES, encoded, pixels, refused, samples, write_cifar, write_parquet, write_tar
 from rescale.data import BadImage, open_data, shards
 from rescale.data.source import Source
-from rescale.errors import UserError
-
-
-def refused(path: Path, *words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        open_data(path)
-    for word in words:
-        assert word in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def held(source: Source) -> list[tuple[bytes, int]]:

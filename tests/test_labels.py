@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_files import encoded, pixels, write_tar
+from data_files import encoded, pixels, refused, write_tar
 from rescale.data import open_data
-from rescale.errors import UserError
 
 
 def write_shard(folder: Path, end: str, contents: Sequence[bytes]) -> None:
@@ -47,14 +46,6 @@ WRITERS = [as_cls, as_json, as_parquet]
 def counts(folder: Path) -> dict[str, int]:
     data = open_data(folder)
     return dict(Counter(data.classes[k] for source in (data.train, data.val) for k in source.strata.tolist()))
-
-
-def refused(folder: Path, *words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        open_data(folder)
-    for word in words:
-        assert word in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_files import CLASSES, encoded, samples, write_cifar, write_folder, write_parquet, write_tar
+from data_files import CLASSES, encoded, refused, samples, write_cifar, write_folder, write_parquet, write_tar
 from rescale.data import DataSpec, open_data
 from rescale.data.parts import part_of, parts_among
-from rescale.errors import UserError
 
 SPELLINGS = (  # training, held out
     ("Training", "Testing"), ("Train", "Val"), ("TRAIN", "TEST"), ("training_set", "test_set"),
@@ -19,14 +18,6 @@ SPELLINGS = (  # training, held out
     ("trainset", "valset"), ("train2017", "val2017"), ("cars_train", "cars_test"), ("trn", "tst"),
     ("train-images", "valid-images"), ("training", "evaluation"), ("train", "Holdout"),
 )  # fmt: skip
-
-
-def refused(spec: str | Path | DataSpec, *words: str) -> None:
-    with pytest.raises(UserError) as caught:
-        open_data(spec)
-    for word in words:
-        assert word in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def flat(folder: Path, images: int = 3) -> Path:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from rescale.errors import plural
+
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".dib",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
@@ -26,6 +28,11 @@ def is_image(name: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is hidden, or is one that a system leaves behind."""
     return (name.startswith(".") and name not in (".", "..")) or is_litter(name)
+
+
+def is_hidden_below(root: Path, path: Path) -> bool:
+    """Whether a file, or a folder between it and the data folder `root`, is hidden."""
+    return any(map(is_hidden, path.relative_to(root).parts))
 
 
 def is_litter(name: str) -> bool:
@@ -92,9 +99,9 @@ class Unread:
             return ""
         named = [f"{n} {kind} (such as {self.examples[kind]})" for kind, n in self.counts.most_common(_KINDS)]
         kinds = len(self.counts) - _KINDS
-        more = [f"{kinds} more kind{'s' * (kinds > 1)}"] if kinds > 0 else []
+        more = [plural(kinds, "more kind")] if kinds > 0 else []
         total = self.counts.total()
-        return f"passed over: {total} file{'s' * (total != 1)}: {', '.join(named + more)}"
+        return f"passed over: {plural(total, 'file')}: {', '.join(named + more)}"
 
 
 def kind_of(name: str) -> str:

@@ -12,7 +12,6 @@ from rescale.data.parts import (
     TEST,
     Content,
     check_no_parts_inside,
-    counted,
     layout,
     part_of,
     parts_among,
@@ -21,7 +20,7 @@ from rescale.data.parts import (
     used,
 )
 from rescale.data.raw import Encoded, RawDataset
-from rescale.errors import UserError, first_few, nearest
+from rescale.errors import UserError, first_few, nearest, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 
@@ -153,7 +152,7 @@ def _holds_images(folder: Path) -> bool:
 def _notes_on_unused(path: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if count := sum(1 for _ in _images(path / name)):
-            what = f"{name}/ with {counted(count)}"
+            what = f"{name}/ with {plural(count, 'image')}"
             yield unused(what) if part_of(name) == TEST else passed_over(what)
 
 

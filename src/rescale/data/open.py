@@ -11,12 +11,12 @@ import numpy as np
 from rescale.data import cifar, digits, folders, parquet, shards
 from rescale.data.files import unread
 from rescale.data.measure import decoded
-from rescale.data.parts import OPTIONS, counted, passed_over
+from rescale.data.parts import OPTIONS, passed_over
 from rescale.data.raw import Classified, RawDataset, Subset
 from rescale.data.source import Data, Source
 from rescale.data.spec import WORDS, DataSpec
 from rescale.data.splits import split
-from rescale.errors import UserError, first_few, nearest
+from rescale.errors import UserError, first_few, nearest, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
@@ -73,7 +73,10 @@ def open_data(
     notes = (*raw.notes, *_passed_over(spec, raw))
     if val is None:
         train, val = split(train, VAL_SHARE, salt="val")
-        notes = (*notes, f"no validation part: {counted(len(val))} held out for it, a tenth of each class")
+        notes = (
+            *notes,
+            f"no validation part: {plural(len(val), 'image')} held out for it, a tenth of each class",
+        )
     if minival:
         train, held = split(train, minival, salt="minival")
         if not len(held):

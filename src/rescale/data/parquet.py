@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.files import is_hidden
+from rescale.data.files import is_hidden_below
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
 from rescale.data.raw import Encoded, RawDataset
@@ -166,11 +166,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
     found = (file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet")))
-    return [file for file in found if not _is_hidden(file, path)]
-
-
-def _is_hidden(file: Path, root: Path) -> bool:
-    return any(map(is_hidden, file.relative_to(root).parts))
+    return [file for file in found if not is_hidden_below(path, file)]
 
 
 def _tables(path: Path) -> tuple[list[Path], list[str]]:

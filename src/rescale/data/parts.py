@@ -272,11 +272,6 @@ def used(train: str, val: str = "") -> str:
     return f"parts by their names: {train} for training" + (f", {val} for validation" if val else "")
 
 
-def counted(images: int) -> str:
-    """A number of images in words."""
-    return f"{images} image{'s' * (images != 1)}"
-
-
 def unused(what: str) -> str:
     """One line that says which part is not used, and how to use it."""
     return f"not used: {what} (rescale eval RUN --val PATH judges a run on it)"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden, is_litter
+from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden_below, is_litter
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
 from rescale.data.raw import Encoded, RawDataset
@@ -207,14 +207,10 @@ def _paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     top, below = (
-        [shard for shard in sorted(path.glob(pattern)) if not _is_hidden(shard, path)]
+        [shard for shard in sorted(path.glob(pattern)) if not is_hidden_below(path, shard)]
         for pattern in ("*.tar", "*/*.tar")
     )
     return top + [shard for shard in below if part_of(shard.parent.name)] or below
-
-
-def _is_hidden(shard: Path, root: Path) -> bool:
-    return any(map(is_hidden, shard.relative_to(root).parts))
 
 
 def _source(paths: Sequence[Path], rows: dict[Path, list[Row]], numbers: Mapping[Label, int]) -> Shards:
