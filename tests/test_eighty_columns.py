@@ -124,11 +124,11 @@ def test_the_bar_of_a_training(monkeypatch) -> None:
         assert "━" in text and (name in text) == (name != LONG)
 
 
-def test_the_bars_of_a_study(monkeypatch) -> None:
+def test_the_bars_of_a_study(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     plan = fake_study.plan({LONG: (90.0, 1.0)})
     display = StudyDisplay(plan)
-    display.started(plan.items[0])
+    display.started(plan.items[0], tmp_path)
     figure = Figure("top1", "top-1", "%")
     display.bars.update(display.tasks[plan.items[0]], completed=100, total=350, note=figure.text(98.123))
     text = drawn(display.bars)

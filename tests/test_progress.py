@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from rescale.cli.progress import clock, progress
+from rescale.cli.progress import progress
+from rescale.duration import clock, remaining
 
 
 @pytest.fixture
@@ -58,3 +59,8 @@ def test_on_a_terminal_there_is_a_bar_and_each_result(monkeypatch) -> None:
 
 def test_minutes_and_hours() -> None:
     assert [clock(x) for x in (0.4, 59.6, 75, 3675)] == ["0:00", "1:00", "1:15", "1:01:15"]
+
+
+def test_what_remains_is_estimated_from_what_is_done() -> None:
+    assert remaining(60, 1.5, 4) == "about 1:40 left"
+    assert remaining(60, 0, 4) == remaining(60, 4, 4) == ""

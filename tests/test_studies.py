@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -486,8 +487,49 @@ def test_a_finished_training_is_shown_by_its_headline_figure(tmp_path, capsys):
         finish(StudyFolder(tmp_path), item, 90.0, figure)
         Display(made).finished(item, StudyFolder(tmp_path).result(item))
     first, second = capsys.readouterr().err.splitlines()
-    assert first.endswith("seed 0: top-1 90.00 % in 32 s")
-    assert second.endswith("seed 0: mean error 10.00 degrees in 32 s")
+    assert "seed 0: top-1 90.00 % in 0:32" in first
+    assert "seed 0: mean error 10.00 degrees in 0:32" in second
+
+
+def test_each_finished_training_says_what_remains(tmp_path, monkeypatch, capsys):
+    """Parts of earlier calls, whole trainings and the resumed one's epochs, took none of this call's time."""
+    from rescale.studies.display import Display
+
+    made = plan(FEW, seeds=1)
+    assert len(made.items) == 4
+    StudyFolder(tmp_path).keep_plan(made)
+    study = StudyFolder(tmp_path)
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    display = Display(made)
+    display.begin(1)
+    _, resumed, other, last = made.items
+
+    def epochs_of(item: Item, done: int) -> None:
+        folder = study.run(item)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.yaml").write_text("epochs: 10\n")
+        (folder / "run.json").write_text(json.dumps({"format": 1, "data": "digits"}))
+        row = {"kind": "eval", "epoch": done, "step": done, "raw": {"top1": 9.0}}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+    epochs_of(resumed, 5)
+    display.started(resumed, study.run(resumed))
+    display.started(other, study.run(other))
+    now[0] += 60
+    epochs_of(other, 5)
+    finish(study, resumed, 90.0, TOP_1)
+    display.finished(resumed, study.result(resumed))  # half of it and half of the other in a minute; 1.5 remain
+    display.again(other)
+    display.started(other, study.run(other))
+    now[0] += 60
+    finish(study, other, 90.0, TOP_1)
+    display.finished(other, study.result(other))
+    display.started(last, study.run(last))
+    finish(study, last, 90.0, TOP_1)
+    display.finished(last, study.result(last))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "top-1" in line]
+    assert [line.partition("in 0:32")[2] for line in lines] == [", about 1:30 left", ", about 1:20 left", ""]
 
 
 def test_results_of_format_1_are_read_in_format_2(tmp_path):

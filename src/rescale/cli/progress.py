@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rescale.duration import clock, remaining
+
 EVERY = 10.0  # seconds between two lines where there is no terminal
 
 Advance = Callable[[int, int, str], None]
@@ -46,17 +48,8 @@ def _lines(title: str) -> Advance:
         now = time.monotonic()
         if done and (result or done == of or now - printed >= EVERY):
             printed, elapsed = now, now - began
-            left = "" if done == of else f", about {clock(elapsed / done * (of - done))} left"
             about = f": {result}" if result else ""
-            print(
-                f"{title}: {done} of {of}{about}, after {clock(elapsed)}{left}", file=sys.stderr, flush=True
-            )
+            times = ", ".join(filter(None, (f"after {clock(elapsed)}", remaining(elapsed, done, of))))
+            print(f"{title}: {done} of {of}{about}, {times}", file=sys.stderr, flush=True)
 
     return advance
-
-
-def clock(seconds: float) -> str:
-    """75 -> 1:15 (minutes and seconds); 3675 -> 1:01:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

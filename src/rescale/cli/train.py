@@ -144,6 +144,7 @@ def train(
 
     from rescale import machine
     from rescale.bench.for_run import choose_for_run
+    from rescale.duration import clock
     from rescale.figure import Figure
     from rescale.models.start import model_to_train
     from rescale.training import Settings, is_first_process
@@ -189,7 +190,7 @@ def train(
         f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
         f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
         f"{figure.number(result['raw'][figure.name])}) on {plural(result['val_images'], 'image')}, "
-        f"{plural(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
+        f"{plural(result['epochs'], 'epoch')} in {clock(result['seconds'])}"
     )
     print(wrapped(summary, "  "))
 

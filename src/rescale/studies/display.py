@@ -1,6 +1,7 @@
 """Progress of a study: bars on a terminal; elsewhere one plain line for each event."""
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Column
 
+from rescale.duration import clock, remaining
 from rescale.errors import plural
 from rescale.figure import Figure
 from rescale.studies.folder import Failure
@@ -37,6 +39,10 @@ class Display:
         )
         self.all = self.bars.add_task("trainings", total=len(plan.items), note="")
         self.tasks: dict[Item, Any] = {}
+        self.running: dict[Item, Path] = {}
+        self.ended = self.earlier = 0  # trainings: all that have ended, and those of earlier calls among them
+        self.parts_at_start: dict[Item, float] = {}  # of this call's trainings: resumed ones begin above 0
+        self.began = time.monotonic()
 
     def __enter__(self) -> "Display":
         self.bars.start()
@@ -48,27 +54,32 @@ class Display:
     def begin(self, done: int) -> None:
         """Show how many runs an earlier call has finished."""
         self.bars.update(self.all, completed=done)
+        self.earlier = self.ended = done
         if done:
             self.console.print(f"already finished: {done} of {plural(len(self.plan.items), 'training')}")
 
-    def started(self, item: Item) -> None:
-        """A training has started."""
+    def started(self, item: Item, path: Path) -> None:
+        """A training has started or is resumed in the folder `path`."""
         self.tasks[item] = self.bars.add_task(f"  {_title(item)}", total=None, note="")
+        self.running[item] = path
+        self.parts_at_start.setdefault(item, _part_done(path))
 
-    def tick(self, running: Mapping[Item, Path]) -> None:
-        """Update the bars of the running trainings."""
+    def tick(self) -> None:
+        """Update the bars."""
         if self.bars.disable:
             return
-        for item, path in running.items():
+        for item, path in self.running.items():
             done, total, note = progress_of(path)
             self.bars.update(self.tasks[item], completed=done, total=total, note=note)
+        self.bars.update(self.all, note=self._left())
 
     def finished(self, item: Item, result: Mapping[str, Any]) -> None:
         """A training has finished."""
         self._close(item)
         figure = Figure(**result["headline"])
         value = figure.text(result["figures"][figure.name])
-        self.console.print(f"{_title(item)}: {value} in {result['seconds']:.0f} s")
+        line = f"{_title(item)}: {value} in {clock(result['seconds'])}"
+        self.console.print(", ".join(filter(None, (line, self._left()))))
 
     def again(self, item: Item) -> None:
         """A killed training will be resumed."""
@@ -81,15 +92,23 @@ class Display:
             self._close(item)
         self.console.print(f"{failure.label}: {failure.what} failed: {failure.reason}")
 
-    def timing(self, label: str) -> None:
-        """The timing of a network starts."""
-        self.console.print(f"timing {label} alone on this machine")
+    def timing(self, label: str, number: int, of: int) -> None:
+        """The timing of a network starts, the `number`th of `of`."""
+        self.console.print(f"timing {label} alone on this machine ({number} of {of})")
+
+    def _left(self) -> str:
+        """How long the trainings will still take, if the networks are equally expensive; may be empty."""
+        done = self.ended + sum(map(_part_done, self.running.values()))
+        earlier = self.earlier + sum(self.parts_at_start.values())
+        return remaining(time.monotonic() - self.began, done - earlier, len(self.plan.items) - earlier)
 
     def _close(self, item: Item) -> None:
         self._remove(item)
+        self.ended += 1
         self.bars.advance(self.all)
 
     def _remove(self, item: Item) -> None:
+        self.running.pop(item, None)
         if item in self.tasks:
             self.bars.remove_task(self.tasks.pop(item))
 
@@ -117,6 +136,12 @@ def progress_of(run: Path) -> tuple[int, int | None, str]:
         return done, total, f"train loss {last['loss']:.2f}"
     figures = evaluations[-1].get("averaged") or evaluations[-1]["raw"]
     return done, total, headline.text(figures[headline.name])
+
+
+def _part_done(run: Path) -> float:
+    """The part of a training that is done, from 0 to 1."""
+    done, total, _ = progress_of(run)
+    return done / total if total else 0.0
 
 
 def _title(item: Item) -> str:

@@ -108,11 +108,11 @@ def train_missing(
                 attempts[item] = attempts.get(item, 0) + 1
                 study.forget_failure(item.name)
                 running[item] = start(study, item, settings, threads)
-                display.started(item)
+                display.started(item, study.run(item))
             for item in [item for item, worker in running.items() if worker.poll() is not None]:
                 if not settled(study, item, running.pop(item).wait(), attempts[item], display):
                     waiting.appendleft(item)
-            display.tick({item: study.run(item) for item in running})
+            display.tick()
             if running:
                 time.sleep(POLL)
     finally:
@@ -148,9 +148,9 @@ def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, d
     for label in networks:  # a failure of another label of the same network has no later attempt
         study.forget_failure(_timing_name(label))
     with Workers(len(labels)) as workers:
-        for label in labels:
+        for number, label in enumerate(labels, start=1):
             _raise_if_stopped(stop)
-            display.timing(label)
+            display.timing(label, number, len(labels))
             try:
                 timing = time_label(study, label, workers)
             except (UserError, JobError) as error:
