@@ -519,7 +519,7 @@ def test_each_finished_training_says_what_remains(tmp_path, monkeypatch, capsys)
     now[0] += 60
     epochs_of(other, 5)
     finish(study, resumed, 90.0, TOP_1)
-    display.finished(resumed, study.result(resumed))  # half of it and half of the other in a minute; 1.5 remain
+    display.finished(resumed, study.result(resumed))  # a half of each in a minute: one and a half remain
     display.again(other)
     display.started(other, study.run(other))
     now[0] += 60
