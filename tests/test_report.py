@@ -23,6 +23,7 @@ from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
 from rescale.report.chart import traces
 from rescale.report.claims import headline, power, speedup_sentence
+from rescale.report.findings import share_interval
 from rescale.report.page import page
 from rescale.report.plots import Box, places, round_ticks, style
 from rescale.studies import Speedup, StudyFolder, pareto_plan
@@ -85,10 +86,22 @@ def test_the_page_holds_the_results(reported):
     assert "timm:resnet10t@32, timm:mobilenetv3_small_050@32: stochastic depth by stage" in text
     assert "rescale study pareto" in text and "Imaginary CPU" in text
     assert "360 held-out images: at 97.9 %" in text
-    assert f"standard error of {100 * (0.979 * 0.021 / 360) ** 0.5:.2f} points" in text
+    assert "alone leaves an interval of 95 % from 95.7 to 98.9 %" in text
     assert "The highest top-1 is 97.90 ± 0.20 %, by resnetrs50x0.25@32; all seeds differ alike" in text
     assert "resnetrs26x0.125@32, is 3.36× as fast at 91.20 ± 0.20 %." in text
     assert "is better" not in text
+
+
+def test_the_interval_over_images_holds_at_the_ends_too():
+    """Wilson's closed form. A standard error would be 0 where all images are right."""
+    z = statistics.NormalDist().inv_cdf(0.975)
+    for right, images in ((360, 360), (0, 360), (352, 360), (1, 2)):
+        share, shrunk = right / images, 1 + z**2 / images
+        middle = (share + z**2 / 2 / images) / shrunk
+        half = z * (share * (1 - share) / images + (z / 2 / images) ** 2) ** 0.5 / shrunk
+        expected = [100 * (middle - half), 100 * (middle + half)]
+        assert share_interval(100 * share, images) == pytest.approx(expected, abs=1e-9)
+    assert share_interval(100.0, 360) == pytest.approx((98.944, 100.0), abs=1e-3)
 
 
 def test_notes_are_not_all_about_what_did_not_apply(tmp_path, capsys, monkeypatch):
@@ -126,7 +139,7 @@ def test_the_page_of_an_error(judged_by_error):
     assert "The lowest mean error is 1.80 ± 0.20 degrees, by resnetrs26x0.5@32;" in text
     assert "resnetrs26x0.125@32, is 4.73× as fast at 8.80 ± 0.20 degrees." in text
     assert "as fast as resnet at equal mean error, compared from 3.90 to 3.10 degrees" in text
-    assert "All values are from 360 held-out images. ±" in text and "standard error" not in text
+    assert "All values are from 360 held-out images. ±" in text and "an interval of 95 %" not in text
     assert "costs more or has a worse mean error" in text and "A lower mean error is better." in text
     assert (
         '<th scope="col" data-first="ascending" aria-sort="ascending"><button>mean error degrees<' in source

@@ -15,7 +15,7 @@ class Figure:
         unit: such as %; empty for a number without one.
         higher_is_better: the direction.
         is_share: it is the percentage of images that were judged right, so that the number of images alone
-            gives it a binomial standard error.
+            gives it a binomial interval.
     """
 
     name: str

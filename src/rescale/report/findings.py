@@ -1,7 +1,6 @@
 """The contents of a study's report, read once from its folder; other modules draw and print them."""
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +123,11 @@ class Findings:
         best = best_first(self.rows)[0]
         text = f"All values are from {plural(best.val_images, 'held-out image')}"
         if best.figure.is_share:
-            share = best.value / 100
-            error = 100 * math.sqrt(share * (1 - share) / best.val_images)
+            low, high = map(units.digits, share_interval(best.value, best.val_images))
+            value = units.with_unit(units.digits(best.value), best.figure)
             text += (
-                f": at {units.with_unit(units.digits(best.value), best.figure)} the choice of these images "
-                f"alone has a standard error of {error:.2f} points"
+                f": at {value} the choice of these images alone leaves an interval of 95 % from {low} to "
+                f"{units.with_unit(high, best.figure)}"
             )
         if max(row.seeds for row in self.rows) == 1:
             return text + ". One seed each, so there are no error bars over seeds."
@@ -211,6 +210,19 @@ class Findings:
     def warnings(self) -> list[str]:
         """All circumstances that make the results less reliable."""
         return [*self.timing_warnings, *self.other_warnings]
+
+
+def share_interval(percent: float, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of right answers, in percent; it also holds at 0 and 100 %.
+
+    Args:
+        percent: the share on the held-out images; a mean over seeds is rounded to whole images.
+        images: the number of held-out images, at least 1.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(percent / 100 * images), images).proportion_ci(0.95, method="wilson")
+    return 100 * interval.low, 100 * interval.high
 
 
 def by_remark(lines: Iterable[str]) -> list[str]:
