@@ -19,8 +19,8 @@ from rescale.recipes.recipe import MEANING
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
-    "errors", "lazy", "layout", "duration", "figure", "files", "terminal", "preprocess", "execution", "yaml_input",
-    "network", "geometry", "cost",
+    "errors", "lazy", "layout", "duration", "figure", "files", "terminal", "preprocess", "execution",
+    "yaml_input", "network", "geometry", "cost",
     "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
     "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip

@@ -102,6 +102,7 @@ def test_quantities() -> None:
         (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs"], "--epochs"),
         (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs", "--epochs", "90"], "compare both"),
         (["scale", "efficientnet_b0", "--macs", "4G", "--strategy", "rs-depth"], "four stages"),
+        (["scale", "regnety_500mf", "--macs", "4G", "--strategy", "rs-depth"], "narrower inside"),
         (["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs-depth", "--alpha", ".5"], "alpha belongs"),
         (
             ["scale", "resnetrs50", "--macs", "4G", "--strategy", "rs-depth", "--exponents", "depth=1"],

@@ -93,6 +93,7 @@ def test_a_folder_with_weights_is_no_model_to_train_from_scratch(model, tmp_path
     renamed = model_to_train(f"mine={tmp_path / 'a'}", "pretrained")
     assert renamed.name == "mine" and renamed.identity == model.identity
     assert model_to_train(instead).with_classes(3).identity == model.identity
+    assert model_named(str(tmp_path / "a")) == model  # its cost and its time need no weights
     with pytest.raises(UserError, match="holds an unfinished run"):
         model_to_train(str(FORMAT_1 / "unfinished"))
 

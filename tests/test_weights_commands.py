@@ -141,6 +141,23 @@ def test_bad_input_gets_one_line(tmp_path) -> None:
         assert not (tmp_path / "o").exists()
 
 
+def test_a_folder_of_an_external_model_is_a_model_for_all_commands(tmp_path) -> None:
+    described = model_named("timm:resnet10t@32").with_classes(3)
+    preprocess = Preprocess(HALF, HALF, 32, 0.9, "tf1-bicubic", tuple("abc"))
+    write(tmp_path / "a", described, make(described)[0].state_dict(), preprocess)
+    name = str(tmp_path / "a")
+    assert json.loads(run("cost", name, "--json")) == json.loads(run("cost", "timm:resnet10t@32", "--json"))
+    shown = json.loads(
+        run("bench", f"mine={name}", "--batch", "2", "--repeats", "1", "--warmup", "0", "--json")
+    )
+    assert [row["model"] for row in shown] == ["mine"]
+
+
+def test_bench_refuses_a_resolution_that_a_function_does_not_take() -> None:
+    with pytest.raises(UserError, match="let its function take `resolution`"):
+        run("bench", "python:torchvision.models:vit_b_16@64", "--batch", "2")
+
+
 @pytest.mark.parametrize(
     "name", ["timm:resnet10t@64", "timm:vit_tiny_patch16_224", "python:torchvision.models:resnet18"]
 )

@@ -12,6 +12,7 @@ from rescale.network import Network, checked, from_file, from_mapping
 from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # prefixes of external models' names
+NETWORK_FILE, EXTERNAL_FILE = "network.yaml", "external.json"  # a model folder holds one of them
 LONGEST = 500  # characters of a name
 _LABELLED = re.compile(r"(?P<label>[\w.+@-]+)=(?P<name>.+)")
 
@@ -33,8 +34,11 @@ def label_and_name(text: str) -> tuple[str, str]:
 
 
 def is_external(text: str) -> bool:
-    """Whether a model's text, with or without a label, stands for an external model."""
-    return label_and_name(text)[1].startswith(OTHERS)
+    """Whether a model's text, with or without a label, stands for an external model or a folder of one."""
+    name = label_and_name(text)[1]
+    return name.startswith(OTHERS) or (
+        (Path(name) / EXTERNAL_FILE).is_file() and not (Path(name) / NETWORK_FILE).is_file()
+    )
 
 
 def network(source: str | Path | Mapping[str, Any]) -> Network:
@@ -59,8 +63,8 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         return replace(network(source), name=label)
     if isinstance(source, Path) or source.endswith((".yaml", ".yml")) or "/" in source:
         path = Path(source)
-        if path.is_dir() and (path / "network.yaml").is_file():
-            path = path / "network.yaml"  # a run folder
+        if path.is_dir() and (path / NETWORK_FILE).is_file():
+            path = path / NETWORK_FILE  # a run or model folder
         if not path.is_file():
             raise UserError(f"{path}: no such network file")
         return from_file(path)

@@ -61,7 +61,7 @@ def bench(
     from rescale.bench.choose import slower_than_fp32
     from rescale.cli.progress import progress
     from rescale.layout import note
-    from rescale.models import model_named
+    from rescale.models import counted_cost, model_named
     from rescale.recipes import resolve
     from rescale.report.units import seconds
     from rescale.training.norms import check_images
@@ -69,6 +69,8 @@ def bench(
     protocol = replace(protocol, device=machine.chosen_device(device))
     chosen = check_recipe(recipe)
     models = [model_named(name).with_classes(classes) for name in names]
+    for model in models:
+        counted_cost(model)  # an external one may not take images of its resolution
     native = machine.native_bf16(protocol.device)
     resolved = [resolve(chosen, model, native_bf16=native).recipe for model in models]
     if protocol.mode == "train":

@@ -27,9 +27,9 @@ def check_all(*checks: Callable[[], object]) -> None:
 
 def check_model(name: str) -> None:
     """Check the name or file of one of this project's networks; external models need torch."""
-    from rescale.lookup import OTHERS, network
+    from rescale.lookup import is_external, network
 
-    if not name.startswith(OTHERS):
+    if not is_external(name):
         network(name)
 
 

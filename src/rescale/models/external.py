@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, nearest
+from rescale.lookup import EXTERNAL_FILE
 from rescale.models.blocks import Rates
 from rescale.models.count import Counted, counted
 
@@ -68,6 +70,16 @@ def external(text: str) -> External:
         raise UserError(f"{text}: @{size} is not a resolution; write a number of pixels, as in {name}@224")
     default = _timm_resolution(name) if name.startswith("timm:") else 224
     return External(text, int(size or default))
+
+
+def external_in(folder: Path) -> External:
+    """The external model that a model folder holds. Raises UserError if its file is damaged."""
+    try:
+        return External(**json.loads((folder / EXTERNAL_FILE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{folder / EXTERNAL_FILE}: must hold name, resolution and classes of a model: {error}"
+        ) from None
 
 
 def build_external(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:

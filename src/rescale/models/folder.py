@@ -13,16 +13,14 @@ from torch import Tensor, nn
 
 from rescale.errors import UserError
 from rescale.files import atomic, check_free, make_folder, write_json, write_text
-from rescale.lookup import network
-from rescale.models.external import External
+from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
+from rescale.models.external import External, external_in
 from rescale.models.make import make
 from rescale.models.weights.load import digest, fitting
 from rescale.models.weights.read import read_checkpoint
 from rescale.network import Network, to_yaml
 from rescale.preprocess import Preprocess
 
-NETWORK = "network.yaml"
-EXTERNAL = "external.json"
 WEIGHTS = "model.safetensors"
 PREPROCESS = "preprocess.json"
 _RUN = "run.json"  # only runs have this file
@@ -51,7 +49,7 @@ class ModelFolder:
         if (path / _RUN).is_file() and not (path / "result.json").is_file():
             raise UserError(f"{path}: has not finished; continue it with: rescale train --resume {path}")
         if not is_model_folder(path):
-            raise UserError(f"{path}: not a model folder: it has no {NETWORK} or {EXTERNAL}")
+            raise UserError(f"{path}: not a model folder: it has no {NETWORK_FILE} or {EXTERNAL_FILE}")
         if not (path / WEIGHTS).is_file():
             raise UserError(f"{path}: not a model folder: it has no {WEIGHTS}")
         return cls(path)
@@ -59,14 +57,9 @@ class ModelFolder:
     @property
     def model(self) -> Network | External:
         """The model that the weights belong to."""
-        if (self.path / NETWORK).is_file():
-            return network(self.path / NETWORK)
-        try:
-            return External(**json.loads((self.path / EXTERNAL).read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{self.path / EXTERNAL}: must hold name, resolution and classes of a model: {error}"
-            ) from None
+        if (self.path / NETWORK_FILE).is_file():
+            return network(self.path / NETWORK_FILE)
+        return external_in(self.path)
 
     @property
     def preprocess(self) -> Preprocess | None:
@@ -113,7 +106,7 @@ class ModelFolder:
 
 def is_model_folder(path: Path) -> bool:
     """Whether a path is a folder with a model's description; its weights may still be missing."""
-    return any((path / name).is_file() for name in (NETWORK, EXTERNAL))
+    return any((path / name).is_file() for name in (NETWORK_FILE, EXTERNAL_FILE))
 
 
 def check_new_folder(path: Path) -> None:
@@ -122,7 +115,7 @@ def check_new_folder(path: Path) -> None:
     The files of an import that was ended before it wrote the weights do not count; they are replaced.
     """
     has_begun = (path / PREPROCESS).is_file() and not (path / _RUN).is_file()
-    check_free(path, allowed=(NETWORK, EXTERNAL, PREPROCESS) if has_begun else ())
+    check_free(path, allowed=(NETWORK_FILE, EXTERNAL_FILE, PREPROCESS) if has_begun else ())
 
 
 def write(
@@ -157,9 +150,9 @@ def write(
 def write_model(path: Path, model: Network | External) -> None:
     """Write the model's description, `network.yaml` or `external.json`, into an existing folder."""
     if isinstance(model, Network):
-        write_text(path / NETWORK, to_yaml(model))
+        write_text(path / NETWORK_FILE, to_yaml(model))
     else:
-        write_json(path / EXTERNAL, vars(model))
+        write_json(path / EXTERNAL_FILE, vars(model))
 
 
 def preprocess_of_format_1(run: Path, resolution: int) -> Preprocess:

@@ -1,25 +1,28 @@
 """Functions for both kinds of models: this project's networks and external models."""
 
+from pathlib import Path
+
 from torch import nn
 
 from rescale.cost import Cost, cost
-from rescale.lookup import is_external, label_and_name, network
+from rescale.lookup import OTHERS, is_external, label_and_name, network
 from rescale.models.blocks import Rates
 from rescale.models.build import build
 from rescale.models.count import Counted
-from rescale.models.external import External, build_external, external, external_cost
+from rescale.models.external import External, build_external, external, external_cost, external_in
 from rescale.network import Network
 
 
 def model_named(text: str) -> Network | External:
-    """A network by name or file, or an external model (`timm:NAME`, `python:module:function`).
+    """A network by name or file, or an external model: `timm:NAME`, `python:module:function`.
 
-    `label=NAME` is the same model under another name.
+    Either may be a model folder. `label=NAME` is the same model under another name.
     """
     if not is_external(text):
         return network(text)
     label, name = label_and_name(text)
-    return external(name).labelled(label) if label else external(name)
+    model = external(name) if name.startswith(OTHERS) else external_in(Path(name))
+    return model.labelled(label) if label else model
 
 
 def make(model: Network | External, rates: Rates | None = None) -> tuple[nn.Module, list[str]]:

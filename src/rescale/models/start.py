@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, first_few, plural
-from rescale.lookup import label_and_name
+from rescale.lookup import NETWORK_FILE, label_and_name
 from rescale.models.external import External
-from rescale.models.folder import NETWORK, WEIGHTS, ModelFolder, is_model_folder
+from rescale.models.folder import WEIGHTS, ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
 from rescale.models.make import make, model_named
 from rescale.models.weights.export import architecture
@@ -60,22 +60,17 @@ def model_to_train(text: str, weights: str = "") -> Network | External:
         UserError: there is no such model, or a folder with trained weights stands for it and no starting
             weights are given: its weights would silently not be used.
     """
-    label, name = label_and_name(text)
-    folder = Path(name)
-    if not is_model_folder(folder):
-        return model_named(text)
-    if not weights and any((folder / file).exists() for file in (WEIGHTS, "run.json")):
+    folder = Path(label_and_name(text)[1])
+    trained = is_model_folder(folder) and any((folder / file).exists() for file in (WEIGHTS, "run.json"))
+    if trained and not weights:
         kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
         stored = ModelFolder(folder).model
-        name = (stored.source or stored.name) if isinstance(stored, External) else str(folder / NETWORK)
+        name = (stored.source or stored.name) if isinstance(stored, External) else str(folder / NETWORK_FILE)
         raise UserError(
             f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
             f"or name {name} to train this model from newly initialised weights"
         )
-    model = ModelFolder(folder).model
-    if not label:
-        return model
-    return model.labelled(label) if isinstance(model, External) else replace(model, name=label)
+    return model_named(text)
 
 
 def starting_weights(

@@ -59,9 +59,11 @@ def solve_rs(network: Network, rule: str, measure: Measure, target: float, flops
 
 def with_depth(network: Network, depth: int) -> Network:
     """The network with the block counts of a ResNet of this depth."""
-    if len(network.stages) != 4 or any(stage.block != "bottleneck" for stage in network.stages):
+    narrow = all(stage.block == "bottleneck" and stage.bottleneck < 1 for stage in network.stages)
+    if len(network.stages) != 4 or not narrow:  # a RegNet's blocks are as wide inside as outside
         raise UserError(
-            f"{network.name}: rs-depth needs a ResNet of four stages of bottlenecks; use dWr or rs-width"
+            f"{network.name}: rs-depth needs a ResNet: four stages of blocks that are narrower inside; "
+            "use dWr or rs-width"
         )
     counts = blocks_of(depth)
     stages = tuple(replace(stage, depth=n) for stage, n in zip(network.stages, counts, strict=True))

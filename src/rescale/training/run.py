@@ -10,9 +10,9 @@ from typing import Any
 from rescale.errors import JobError, UserError
 from rescale.figure import Figure
 from rescale.files import LOCK, check_free, is_temporary, write_json, write_text
-from rescale.lookup import network
+from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
 from rescale.models import External
-from rescale.models.folder import EXTERNAL, NETWORK, PREPROCESS, ModelFolder, write_model
+from rescale.models.folder import PREPROCESS, ModelFolder, write_model
 from rescale.network import Network
 from rescale.preprocess import Preprocess
 from rescale.recipes import Recipe, Resolved, from_file
@@ -22,7 +22,16 @@ from rescale.training.format_1 import upgraded_facts, upgraded_result
 MARK = "run.json"  # a folder with this file is a run
 RECIPE = "recipe.yaml"
 # what a run holds before its first step
-BEGUN = (NETWORK, EXTERNAL, PREPROCESS, RECIPE, "data.json", "metrics.jsonl", "checkpoints", "tensorboard")
+BEGUN = (
+    NETWORK_FILE,
+    EXTERNAL_FILE,
+    PREPROCESS,
+    RECIPE,
+    "data.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "tensorboard",
+)
 FORMAT, FORMATS = 2, (1, 2)  # the format that is written; those that are read
 
 
@@ -187,8 +196,8 @@ def was_begun(path: Path) -> bool:
 def _remove_begun(path: Path, model: Network | External) -> None:
     """Remove what `was_begun` accepts. Raises UserError if it may be a network file of the user's."""
     entries = [entry for entry in path.iterdir() if entry.name != LOCK]
-    if [entry.name for entry in entries] == [NETWORK] and network(path / NETWORK) != model:
-        raise UserError(f"{path}: holds the {NETWORK} of another network; give another --out")
+    if [entry.name for entry in entries] == [NETWORK_FILE] and network(path / NETWORK_FILE) != model:
+        raise UserError(f"{path}: holds the {NETWORK_FILE} of another network; give another --out")
     for entry in entries:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
