@@ -30,6 +30,23 @@ def expected(numbers: range) -> list[tuple[bytes, int]]:
     return [(pixels(n).tobytes(), n % 3) for n in numbers]
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_files_of_the_same_name_have_keys_of_their_own(kind: str, tmp_path: Path) -> None:
+    """The keys do not change with the place of the data, nor for files of different names."""
+    for folder in ("a", "b"):
+        if kind == "tar":
+            write_tar(tmp_path / folder / "0.tar", samples(range(15)))
+        else:
+            write_parquet(tmp_path / folder / "0.parquet", range(15))
+    data = open_data(tmp_path)
+    keys = {source.key(i) for source in (data.train, data.val) for i in range(len(source))}
+    assert len(keys) == 30 and all(key.startswith((f"a/0.{kind}:", f"b/0.{kind}:")) for key in keys)
+    (tmp_path / "b" / f"0.{kind}").rename(tmp_path / "b" / f"1.{kind}")
+    data = open_data(tmp_path)
+    keys = {source.key(i) for source in (data.train, data.val) for i in range(len(source))}
+    assert len(keys) == 30 and all(key.startswith((f"0.{kind}:", f"1.{kind}:")) for key in keys)
+
+
 # --- CIFAR
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rescale.errors import plural
@@ -38,6 +38,18 @@ def is_hidden_below(root: Path, path: Path) -> bool:
 def is_litter(name: str) -> bool:
     """Whether a system has left a file or folder behind, such as ._NAME or __MACOSX of a Mac."""
     return name.startswith("._") or name in _LITTER
+
+
+def distinct_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """A name for each file: its own, or below the folder that all have in common if two names are equal.
+
+    The names are independent of where the data lies, so that the keys of images and the splits stay.
+    """
+    names = tuple(path.name for path in paths)
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([path.parent for path in paths])
+    return tuple(path.relative_to(root).as_posix() for path in paths)
 
 
 def is_readable(entry: os.DirEntry[str]) -> bool:

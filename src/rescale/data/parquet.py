@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.files import is_hidden_below
+from rescale.data.files import distinct_names, is_hidden_below
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
 from rescale.data.raw import Encoded, RawDataset
@@ -75,7 +76,12 @@ class Table(Encoded):
 
     def key(self, index: int) -> str:
         """Name of the file, row group and row of the image."""
-        return f"{self.paths[self.file[index]].name}:{self.group[index]}:{self.row[index]}"
+        return f"{self.file_names[self.file[index]]}:{self.group[index]}:{self.row[index]}"
+
+    @cached_property
+    def file_names(self) -> tuple[str, ...]:
+        """The distinct names of the files, in the order of `paths`."""
+        return distinct_names(self.paths)
 
     def locations(self) -> Iterator[str]:
         """The paths of the files."""

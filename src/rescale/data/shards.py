@@ -10,12 +10,13 @@ import os
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rescale.data.files import EXTENSIONS, INDEX, Unread, is_hidden_below, is_litter
+from rescale.data.files import EXTENSIONS, INDEX, Unread, distinct_names, is_hidden_below, is_litter
 from rescale.data.labels import Label, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
 from rescale.data.raw import Encoded, RawDataset
@@ -91,7 +92,12 @@ class Shards(Encoded):
 
     def key(self, index: int) -> str:
         """Name of the shard and name of the image."""
-        return f"{self.paths[self.shard[index]].name}:{self.names[index]}"
+        return f"{self.file_names[self.shard[index]]}:{self.names[index]}"
+
+    @cached_property
+    def file_names(self) -> tuple[str, ...]:
+        """The distinct names of the files, in the order of `paths`."""
+        return distinct_names(self.paths)
 
     def locations(self) -> Iterator[str]:
         """The paths of the tar files."""
