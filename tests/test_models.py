@@ -363,11 +363,16 @@ def test_the_contract_of_python_functions(python_models) -> None:
         ("fails", "called with num_classes=1000 it raised ValueError: two lines"),
         ("nothing", "is a int, not a function"),
         ("absent", "cannot be imported: AttributeError"),
+        ("nowhere.models:net", "run the command in the folder that holds nowhere, or add that to PYTHONPATH"),
+        (
+            "python_models.deeper:net",
+            "No module named 'python_models.deeper'; 'python_models' is not a package$",
+        ),
     ],
 )
 def test_python_functions_that_cannot_be_used(python_models, name: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        cost_of(model_named(f"python:python_models:{name}"))
+        cost_of(model_named(f"python:{name if ':' in name else f'python_models:{name}'}"))
     assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
 
 

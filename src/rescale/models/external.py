@@ -214,6 +214,11 @@ def _function(model: External) -> Callable[..., Any]:
         sys.path.insert(0, here)  # find modules in the working directory, as `python -m` does
     try:
         function = getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        hint = ""
+        if error.name == module_name.partition(".")[0]:
+            hint = f"; run the command in the folder that holds {error.name}, or add that to PYTHONPATH"
+        raise UserError(f"{model.name}: cannot be imported: {_in_one_line(error)}{hint}") from None
     except Exception as error:  # the user's own code may raise anything
         raise UserError(f"{model.name}: cannot be imported: {_in_one_line(error)}") from None
     if not callable(function):
