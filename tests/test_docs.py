@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHOWN = re.compile(r"^    (rescale .*?)(?:  +#.*)?$", re.MULTILINE)
 
+WRITTEN = re.compile(r"^    rescale .* (?:--out|-o) (\S+)", re.MULTILINE)
 FILE = re.compile(r"^```yaml\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)  # its name in the first line
 MODULE = re.compile(r"^    # mine\.py\n(?:    .*\n|\n(?=    ))+", re.MULTILINE)  # a file that the guide shows
 
@@ -39,8 +40,16 @@ SMALLER = (  # of commands that train or time; patterns in order
 HEAVY = ("train", "study", "bench")
 
 
-def commands(document: Path) -> list[str]:
-    return SHOWN.findall(document.read_text())
+def chapters(document: Path) -> list[str]:
+    """The sections of a document; those that use what an earlier one writes are one chapter with it."""
+    joined: list[tuple[str, set[str]]] = []
+    for section in re.split(r"^(?=## )", document.read_text(), flags=re.MULTILINE):
+        texts, written = [section], set(WRITTEN.findall(section))
+        for earlier in [chapter for chapter in joined if any(name in section for name in chapter[1])]:
+            joined.remove(earlier)
+            texts, written = [earlier[0], *texts], written | earlier[1]
+        joined.append(("".join(texts), written))
+    return [text for text, _ in joined if SHOWN.search(text)]
 
 
 def reduced(text: str) -> str:
@@ -78,12 +87,19 @@ def somewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
-def test_commands_of(document: Path, somewhere: Path, monkeypatch, capfd) -> None:
-    for name, content in FILE.findall(document.read_text()):
+@pytest.mark.parametrize(
+    "chapter",
+    [
+        pytest.param(text, id=f"{document.name}-{text.strip().splitlines()[0].strip('# ')}")
+        for document in DOCUMENTS
+        for text in chapters(document)
+    ],
+)
+def test_commands_of(chapter: str, somewhere: Path, monkeypatch, capfd) -> None:
+    for name, content in FILE.findall(chapter):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_text(reduced(content))
-    for shown in commands(document):
+    for shown in SHOWN.findall(chapter):
         if shown.startswith(("rescale quickstart", "rescale calibrate")) or "COMMAND" in shown:
             continue  # test_quickstart.py and test_runtime_commands.py run them; a placeholder
         monkeypatch.setattr(sys, "argv", shlex.split(smaller(shown)))
@@ -94,7 +110,9 @@ def test_commands_of(document: Path, somewhere: Path, monkeypatch, capfd) -> Non
 
 
 def test_documents_show_commands() -> None:
-    assert sum(len(commands(document)) for document in DOCUMENTS) > 15
+    shown = [len(SHOWN.findall(document.read_text())) for document in DOCUMENTS]
+    in_chapters = [SHOWN.findall(chapter) for document in DOCUMENTS for chapter in chapters(document)]
+    assert sum(shown) == sum(map(len, in_chapters)) > 15
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
