@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import rescale
 from data_files import write_folder
-from rescale.data import LoadingFailed
+from rescale.data import LoadingFailed, open_data
 from rescale.errors import JobError, UserError
 from rescale.files import locked
 from rescale.models import make, model_named
@@ -27,6 +27,7 @@ from rescale.recipes import recipe, resolve
 from rescale.tasks.classification import Classification
 from rescale.training import Run, Settings, check_batch, evaluate_folder, resume, train
 from rescale.training import loop as loop_module
+from rescale.training.begin import identity
 from rescale.training.feed import Feed, Stopped
 from rescale.training.loop import TrainingLoop
 from rescale.training.predictions import read_predictions
@@ -140,6 +141,20 @@ def test_seeds_and_steps_decide_everything(tmp_path) -> None:
     assert_same_end(a, b)
     assert a.facts["identity"] == b.facts["identity"] != begin(tmp_path / "c", seed=1).facts["identity"]
     del state
+
+
+def test_the_initialisation_is_part_of_a_runs_identity_where_it_is_unusual() -> None:
+    """Runs of named networks keep the identities that they had before the initialisation could be chosen."""
+    data, short = open_data("digits"), recipe("resnet-rs", epochs=1, batch=64)
+    for name, usual, before in (
+        ("resnetrs50", "resnet-rs", "65bf35a3f0712ed9"),
+        ("regnety_004", "fast-scaling", "1966dc87f6b000c1"),
+        ("efficientnet_b0", "efficientnet", "851cc72203c51663"),
+    ):
+        net = rescale.network(name)
+        inits = ("resnet-rs", "fast-scaling", "efficientnet")
+        chosen = {init: identity(replace(net, init=init), short, data, 0) for init in inits}
+        assert identity(net, short, data, 0) == chosen[usual] == before and len(set(chosen.values())) == 3
 
 
 # line 5, 8, 9: a real process with workers, killed at random, more than once

@@ -12,6 +12,7 @@ from rescale.data import Data, DataSpec, decoded, decoding_of, open_data
 from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
 from rescale.files import locked, make_folder
+from rescale.geometry import initialisation
 from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
@@ -276,11 +277,20 @@ def identity(
 
     Names and precision are left out.
     """
-    parts = [model.identity, recipe.identity_text(), data.digest, str(seed)]
+    parts = [model.identity, recipe.identity_text(), data.digest, str(seed), *_unusual_initialisation(model)]
     if weights is not None:
         parts += [weights.sha256, f"averaged {weights.averaged}"]
     text = "\n".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _unusual_initialisation(model: Network | External) -> list[str]:
+    """The initialisation of a network's weights, unless it is that of named networks with such blocks."""
+    if isinstance(model, External):
+        return []
+    inverted = all(stage.block == "inverted" for stage in model.stages)
+    usual = "efficientnet" if inverted else initialisation(replace(model, init="auto"))
+    return [f"init {chosen}"] if (chosen := initialisation(model)) != usual else []
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
