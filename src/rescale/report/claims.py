@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rescale.errors import first_few
+from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
 from rescale.report.findings import Findings
@@ -45,7 +45,8 @@ def _front(findings: Findings) -> str:
     if not on_front:
         return ""
     best, fastest = best_first(findings.rows)[0], min(on_front, key=lambda row: row.latency_s or 0)
-    text = f"{len(on_front)} of {len(findings.rows)} networks are on the front"
+    verb = "is" if len(on_front) == 1 else "are"
+    text = f"{len(on_front)} of {plural(len(findings.rows), 'network')} {verb} on the front"
     if fastest is not best and best.latency_s and fastest.latency_s:
         ratio = units.digits(best.latency_s / fastest.latency_s)
         text += f"; its fast end, {fastest.label}, is {ratio}× as fast at {_measured(fastest)}"

@@ -1,7 +1,8 @@
 """The study as one self-contained HTML page: it needs no network connection and no other file."""
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rescale
 from rescale.errors import plural
@@ -10,6 +11,9 @@ from rescale.report.chart import chart
 from rescale.report.claims import difference_text, headline, power, speedup_sentences
 from rescale.report.findings import Findings
 from rescale.studies import Row, short_names
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def page(findings: Findings) -> str:
@@ -20,6 +24,7 @@ def page(findings: Findings) -> str:
     environment = Environment(
         loader=PackageLoader("rescale.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["breakable"] = breakable
     shown = columns(findings)
     agreed, differing = compare_recipes(findings.recipes)
     return environment.get_template("page.html.j2").render(
@@ -184,6 +189,13 @@ def compare_recipes(
         else:
             differing.append((name, values))
     return agreed, differing
+
+
+def breakable(name: str) -> "Markup":
+    """A network's name in HTML, which may be broken before a sign between its parts."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?=[-+@_:/ ])", name))
 
 
 def plain(value: Any) -> str:
