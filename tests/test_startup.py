@@ -138,6 +138,7 @@ def test_a_studys_worker_imports_what_it_needs() -> None:
         "timm",
         "jinja2",
         "sympy",
+        "triton",
     )
     assert modules_after(code, *names, "rescale.studies.runner", "rescale.report") == []
 

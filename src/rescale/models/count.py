@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rescale.cost import Cost
 
@@ -66,6 +65,8 @@ def counted(model: nn.Module, resolution: int, channels: int = 3) -> Counted:
     with a bias, as `cost` does; the flop counter itself ignores biases. If the modules account for more, an
     operation is unknown to the flop counter, and the modules' sum is returned.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, which takes long
+
     sums, flops = _Sums(), FlopCounterMode(display=False)
     with flops:
         _forward(model, resolution, channels, sums)
