@@ -18,7 +18,7 @@ from rescale.lookup import network
 from rescale.models import Rates, build, cost_of, counted_cost, load_weights, make, model_named
 from rescale.models.blocks import SqueezeExcite, StochasticDepth
 from rescale.models.count import counted
-from rescale.models.external import external_cost
+from rescale.models.external import check_outputs, external_cost
 from rescale.network import Head, as_mapping, to_yaml
 
 SE = partial(timm.layers.SEModule, rd_ratio=0.25)  # as in timm's ResNet-RS
@@ -374,6 +374,49 @@ def test_python_functions_that_cannot_be_used(python_models, name: str, words: s
     with pytest.raises(UserError, match=words) as caught:
         cost_of(model_named(f"python:{name if ':' in name else f'python_models:{name}'}"))
     assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
+
+
+RETURNING = """
+from torch import nn
+class Returning(nn.Module):
+    def __init__(self, classes, kind):
+        super().__init__()
+        self.linear, self.kind = nn.Linear(768, classes), kind
+    def forward(self, x):
+        y = self.linear(x.flatten(1))
+        if self.kind == "aux":
+            return (y, y) if self.training else y
+        wider = nn.functional.pad(y, (0, 1))
+        return {"dict": {"logits": y}, "map": y[:, :, None], "pair": (y, y), "one more": wider}[self.kind]
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("dict", r"returns a dict in evaluation; classification needs one tensor \[images, num_classes\]"),
+        ("map", r"returns a tensor of shape \[2, 5, 1\] in evaluation"),
+        ("pair", "returns a tuple in evaluation"),
+        ("aux", "returns a tuple in training"),
+        ("one more", "has 6 outputs in evaluation, not num_classes=5"),
+    ],
+)
+def test_outputs_that_classification_cannot_use(kind: str, words: str, tmp_path, monkeypatch) -> None:
+    name = f"returning_{kind.replace(' ', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        RETURNING + f"def model(num_classes): return Returning(num_classes, {kind!r})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=words) as caught:
+        check_outputs(model_named(f"python:{name}:model@16").with_classes(5))
+    assert len(caught.value.lines) == 1
+
+
+def test_outputs_of_torchvisions_and_timms_models() -> None:
+    check_outputs(model_named("python:torchvision.models:resnet18@32").with_classes(5))
+    check_outputs(model_named("timm:resnet10t@32").with_classes(5))
+    with pytest.raises(UserError, match="returns a GoogLeNetOutputs in training"):
+        check_outputs(model_named("python:torchvision.models:googlenet@64").with_classes(5))
 
 
 def test_labels_of_models(tmp_path, monkeypatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError, nearest, plural
 from rescale.lookup import EXTERNAL_FILE
 from rescale.models.blocks import Rates
 from rescale.models.count import Counted, counted
@@ -137,6 +137,47 @@ def _counted(model: External) -> Counted:
     hook.remove()
     vector = isinstance(outputs[0], Tensor) and outputs[0].ndim == 2
     return result._replace(outputs=outputs[0].shape[1] if vector else None)
+
+
+@cache
+def check_outputs(model: External) -> None:
+    """Check that the module returns one vector of `classes` values an image, in training and in evaluation.
+
+    Raises:
+        UserError: it returns something else, such as a tuple with auxiliary outputs in training; or it cannot
+            be built.
+    """
+    for training, when in ((False, "in evaluation"), (True, "in training")):
+        output = _output(model, training)
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            is_tensor = isinstance(output, Tensor)
+            kind = f"a tensor of shape {list(output.shape)}" if is_tensor else f"a {type(output).__name__}"
+            raise UserError(
+                f"{model.name}: returns {kind} {when}; classification needs one tensor [images, num_classes]"
+            )
+        if output.shape[1] != model.classes:
+            outputs = plural(output.shape[1], "output")
+            raise UserError(f"{model.name}: has {outputs} {when}, not num_classes={model.classes}")
+
+
+def _output(model: External, training: bool) -> Any:
+    """What a module returns for two images: on the meta device, or on the CPU if its code needs values."""
+    try:
+        with torch.device("meta"):
+            return _returned(model, training)
+    except Exception:  # code that reads values fails on the meta device, as it may
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return _returned(model, training)
+        except Exception as error:  # a model's own code may raise anything
+            when = "training" if training else "evaluation"
+            raise UserError(f"{model.name}: fails in {when} ({_in_one_line(error)})") from None
+
+
+def _returned(model: External, training: bool) -> Any:
+    module, _ = build_external(model, Rates())
+    with torch.no_grad():
+        return module.train(training)(torch.zeros(2, 3, model.resolution, model.resolution))
 
 
 def _timm_config(name: str) -> Any:

@@ -15,6 +15,7 @@ from rescale.data.augment.pipeline import EvalTransform, TrainTransform
 from rescale.errors import UserError, first_few, nearest, plural
 from rescale.figure import Figure
 from rescale.models import External, Rates, counted_cost, make
+from rescale.models.external import check_outputs
 from rescale.models.head import ChosenOutputs, classifier_of
 from rescale.models.start import StartingWeights, class_order, fill
 from rescale.network import Network
@@ -102,11 +103,8 @@ class Classification:
         """
         adapted = model.with_classes(len(data.classes))
         if isinstance(adapted, External):
-            outputs = counted_cost(adapted).outputs
-            if outputs not in (None, adapted.classes):
-                raise UserError(
-                    f"{model.name}: has {plural(outputs, 'output')}, not num_classes={adapted.classes}"
-                )
+            counted_cost(adapted)  # whether it takes images of its resolution
+            check_outputs(adapted)
         return adapted
 
     def model(self, model: Network | External, rates: Rates) -> tuple[nn.Module, list[str]]:
