@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,11 @@ def test_before_it_runs_a_plan_says_what_its_seeds_can_show(tmp_path):
     two = {"resnet26@32": (0.0, 0.0), "resnet50@32": (0.0, 0.0)}
     assert outlook(plan({"resnet26@32": (0.0, 0.0)}, seeds=5), {}) == ""
     assert outlook(plan(two, seeds=1), {}).startswith("one seed for each network: they will not be told")
+    made = plan(two, seeds=4)  # the networks take turns
+    assert outlook(replace(made, items=made.items[:3]), {}).startswith("at most 2 seeds for each network:")
+    few = outlook(replace(made, items=(made.items[0], *made.items[1::2])), {})
+    assert few.startswith("4 seeds find")
+    assert few.endswith(f"; fewer than 3 seeds, so not told apart: {made.labels[0]}")
     assert outlook(plan(two, seeds=5), {}) == (
         "5 seeds find a difference of 0.84 with a probability of 80 %: 1.7 times its standard deviation over "
         "seeds, 0.5 (assumed)"

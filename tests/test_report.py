@@ -22,7 +22,7 @@ from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
 from rescale.report.chart import traces
-from rescale.report.claims import headline, power, speedup_sentence
+from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences
 from rescale.report.findings import share_interval
 from rescale.report.page import breakable, page
 from rescale.report.plots import Box, places, round_ticks, style
@@ -90,6 +90,14 @@ def test_the_page_holds_the_results(reported):
     assert "The highest top-1 is 97.90 ± 0.20 %, by resnetrs50x0.25@32; all seeds differ alike" in text
     assert "resnetrs26x0.125@32, is 3.36× as fast at 91.20 ± 0.20 %." in text
     assert "is better" not in text
+
+
+def test_speedups_from_one_seed_are_no_claim(tmp_path):
+    fake_study(tmp_path / "s", seeds=1)
+    sentences = speedup_sentences(gather(tmp_path / "s"))
+    assert sentences and all(
+        text.endswith("; from one seed, which tells nothing apart") for text in sentences
+    )
 
 
 def test_the_interval_over_images_holds_at_the_ends_too():

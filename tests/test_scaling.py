@@ -310,6 +310,8 @@ def test_groups_of_their_own() -> None:
         ("regnety_500mf", {"strategy": {"resolution": 2}, "params": 1e7}),
         ("resnet50", {"strategy": "w", "macs": 1e30}),
         ("resnet18", {"strategy": {"depth": -1}, "macs": 9e20}),
+        ("resnet50", {"strategy": {"width": 0.0001}, "macs": 1e10}),
+        ("efficientnet_b0", {"strategy": {"group": 1, "width": 0.0001}, "macs": 1e9}),
     ],
 )
 def test_a_budget_out_of_reach_is_found_out_quickly(name: str, arguments) -> None:

@@ -74,13 +74,17 @@ def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
 def validation_lines(
     error: "ValidationError", where: str, known: Callable[[tuple[str | int, ...]], Iterable[str]]
 ) -> list[str]:
-    """One line per pydantic error. known: returns the valid keys at a location in the input."""
-    lines = []
+    """One line per pydantic error. known: returns the valid keys at a location in the input.
+
+    Beyond the lines that an error shows, keys get no suggestion, since a search for each takes long.
+    """
+    lines: list[str] = []
     for mistake in error.errors():
         *place, last = mistake["loc"] or ("",)
         path = ".".join(str(step) for step in mistake["loc"])
         if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(f"{where}: no key {path!r}; {nearest(str(last), known(tuple(place)))}")
+            hint = f"; {nearest(str(last), known(tuple(place)))}" if len(lines) < MOST_LINES else ""
+            lines.append(f"{where}: no key {path!r}{hint}")
         elif mistake["type"] in ("missing", "missing_argument"):
             lines.append(f"{where}: {path} is missing")
         else:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from rescale.errors import UserError, validation_lines
-from rescale.yaml_input import read_yaml
+from rescale.yaml_input import Dumper, read_yaml
 
 Activation = Literal["relu", "silu"]
 Padding = Literal["symmetric", "same"]
@@ -211,7 +211,7 @@ def as_mapping(value: Any) -> Any:
 
 def to_yaml(network: Network) -> str:
     """The network as YAML text, which `from_mapping(yaml.safe_load(text))` converts back."""
-    return yaml.safe_dump(as_mapping(network), sort_keys=False, default_flow_style=None, width=110)
+    return yaml.dump(as_mapping(network), Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
 def from_file(path: Path) -> Network:
@@ -264,7 +264,10 @@ def problems(network: Network) -> list[str]:
         mistakes.append(f"head.classes {network.head.classes}: at least 1")
     for i, conv in enumerate(network.stem.convs):
         if min(conv.width, conv.stride) < 1 or conv.kernel < 1 or conv.kernel % 2 == 0:
-            mistakes.append(f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found {conv}")
+            mistakes.append(
+                f"stem.convs[{i}]: width and stride are at least 1, kernel is odd; found width {conv.width}, "
+                f"stride {conv.stride}, kernel {conv.kernel}"
+            )
     if network.head.width < 0:
         mistakes.append(f"head.width {network.head.width}: 0 for none, or at least 1")
     if not 0 < network.norm_eps < math.inf:
@@ -301,7 +304,10 @@ def oversized(network: Network) -> list[str]:
 
 def _stage_problems(stage: Stage, width_in: int) -> list[str]:
     if min(stage.depth, stage.width, stage.stride) < 1 or stage.kernel < 1 or stage.kernel % 2 == 0:
-        return [f": depth, width and stride are at least 1, kernel is odd; found {stage}"]
+        return [
+            f": depth, width and stride are at least 1, kernel is odd; found depth {stage.depth}, "
+            f"width {stage.width}, stride {stage.stride}, kernel {stage.kernel}"
+        ]
     if not 0 < stage.bottleneck * max(width_in, stage.width) <= MOST_WIDTH:
         return [f".bottleneck {stage.bottleneck}: a number above 0, for at most {MOST_WIDTH:,} channels"]
     mistakes = []

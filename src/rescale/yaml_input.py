@@ -1,5 +1,6 @@
 """YAML from users: networks, recipes, plans. Limits on size and depth, and errors of one line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,16 @@ import yaml
 
 from rescale.errors import UserError
 
-MOST_BYTES = 4 << 20  # of a file
-MOST_VALUES = 200_000  # after aliases are replaced by what they stand for
+MOST_BYTES = 2 << 20  # of a file
+MOST_VALUES = 100_000  # after aliases are replaced by what they stand for
 DEEPEST = 50  # levels of nesting
 
 
 class Loader(yaml.SafeLoader):
-    """Reads plain values; a key that occurs twice in a mapping is an error."""
+    """Reads plain values; a key that occurs twice in a mapping is an error.
+
+    1e-4 is a number, as in YAML 1.2 and Python; by PyYAML's own rules it is text.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The node of a mapping, before merge keys add others."""
@@ -28,7 +32,17 @@ class Loader(yaml.SafeLoader):
         return node
 
 
-def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
+class Dumper(yaml.SafeDumper):
+    """Writes YAML for `Loader`: text that looks like such a number is quoted."""
+
+
+for _yaml in (Loader, Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
+def read_yaml(path: Path) -> Any:
     """The content of a YAML file. UserError if it cannot be read, is not YAML, or exceeds the limits."""
     try:
         with path.open("rb") as file:
@@ -40,14 +54,14 @@ def read_yaml(path: Path, loader: type[Loader] = Loader) -> Any:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if len(content) > MOST_BYTES:
         raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB, too large for a file of settings")
-    return parse_yaml(text, str(path), loader)
+    return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, where: str, loader: type[Loader] = Loader) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text. UserError, beginning with `where`, if it is none or exceeds the limits."""
     try:
         _check_size(text, where)
-        return yaml.load(text, loader)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from None
 

@@ -1,7 +1,6 @@
 """Recipes as text: names, YAML files, `key=value` changes, and the differences of two."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,7 @@ from pydantic import ValidationError
 from rescale.errors import UserError, nearest, shortened, validation_lines
 from rescale.recipes.named import NAMED
 from rescale.recipes.recipe import MEANING, Recipe
-from rescale.yaml_input import Loader, parse_yaml, read_yaml
-
-
-class _Loader(Loader):
-    """Reads YAML in which 1e-4 is a number; by PyYAML's own rules it is text."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes YAML for _Loader: text that looks like such a number is quoted."""
-
-
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
+from rescale.yaml_input import Dumper, parse_yaml, read_yaml
 
 
 def recipe(name: str | Path, **changes: Any) -> Recipe:
@@ -84,7 +69,7 @@ def changed(base: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> 
 
 def from_file(path: Path) -> Recipe:
     """Read a recipe's YAML file. `base: NAME` starts from a named recipe; other keys replace its fields."""
-    entries = read_yaml(path, _Loader)
+    entries = read_yaml(path)
     if not isinstance(entries, dict):
         raise UserError(f"{path}: a recipe file holds keys and values, not a {type(entries).__name__}")
     base = entries.pop("base", None)
@@ -102,7 +87,7 @@ def to_yaml(value: Recipe, sources: Mapping[str, str] | None = None) -> str:
     """
     lines = []
     for key, entry in value.model_dump(mode="json", exclude=value.additions_at_default()).items():
-        entry_text = yaml.dump([entry], Dumper=_Dumper, default_flow_style=True, width=math.inf).strip()[1:-1]
+        entry_text = yaml.dump([entry], Dumper=Dumper, default_flow_style=True, width=math.inf).strip()[1:-1]
         text = f"{key}: {entry_text}"
         source = (sources or {}).get(key)
         lines.append(f"{text}  # {source}" if source else text)
@@ -132,10 +117,13 @@ def _make(start: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> R
 def _lines(error: ValidationError, where: str) -> list[str]:
     """One line per field, in the given order; pydantic reports a field of several types once per type."""
     mistakes = error.errors()
+    accepted: dict[Any, list[str]] = {}
+    for mistake in mistakes:
+        accepted.setdefault(mistake["loc"][:1], []).append(mistake["msg"].removeprefix("Input should be "))
     lines: dict[Any, str] = {}
     for mistake, line in zip(mistakes, validation_lines(error, where, lambda _: MEANING), strict=True):
         field = mistake["loc"][:1]
-        expected = [m["msg"].removeprefix("Input should be ") for m in mistakes if m["loc"][:1] == field]
+        expected = accepted[field]
         if len(expected) > 1 and field:
             value = shortened(mistake["input"])
             line = f"{where}: {field[0]}: expected {' or '.join(expected)}, found {value}"
@@ -146,6 +134,6 @@ def _lines(error: ValidationError, where: str) -> list[str]:
 def _parse(text: str) -> Any:
     """A value as YAML reads it; invalid YAML is text."""
     try:
-        return parse_yaml(text, "--set", _Loader)
+        return parse_yaml(text, "--set")
     except UserError:
         return text

@@ -89,8 +89,10 @@ def _method(compared: Iterable[Difference]) -> str:
 
 def difference_text(difference: Difference | None, row: Row) -> str:
     """A difference as a cell: its mean, and its interval or why it has none."""
-    if difference is None or difference.mean is None:
+    if difference is None:
         return units.MISSING
+    if difference.mean is None:
+        return _SEEDS[0]
     mean = units.difference(difference.mean, row.value)
     if difference.seeds < LEAST:
         return f"{mean} ({_SEEDS[difference.seeds]})"
@@ -116,8 +118,12 @@ def power(findings: Findings) -> str:
 
 
 def speedup_sentences(findings: Findings) -> list[str]:
-    """Each pair of groups that can be compared, in words."""
-    return [speedup_sentence(pair, findings.figure) for pair in findings.speedups if findings.figure]
+    """Each pair of groups that can be compared, in words; from too few seeds with that remark."""
+    if findings.figure is None:
+        return []
+    seeds = min(row.seeds for row in findings.rows)
+    remark = f"; from {_SEEDS[seeds]}, which tells nothing apart" if seeds < LEAST else ""
+    return [speedup_sentence(pair, findings.figure) + remark for pair in findings.speedups]
 
 
 def speedup_sentence(speedup: Speedup, figure: Figure) -> str:

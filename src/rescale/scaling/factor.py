@@ -1,5 +1,6 @@
 """Scale a network by a factor: the arithmetic and the rounding of Fast and Accurate Model Scaling."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -93,7 +94,9 @@ def jumps(network: Network, strategy: Strategy, low: float, high: float) -> list
         if not exponent:
             return
         ends = sorted((value * low**exponent, value * high**exponent))
-        factors.update((jump / value) ** (1 / exponent) for jump in between(*ends))
+        for jump in between(*ends):
+            if math.log(jump / value) / exponent <= math.log(high):  # the power of a small exponent overflows
+                factors.add((jump / value) ** (1 / exponent))
 
     for depth in {stage.depth for stage in network.stages}:
         add(depth, strategy.depth, rounding.depth_jumps)

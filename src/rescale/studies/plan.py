@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 from rescale.lookup import label_and_name
+
+MOST_RUNS = 2_000  # of a study
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def pareto_plan(
 
     A front belongs to a family; with several recipes, to a family trained by one recipe.
     """
+    check_size(len(recipes) * len(models), seeds)
     several = len(recipes) > 1
     names = short_names(models)
     items = [
@@ -153,6 +156,15 @@ def pareto_plan(
     )
     check_names(plan)
     return plan
+
+
+def check_size(networks: int, seeds: int) -> None:
+    """Check the number of runs before they are listed. Raises UserError."""
+    if networks * seeds > MOST_RUNS:
+        raise UserError(
+            f"{plural(networks, 'network')} with {plural(seeds, 'seed')} are {networks * seeds:,} trainings; "
+            f"a study has at most {MOST_RUNS:,}"
+        )
 
 
 def check_names(plan: Plan) -> None:

@@ -9,9 +9,9 @@ import yaml
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError, validation_lines
-from rescale.studies.plan import Item, Plan, check_names, default_title, family, short_names
-from rescale.yaml_input import read_yaml
+from rescale.errors import UserError, shortened, validation_lines
+from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family, short_names
+from rescale.yaml_input import Dumper, read_yaml
 
 PLAN = "plan.yaml"  # the plan's name in a study's folder
 _STRICT = {"extra": "forbid"}  # for pydantic
@@ -56,7 +56,7 @@ def to_yaml(plan: Plan) -> str:
         written["changes"] = list(item.changes)
         written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
     plain["notes"] = list(plain["notes"])
-    return yaml.safe_dump(plain, sort_keys=False, width=110, allow_unicode=True)
+    return yaml.dump(plain, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
 
 
 def plan_in(folder: Path) -> Plan:
@@ -82,6 +82,7 @@ def from_file(path: Path) -> Plan:
         raise UserError(*validation_lines(error, str(path), _known_keys)) from None
     if mistakes := list(_mistakes(written)):
         raise UserError(*(f"{path}: {line}" for line in mistakes))
+    check_size(len(written.items), written.seeds if isinstance(written.seeds, int) else len(written.seeds))
     items = tuple(_runs(written))
     plan = Plan(
         title=written.title or default_title(items),
@@ -104,7 +105,7 @@ def _mistakes(written: _WrittenPlan) -> Iterator[str]:
         if written.seeds < 1:
             yield f"seeds: expected a number from 1 on, or a list of seeds, found {written.seeds}"
     elif not written.seeds or len(set(written.seeds)) < len(written.seeds):
-        yield f"seeds: expected different seeds, found {list(written.seeds)}"
+        yield f"seeds: expected different seeds, found {shortened(list(written.seeds))}"
 
 
 def _runs(written: _WrittenPlan) -> Iterator[Item]:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from rescale.errors import first_few
 from rescale.studies.analysis import values_by_seed
 from rescale.studies.differences import LEAST, POWER, smallest_visible
 from rescale.studies.plan import Item, Plan
@@ -21,19 +22,28 @@ def outlook(plan: Plan, results: Mapping[Item, Mapping[str, Any]]) -> str:
     networks = len(plan.labels)
     if networks < 2:
         return ""
-    seeds = min(len(plan.of(label)) for label in plan.labels)
-    if seeds < LEAST:
-        each = "one seed" if seeds == 1 else f"{seeds} seeds"
-        return f"{each} for each network: they will not be told apart; that takes {LEAST} seeds, 5 are usual"
+    counts = {label: len(plan.of(label)) for label in plan.labels}
+    enough = [count for count in counts.values() if count >= LEAST]
+    if not enough:
+        most = max(counts.values())
+        equal = "" if set(counts.values()) == {most} else "at most "
+        each = "one seed" if most == 1 else f"{most} seeds"
+        return (
+            f"{equal}{each} for each network: they will not be told apart; "
+            f"that takes {LEAST} seeds, 5 are usual"
+        )
+    seeds = min(enough)
     comparisons = networks - 1 if plan.by_hand else math.comb(networks, 2)
     smallest = smallest_visible(seeds, comparisons)
     deviation = _deviation(results)
     known = ASSUMED if deviation is None else deviation
     source = "assumed" if deviation is None else "in the finished runs"
     chance = f"a probability of {100 * POWER:.0f} %"
+    few = [label for label, count in counts.items() if count < LEAST]
+    left = f"; fewer than {LEAST} seeds, so not told apart: {first_few(few)}" if few else ""
     return (
         f"{seeds} seeds find a difference of {smallest * known:.2g} with {chance}: {smallest:.1f} times its "
-        f"standard deviation over seeds, {known:.2g} ({source})"
+        f"standard deviation over seeds, {known:.2g} ({source}){left}"
     )
 
 
