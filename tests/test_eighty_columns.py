@@ -1,6 +1,7 @@
 """Every table, note and bar at 80 columns: no line is longer, no word is cut."""
 
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 import fake_study
 from fake_runtime import runtime
+from rescale.cli import main
 from rescale.cli.app import app
 from rescale.figure import Figure
 from rescale.recipes import NAMED
@@ -70,6 +72,23 @@ def test_commands(line: str) -> None:
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 0, result.exception
     check(result.stdout)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_errors_are_broken_on_a_terminal_and_whole_elsewhere(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rescale", "scale", "regnety_500mf", "--macs", "1e30"])
+    shown = []
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with pytest.raises(SystemExit):
+            main()
+        shown.append(stream.getvalue())
+    check(shown[0])
+    assert len(shown[1].splitlines()) == 1 and len(shown[1]) > 80 and shown[1].split() == shown[0].split()
 
 
 def test_nothing_is_dropped_without_being_named() -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import rescale
 from data_files import write_folder
+from rescale.cli.train import summary
 from rescale.data import LoadingFailed, open_data
 from rescale.errors import JobError, UserError
 from rescale.files import locked
@@ -670,6 +671,7 @@ def test_damaged_images_raise_or_are_skipped(tmp_path) -> None:
         go("raise", "raise")
     run = go("skip", "skip")
     assert run.result["bad_images"] == 3 and run.result["val_images"] == 16
+    assert summary(run.path, run.result).endswith("; 3 damaged images skipped")
     figures, notes = evaluate_folder(run.path, on_bad_image="skip")
     (skipped,) = [note for note in notes if note.startswith("skipped: ")]
     assert "val/b/8.png: not an image" in skipped and figures["images"] == 16

@@ -7,6 +7,7 @@ import time
 from typing import NoReturn
 
 from rescale.errors import JobError, UserError
+from rescale.layout import wrapped
 
 
 def main() -> None:
@@ -36,5 +37,6 @@ def _end(code: int, already_reported: bool, *lines: str) -> NoReturn:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(10)
     for line in lines:
-        print(line, file=sys.stderr)
+        # in a log, and for programs, a mistake is a line
+        print(wrapped(line, "  ") if sys.stderr.isatty() else line, file=sys.stderr)
     sys.exit(code)

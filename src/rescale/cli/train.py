@@ -1,8 +1,9 @@
 """rescale train, rescale eval."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -111,7 +112,7 @@ def train(
         check_recipe,
         check_weights,
     )
-    from rescale.errors import UserError, plural
+    from rescale.errors import UserError
     from rescale.execution import USUAL, ExecutionMode
 
     spec = data_spec(data, train_part, val_part)
@@ -144,8 +145,6 @@ def train(
 
     from rescale import machine
     from rescale.bench.for_run import choose_for_run
-    from rescale.duration import clock
-    from rescale.figure import Figure
     from rescale.models.start import model_to_train
     from rescale.training import Settings, is_first_process
     from rescale.training import resume as continue_run
@@ -183,16 +182,23 @@ def train(
     if as_json:
         print(json.dumps([result], indent=1))
         return
-    for line in result["not_applied"]:
-        print(note(line))
+    print(wrapped(summary(run.path, result), "  "))
+
+
+def summary(path: Path, result: Mapping[str, Any]) -> str:
+    """A finished run in a sentence. result: the content of its result.json."""
+    from rescale.duration import clock
+    from rescale.errors import plural
+    from rescale.figure import Figure
+
     figure = Figure(**result["headline"])
-    summary = (
-        f"{run.path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
+    skipped = f"; {plural(result['bad_images'], 'damaged image')} skipped" if result["bad_images"] else ""
+    return (
+        f"{path}: {result['model']}: {figure.text(result['figures'][figure.name])} "
         f"({'averaged weights' if result['averaged'] else 'raw weights'}; raw "
         f"{figure.number(result['raw'][figure.name])}) on {plural(result['val_images'], 'image')}, "
-        f"{plural(result['epochs'], 'epoch')} in {clock(result['seconds'])}"
+        f"{plural(result['epochs'], 'epoch')} in {clock(result['seconds'])}{skipped}"
     )
-    print(wrapped(summary, "  "))
 
 
 def evaluate(
