@@ -270,6 +270,22 @@ def test_a_scaled_network_can_be_built(base: Network, strategy: Strategy, factor
                 assert sum(p.numel() for p in build(result).parameters()) == cost(result).params
 
 
+def test_groups_wider_than_the_inner_width_on_the_way_to_a_budget_do_no_harm() -> None:
+    """Halved, a bottleneck of its input has fewer channels than a group, and cannot be built."""
+    stage = {"depth": 1, "width": 8, "stride": 1, "kernel": 1}
+    narrow = {**stage, "bottleneck": 0.25, "inner_of": "input", "group_width": 2}
+    base = network(
+        {
+            "name": "any",
+            "input": {"resolution": 40, "channels": 1},
+            "stem": {"convs": [{"width": 8, "kernel": 3, "stride": 1}], "pool": "none"},
+            "stages": [stage, narrow],
+            "head": {"classes": 1},
+        }
+    )
+    assert not problems(scale(base, "w", macs=cost(base).macs))
+
+
 @pytest.mark.parametrize("strategy", ["dWr", "w", "dwr"])
 def test_basic_blocks_are_scaled_like_any_others(strategy: str) -> None:
     base = network("resnet18")

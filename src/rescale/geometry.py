@@ -277,7 +277,8 @@ def _branch(stage: Stage, width: int, size: Grid, out: Grid, step: Grid) -> dict
         roles["conv1"] = _conv("conv1", width, inner, POINT, stride1, size, middle, active=True)
     else:
         middle, stride2 = size, step
-    groups = inner // (stage.group_width or inner)
+    # the search for a budget also measures networks whose groups are wider than their inner width
+    groups = max(1, inner // max(1, stage.group_width or inner))
     kernel = square(stage.kernel)
     roles["conv2"] = _conv("conv2", inner, inner, kernel, stride2, middle, out, groups, active=True)
     if stage.se and stage.se_at == "inner":
