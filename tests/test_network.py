@@ -126,6 +126,16 @@ def test_a_named_part_replaces_the_one_of_resnet_rs() -> None:
     [
         ("resnetsr50", ["resnetsr50", "did you mean", "resnetrs50"]),
         ("resnet51", ["resnet51", "did you mean"]),
+        ("resnext50", ["did you mean 'resnext50_32x4d'"]),
+        (
+            "mobilenet_v2",
+            ["no network is named 'mobilenet_v2'; rescale models", "written timm:NAME"],
+        ),
+        ("vgg16", ["no network is named 'vgg16'; rescale models"]),
+        ("timm:resnet50", ["timm:resnet50: an external model"]),
+        ("resnet50++se", ["each + is followed by a part"]),
+        ("resnet50+", ["each + is followed by a part"]),
+        ("resnet50+se+se", ["each named once"]),
         ("resnet50+sse", ["'sse'", "did you mean 'se'"]),
         ("resnet50@abc", ["@abc is not a resolution", "resnet50@224"]),
         ("regnety_040@", ["not a resolution"]),

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError
 from rescale.families import FAMILIES
 from rescale.network import Network, checked, from_file, from_mapping
 from rescale.scaling import named
@@ -68,14 +69,24 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
         if not path.is_file():
             raise UserError(f"{path}: no such network file")
         return from_file(path)
+    if source.startswith(OTHERS):
+        raise UserError(f"{source}: an external model; this takes networks of the project's own, as resnet50")
     base, at, size = source.partition("@")
     if at and not re.fullmatch("[0-9]+", size) and not named.parsed(source):
         raise UserError(f"{source}: @{size} is not a resolution; write a number of pixels, as in {base}@224")
     by_name = _named(source) if len(source) <= LONGEST else None
     if by_name is None:
-        hint = nearest(base, names())
-        raise UserError(f"no network is named {source[:LONGEST]!r}; {hint} (rescale models lists them)")
+        raise UserError(f"no network is named {source[:LONGEST]!r}; {_hint(base[:LONGEST])}")
     return checked(by_name, source)
+
+
+def _hint(base: str) -> str:
+    """What may have been meant by a name: names that begin alike, similar ones, or a model of timm's."""
+    known = names()
+    alike = [name for name in known if base and name.startswith(base.lower())]
+    close = list(dict.fromkeys([*alike, *get_close_matches(base.lower(), known, n=3, cutoff=0.75)]))[:3]
+    meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{meant}rescale models lists those of the project; timm's are written timm:NAME"
 
 
 def _named(name: str) -> Network | None:

@@ -73,6 +73,12 @@ def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
         raise UserError(f"{option} {value}: use {', '.join(known[:-1])} or {known[-1]}")
 
 
+def check_ending(path: Path | None, *endings: str) -> None:
+    """Check the ending of a file to be written, if there is one."""
+    if path is not None and path.suffix.lower() not in endings:
+        raise UserError(f"{path}: must end in {' or '.join(endings)}")
+
+
 def check_plan(plan: "Plan") -> None:
     """Check the models, recipes and data of a study's plan."""
     models = dict.fromkeys(item.model for item in plan.items)

@@ -10,8 +10,8 @@ _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 def quantity(text: str, option: str) -> float:
     """Parse a number with a suffix k, M, G (or B) or T. Raises UserError naming the option."""
     match = re.fullmatch(r"(\d*\.?\d+(?:e[+-]?\d+)?)\s*([kmgbt]?)", text.strip(), re.IGNORECASE)
-    if not match:
-        raise UserError(f"{option} {text}: write a number with k, M, G or T, as in 4G or 400M")
+    if not match or not float(match[1]):
+        raise UserError(f"{option} {text}: write a number above 0 with k, M, G or T, as in 4G or 400M")
     return float(match[1]) * _FACTORS[match[2].lower()]
 
 

@@ -59,7 +59,8 @@ def scale(
         typer.Option(metavar="depth=..,width=..", help="Instead of a strategy; also resolution, group."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="For rs: epochs of training, which decide between depth and width.")
+        int | None,
+        typer.Option(min=1, help="For rs: epochs of training; they decide on depth or width."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the network as YAML.")] = None,
     table: Annotated[
@@ -76,10 +77,16 @@ def scale(
     Example: rescale scale efficientnet_b0 --strategy dWr --macs 4G -o b0-4g.yaml
     """
     from rescale import scaling
+    from rescale.cli.early import check_all, check_ending
     from rescale.cli.quantities import budgets, duration
     from rescale.errors import UserError
     from rescale.lookup import network
 
+    check_all(
+        lambda: network(name),
+        lambda: check_ending(plot, ".png", ".svg"),
+        lambda: check_ending(out, ".yaml", ".yml"),
+    )
     base = network(name)
     if table or plot:
         others = (strategy, macs, params, activations, latency, device, alpha, exponents, epochs, out)

@@ -74,7 +74,9 @@ def from_name(name: str) -> Network | None:
         blocks = blocks_of(int(depth))
     else:
         return None
-    parts = {part for part in match["parts"].split("+") if part}
+    listed = match["parts"].split("+")[1:]
+    if len(parts := set(listed)) < len(listed) or "" in parts:
+        raise UserError(f"{name}: each + is followed by a part of its own, each named once")
     if wrong := sorted(parts - PARTS.keys()):
         raise UserError(*(f"{name}: no part {part!r}; {nearest(part, PARTS)}" for part in wrong))
     published = RESOLUTION

@@ -55,8 +55,6 @@ def growth_figure(network: Network, path: Path, most: float = 16.0) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    if path.suffix not in (".png", ".svg"):
-        raise UserError(f"{path}: a picture's name ends in .png or .svg")
     factors = [most ** (i / (POINTS - 1)) for i in range(POINTS)]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), sharex=True, layout="constrained")
     for axis, kind in zip(axes, ("macs", "params", "activations"), strict=True):
