@@ -24,6 +24,9 @@ MISTAKES = {  # a command line: a part of its message
     "train resnetrs50 --data digits --out a --fast channel_last": "did you mean 'channels_last'",
     "train resnetrs50 --data digits": "--out missing",
     "train --resume no/run": "no/run: no such folder",
+    "train --resume .": ".: no run is here (a run folder holds run.json)",
+    "train resnet50 --data digits --out a/run": "a/run: holds a run; continue it with --resume a/run",
+    "train resnet50 --data digits --out a/run/run.json": "run.json: is a file; give a folder",
     "eval no/run": "no/run: no such folder",
     "import none.pth --model resnet50 -o a": "none.pth: no such file",
     "import . --model resnet51 -o a": "did you mean",
@@ -78,8 +81,10 @@ def python(code: str, given: str = "", folder: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, list[str]]]:
     """Exit code, message and heavy modules by command line, all in one process: the modules add up."""
-    code = RUN.replace("HEAVY", repr(HEAVY))
-    return json.loads(python(code, json.dumps(list(MISTAKES)), tmp_path_factory.mktemp("empty")))
+    code, folder = RUN.replace("HEAVY", repr(HEAVY)), tmp_path_factory.mktemp("folder")
+    (folder / "a/run").mkdir(parents=True)
+    (folder / "a/run/run.json").touch()
+    return json.loads(python(code, json.dumps(list(MISTAKES)), folder))
 
 
 @pytest.mark.parametrize("line", MISTAKES)

@@ -14,6 +14,7 @@ from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # prefixes of external models' names
 NETWORK_FILE, EXTERNAL_FILE = "network.yaml", "external.json"  # a model folder holds one of them
+RUN_FILE = "run.json"  # a run's folder holds it
 LONGEST = 500  # characters of a name
 _LABELLED = re.compile(r"(?P<label>[\w.+@-]+)=(?P<name>.+)")
 

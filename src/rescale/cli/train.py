@@ -107,9 +107,10 @@ def train(
         check_all,
         check_choice,
         check_data,
-        check_folder,
         check_model,
+        check_new_run,
         check_recipe,
+        check_run,
         check_weights,
     )
     from rescale.errors import UserError
@@ -122,7 +123,7 @@ def train(
                 "--resume takes everything from the run's folder; leave out the model and all options but "
                 "--data (or --train and --val), which give the new place of moved data, and --workers"
             )
-        check_all(lambda: check_folder(resume), lambda: check_data(spec))
+        check_all(lambda: check_run(resume), lambda: check_data(spec))
     else:
         missing = [
             name for name, value in (("a model", model), ("--data", spec), ("--out", out)) if not value
@@ -136,6 +137,7 @@ def train(
             lambda: check_model(model),
             lambda: check_recipe(recipe, all_changes),
             lambda: check_data(spec),
+            lambda: check_new_run(out),
             lambda: check_weights(weights) if weights else None,
             lambda: check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE),
             lambda: fast == "auto" or ExecutionMode.parse(fast),

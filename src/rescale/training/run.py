@@ -10,7 +10,7 @@ from typing import Any
 from rescale.errors import JobError, UserError
 from rescale.figure import Figure
 from rescale.files import LOCK, check_free, is_temporary, write_json, write_text
-from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
+from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, RUN_FILE, network
 from rescale.models import External
 from rescale.models.folder import PREPROCESS, ModelFolder, write_model
 from rescale.network import Network
@@ -19,7 +19,7 @@ from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
 from rescale.training.format_1 import upgraded_facts, upgraded_result
 
-MARK = "run.json"  # a folder with this file is a run
+MARK = RUN_FILE  # a folder with this file is a run
 RECIPE = "recipe.yaml"
 # what a run holds before its first step
 BEGUN = (
