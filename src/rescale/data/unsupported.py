@@ -1,0 +1,42 @@
+"""Why a file is not read as an image."""
+
+import io
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+_TIFF = (b"II*\0", b"MM\0*")
+_BITS, _CHANNELS, _FORMAT = 258, 277, 339  # tags of TIFF
+_FORMATS = {
+    1: "unsigned integers",
+    2: "signed integers",
+    3: "floats",
+    5: "complex integers",
+    6: "complex numbers",
+}
+_REMEDY = "convert it to 8 or 16 bits a channel, or to 32-bit floats in one channel"
+
+
+def reason(content: bytes) -> str:
+    """Why Pillow does not know the content as an image, and what to do if it is one."""
+    if not content:
+        return "an empty file"
+    if content.startswith(b"PF") and content[2:3].isspace():
+        return f"a colour PFM, which is not supported; {_REMEDY}"
+    if content.startswith(_TIFF) and (kind := _tiff(content)):
+        return f"a TIFF with {kind}, which is not supported; {_REMEDY}"
+    return f"not an image in a known format (it begins with {content[:12]!r})"
+
+
+def _tiff(content: bytes) -> str:
+    """The channels and the kind of the values of a TIFF; empty if it is damaged."""
+    try:
+        tags = ImageFileDirectory_v2(content[:8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+        bits, channels = tags.get(_BITS, (1,))[0], tags.get(_CHANNELS, 1)
+        form = _FORMATS.get(tags.get(_FORMAT, (1,))[0], "values of an unknown kind")
+    except Exception:  # Pillow raises errors of many kinds on damaged tags
+        return ""
+    order = ", big-endian" if content.startswith(b"MM") else ""
+    return f"{bits}-bit {form} ({channels} channel{'s' * (channels != 1)}{order})"
