@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescale.cli.models import _counted, show
 from rescale.errors import UserError
 from rescale.models import model_named
 from rescale.models.count import Counted, counted
@@ -193,6 +194,24 @@ def test_commands_count_models_of_users(tmp_path, monkeypatch: pytest.MonkeyPatc
         UserError, match=r"fails on an image of 16 x 16 pixels .*choose the one that it is made"
     ):
         cost("script", 16)
+
+
+def test_what_is_not_counted_is_shown(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (tmp_path / "models_by_frequency.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(192, num_classes))\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(torch.fft.fft2(x).real)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = [_counted("python:models_by_frequency:Net@8", 5)]
+    assert rows[0]["macs"] == 192 * 5 + 5 and rows[0]["counted"] == "incomplete"
+    show(rows, as_json=False)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "incomplete" in text and "Net@8: its multiply-adds are a lower bound, without aten::_fft" in text
 
 
 def test_layers_called_by_keyword_are_seen() -> None:

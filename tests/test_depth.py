@@ -102,6 +102,14 @@ FILES = {
 }  # fmt: skip
 
 
+def big_tiff(bits: int, form: int) -> bytes:
+    """A BigTIFF of one black pixel; form: 1 without sign, 2 with sign, 3 floats."""
+    tags = {256: 1, 257: 1, 258: bits, 259: 1, 262: 1, 273: 200, 277: 1, 278: 1, 279: bits // 8, 339: form}
+    entries = b"".join(struct.pack("<HHQQ", tag, 3, 1, value) for tag, value in tags.items())
+    head = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(tags))
+    return (head + entries).ljust(232, b"\0") + bytes(bits // 8)
+
+
 def in_rgb(levels: np.ndarray) -> np.ndarray:
     return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels
 
@@ -341,11 +349,14 @@ def test_white_is_zero(values: np.ndarray, kind: str, limits: tuple[float, float
         (tiff(np.zeros((4, 4), np.float16)), r"a TIFF with 16-bit floats \(1 channel\)"),
         (tiff(np.zeros((4, 4, 3), np.float32)), r"a TIFF with 32-bit floats \(3 channels\)"),
         (tiff(np.zeros((4, 4), np.uint32), ">"), r"32-bit unsigned integers \(1 channel, big-endian\)"),
+        (big_tiff(64, 3), r"a TIFF with 64-bit floats \(1 channel\)"),
         (b"PF\n4 4\n-1.0\n" + bytes(192), "a colour PFM"),
     ],
 )
 def test_what_is_not_supported_is_named(content: bytes, words: str) -> None:
-    with pytest.raises(BadImage, match=f"^it: .*{words}.*not supported; convert it to 8 or 16 bits"):
+    with pytest.raises(
+        BadImage, match=f"^it: .*{words}.*not supported; convert it to grey or RGB with 8 or 16 bits"
+    ):
         rgb(content, "it")
     with pytest.raises(BadImage, match=words):
         header(content, "it")

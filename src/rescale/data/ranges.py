@@ -73,7 +73,7 @@ def fitting(extent: Extent, kind: str) -> tuple[float, float]:
 
 
 def _white(largest: float, powers: float) -> float:
-    """The smallest usual white that is no less than `largest`. powers: up to where these are powers of two."""
+    """The smallest usual white of at least `largest`: a power of two, or above `powers` of full bits."""
     power = 2.0 ** math.ceil(math.log2(largest)) if largest > 1 else 1.0
     if power <= powers:
         return power
