@@ -349,13 +349,14 @@ def test_white_is_zero(values: np.ndarray, kind: str, limits: tuple[float, float
         (tiff(np.zeros((4, 4), np.float16)), r"a TIFF with 16-bit floats \(1 channel\)"),
         (tiff(np.zeros((4, 4, 3), np.float32)), r"a TIFF with 32-bit floats \(3 channels\)"),
         (tiff(np.zeros((4, 4), np.uint32), ">"), r"32-bit unsigned integers \(1 channel, big-endian\)"),
+        (white_is_zero(tiff(GREY.astype(np.uint32))), r"unsigned integers \(1 channel, 0 is white\)"),
         (big_tiff(64, 3), r"a TIFF with 64-bit floats \(1 channel\)"),
         (b"PF\n4 4\n-1.0\n" + bytes(192), "a colour PFM"),
     ],
 )
 def test_what_is_not_supported_is_named(content: bytes, words: str) -> None:
     with pytest.raises(
-        BadImage, match=f"^it: .*{words}.*not supported; convert it to grey or RGB with 8 or 16 bits"
+        BadImage, match=f"^it: .*{words}.*not supported; convert it to grey .* with 8 or 16 bits"
     ):
         rgb(content, "it")
     with pytest.raises(BadImage, match=words):

@@ -7,7 +7,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _TIFF = (b"II*\0", b"MM\0*")
 _BIG_TIFF = (b"II+\0", b"MM\0+")
-_BITS, _CHANNELS, _FORMAT = 258, 277, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _CHANNELS, _FORMAT = 258, 262, 277, 339  # tags of TIFF
 _FORMATS = {
     1: "unsigned integers",
     2: "signed integers",
@@ -15,7 +15,7 @@ _FORMATS = {
     5: "complex integers",
     6: "complex numbers",
 }
-_REMEDY = "convert it to grey or RGB with 8 or 16 bits a channel, or to grey with 32-bit floats"
+_REMEDY = "convert it to grey (0 is black) or RGB with 8 or 16 bits a channel"
 
 
 def reason(content: bytes) -> str:
@@ -42,5 +42,6 @@ def _tiff(content: bytes) -> str:
         form = _FORMATS.get(tags.get(_FORMAT, (1,))[0], "values of an unknown kind")
     except Exception:  # Pillow raises errors of many kinds on damaged tags
         return ""
-    order = ", big-endian" if content.startswith(b"MM") else ""
-    return f"{bits}-bit {form} ({channels} channel{'s' * (channels != 1)}{order})"
+    how = ", big-endian" if content.startswith(b"MM") else ""
+    how += ", 0 is white" if tags.get(_PHOTOMETRIC) == 0 else ""
+    return f"{bits}-bit {form} ({channels} channel{'s' * (channels != 1)}{how})"
