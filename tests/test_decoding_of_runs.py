@@ -80,6 +80,20 @@ def test_a_run_keeps_its_decoding(images: Path, tmp_path: Path, decodings: list[
     assert {decoding.ranges["uint16"] for decoding in decodings if decoding.ranges} == {(0, 65535)}
 
 
+def test_darker_images_than_those_of_the_run_are_told(images: Path, tmp_path: Path) -> None:
+    """The range of the run is right for its weights, so 8-bit values in 16 bits come out black."""
+    run = go(images, tmp_path / "run")
+    for name in "ab":
+        for i in range(3):
+            (tmp_path / "darker" / name).mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(i).integers(0, 256, (20, 30), dtype=np.uint16)
+            Image.fromarray(noise).save(tmp_path / "darker" / name / f"{i}.png")
+    notes = evaluate_folder(run.path, str(tmp_path / "darker")).notes
+    (line,) = [note for note in notes if "almost black" in note]
+    assert "6 of 6 images" in line and "4095 is white" in line
+    assert not any("almost black" in note for note in evaluate_folder(run.path).notes)
+
+
 def test_images_as_stored(images: Path, tmp_path: Path, decodings: list[Decoding]) -> None:
     run = go(images, tmp_path / "run", "orientation=stored", "white=8191")
     assert run.preprocess.orientation == "stored" and run.recipe.orientation == "stored"

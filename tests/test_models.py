@@ -456,16 +456,16 @@ def test_attention_is_counted(functional: bool) -> None:
     by_hand = patches + 64 * 64 * 192 + 64 * 64 * 64 + 2 * 64 * 64 * 64
     for device in ("cpu", "meta"):
         with torch.device(device):
-            cost, source, _ = counted(Attention(functional).eval(), 64)
+            cost, source, *_ = counted(Attention(functional).eval(), 64)
         assert (cost.macs, source) == (by_hand, "flop counter")
         assert cost.activations == 64 * 64 * (1 + 3 + 1)
 
 
 def test_the_count_of_timms_models() -> None:
     """1.254 G is torch's own count; a network without attention is counted as ours are."""
-    vit, source, _ = counted_cost(model_named("timm:vit_tiny_patch16_224"))
+    vit, source, *_ = counted_cost(model_named("timm:vit_tiny_patch16_224"))
     assert (vit.macs, vit.params, source) == (1_253_683_200, 5_717_416, "flop counter")
-    assert counted_cost(model_named("timm:resnet18")) == (cost_of(network("resnet18")), "hooks", 1000)
+    assert counted_cost(model_named("timm:resnet18")) == (cost_of(network("resnet18")), "hooks", 1000, ())
     assert counted_cost(network("resnet18")).source == "arithmetic"
     half = counted_cost(model_named("timm:vit_tiny_patch16_224@112")).cost
     assert half.macs < vit.macs / 4  # it was refused

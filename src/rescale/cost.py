@@ -1,9 +1,10 @@
 """The cost of a network, by arithmetic alone: multiply-adds, parameters and activations per image."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from rescale.errors import first_few
 from rescale.geometry import Block, Layer, geometry, layers
 from rescale.network import Network
 
@@ -70,6 +71,11 @@ def cost(network: Network) -> Cost:
             (1, shapes.head),
         )
     )
+
+
+def lower_bound(name: str, uncounted: Sequence[str]) -> str:
+    """One line that says which operations of a model are missing in its multiply-adds."""
+    return f"{name}: its multiply-adds are a lower bound, without {first_few(uncounted)}"
 
 
 def by_part(network: Network) -> list[PartCost]:

@@ -23,14 +23,19 @@ class Decoding:
 
     Args:
         orientation: `exif` turns images by the orientation that the camera stored with them; `stored` does
-            not, except for TIFF files, which every reader turns.
+            not.
         ranges: for images with more than 8 bits, the values that become black and white, by kind of values:
             `uint16`, `int32`, `float32`. A kind that is missing is measured on the data. None: as in versions
-            that did not measure: 65535 (of floats: 255) is white.
+            that did not measure: 65535 (of floats: 255) is white, and TIFF files are turned in any case.
     """
 
     orientation: str = ORIENTATIONS[0]
     ranges: Ranges | None = field(default_factory=dict)
+
+    @property
+    def leaves_tiff(self) -> bool:
+        """Whether TIFF files stay as they are stored, although Pillow turns them."""
+        return self.orientation == "stored" and self.ranges is not None
 
 
 USUAL_DECODING = Decoding()

@@ -185,8 +185,9 @@ def _counted(name: str, classes: int = 1000) -> dict[str, Any]:
         from rescale.models import counted_cost, model_named
 
         other = model_named(name).with_classes(classes)
-        cost, source, _ = counted_cost(other)
-        return {**cost_row(other, cost), "counted": source}
+        cost, source, _, uncounted = counted_cost(other)
+        row = {**cost_row(other, cost), "counted": source}
+        return {**row, "uncounted": list(uncounted)} if uncounted else row
     from rescale.cost import cost as count
 
     ours = network(name).with_classes(classes)
@@ -204,6 +205,11 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(rows, indent=1))
         return
     print(layout.table(cost_columns(rows)))
+    for row in rows:
+        if row.get("uncounted"):
+            from rescale.cost import lower_bound
+
+            print(layout.wrapped(lower_bound(row["name"], row["uncounted"]), "  "))
 
 
 def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rescale.data import depth, jpeg
-from rescale.data.orientation import UPRIGHT, orientation_of, turned, turned_size
+from rescale.data import depth, jpeg, ranges, unsupported
+from rescale.data.orientation import UPRIGHT, orientation_of, turned, turned_back, turned_size
 from rescale.data.source import BadImage, Header, LazyImage
 from rescale.preprocess import Decoding
 
@@ -71,12 +71,12 @@ def header(encoded: bytes | Path, where: str) -> Header:
         return Header(_stored_orientation(image, content), depth.kind_of(image))
 
 
-def extent(encoded: bytes | Path, where: str) -> depth.Extent:
-    """The extent of the stored values of an image with more than 8 bits. Raises BadImage."""
+def measured(encoded: bytes | Path, where: str) -> ranges.Measured:
+    """The extents of the stored values of an image with more than 8 bits. Raises BadImage."""
     content = _read(encoded, where)
     with _opened(content, where) as image:
         try:
-            return depth.extent(depth.values_of(image, content))
+            return ranges.measured(depth.values_of(image, content))
         except DAMAGE as error:
             raise BadImage(f"{where}: {_reason(error)}") from None
 
@@ -116,19 +116,32 @@ def _by_pillow(content: bytes, where: str, decoding: Decoding | None) -> LazyIma
             stored = by_tiff if by_tiff != UPRIGHT else orientation_of(image)
         except DAMAGE as error:
             raise BadImage(f"{where}: {_reason(error)}") from None
-    turns = _turns(decoding) and by_tiff == UPRIGHT
-    return LazyImage.of(turned(pixels, stored) if turns else pixels, Header(stored, kind))
+    if _turns(decoding) and by_tiff == UPRIGHT:
+        pixels = turned(pixels, stored)
+    elif decoding is not None and decoding.leaves_tiff:
+        pixels = turned_back(pixels, by_tiff)
+    return LazyImage.of(pixels, Header(stored, kind))
 
 
 def _pixels(image: Image.Image, content: bytes, where: str, decoding: Decoding | None) -> np.ndarray:
     """RGB of an opened image, uint8 [H, W, 3], not turned."""
     kind = depth.kind_of(image)
-    ranges = {} if decoding is None else decoding.ranges
-    if kind and ranges is not None and ranges.get(kind) != depth.FULL:
+    known = {} if decoding is None else decoding.ranges
+    if not kind or known is None:
+        return _in_8_bits(image)
+    inverted = depth.is_inverted(image)
+    if kind == "uint16" and known.get(kind) == ranges.FULL:
+        pixels = _in_8_bits(image)
+    else:
         values = depth.values_of(image, content)
-        found = depth.extent(values)
-        own = depth.fitting(found, kind) if decoding is None else None
-        return depth.scaled(values, own or depth.chosen(found, kind, ranges, where), where)
+        extent = ranges.measured(values).whole
+        own = ranges.fitting(extent, kind) if decoding is None else None
+        pixels = depth.scaled(values, own or ranges.chosen(extent, kind, known, where), where)
+    return 255 - pixels if inverted else pixels
+
+
+def _in_8_bits(image: Image.Image) -> np.ndarray:
+    """RGB of an opened image, uint8 [H, W, 3], by Pillow alone; 65535 is white in greyscale of 16 bits."""
     image.load()
     if image.mode.startswith("I"):  # Pillow would clip values above 255
         return depth.in_full_range(image)
@@ -140,7 +153,7 @@ def _opened(content: bytes, where: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
-        raise BadImage(f"{where}: {_no_image(content)}") from None
+        raise BadImage(f"{where}: {unsupported.reason(content)}") from None
     except DAMAGE as error:
         raise BadImage(f"{where}: {_reason(error)}") from None
 
@@ -154,11 +167,6 @@ def _stored_orientation(image: Image.Image, content: bytes) -> int:
 
 def _tiff_orientation(image: Image.Image) -> int:
     return orientation_of(image) if image.format == "TIFF" else UPRIGHT
-
-
-def _no_image(content: bytes) -> str:
-    """Why the content is not an image: it is empty, or its first bytes are not those of an image."""
-    return f"not an image in a known format (it begins with {content[:12]!r})" if content else "an empty file"
 
 
 def _reason(error: Exception) -> str:

@@ -1,33 +1,17 @@
-"""Images with more than 8 bits a channel: their values, the range of a data set, and scaling to 8 bits.
-
-The file formats do not say which value is white: 12-bit sensors store 0..4095 in 16 bits, other programs
-8-bit values in 32 bits or floats from 0 to 1. So a range is chosen for a whole data set by its largest value.
-"""
+"""Images with more than 8 bits a channel: reading their values, and scaling them to 8 bits."""
 
 import io
-import math
 import sys
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from rescale.data.ranges import OUTLIERS, TOLERANCE, measured, text
 from rescale.data.source import BadImage
 
-KINDS = {"uint16": "16-bit", "int32": "32-bit", "float32": "floating-point"}  # of values, and in words
-FULL = (0.0, 65535.0)  # of 16 bits: the range that Pillow assumes
-_TOLERANCE = 0.05  # share of the range by which floats may leave it, as after resampling
-_OUTLIERS = 0.01  # share of the pixels that may lie outside of the range, such as hot pixels
-_DARK = FULL[1] / 16  # an image below this would come out almost black in the full range
+_PHOTOMETRIC = 262  # a TIFF's tag
 _NATIVE = "L" if sys.byteorder == "little" else "B"
-
-
-class Extent(NamedTuple):
-    """The smallest and the largest value."""
-
-    low: float
-    high: float
 
 
 def kind_of(image: Image.Image) -> str:
@@ -53,9 +37,12 @@ def values_of(image: Image.Image, content: bytes) -> np.ndarray:
         image: opened from `content` and not yet loaded.
         content: the file.
     """
-    if image.mode not in ("RGB", "RGBA"):
-        return np.asarray(image).astype(np.uint16 if image.mode.startswith("I;16") else None, copy=False)
     raw_mode = _raw_mode(image)
+    if image.mode not in ("RGB", "RGBA"):
+        values = np.asarray(image)
+        if raw_mode.startswith("I;32N"):  # a TIFF without sign, whose bits Pillow keeps in 32 bits with sign
+            return values.view(np.uint32)
+        return values.astype(np.uint16 if image.mode.startswith("I;16") else None, copy=False)
     if raw_mode.startswith("LA"):  # four bytes a pixel: value and transparency, high and low
         _set_raw_mode(image, "RGBA")
         pairs = np.asarray(image).astype(np.uint16)
@@ -67,47 +54,6 @@ def values_of(image: Image.Image, content: bytes) -> np.ndarray:
     return high << 8 | low
 
 
-def extent(values: np.ndarray) -> Extent:
-    """The extent of an image's values. Raises ValueError if some are no numbers."""
-    found = Extent(float(values.min()), float(values.max()))
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        raise ValueError("holds values that are infinite or no numbers")
-    return found
-
-
-def fitting(found: Extent, kind: str) -> tuple[float, float]:
-    """The values that become black and white: the smallest usual range that holds an extent.
-
-    White is 1 or the largest number of 2, 4, 6, 8, 10, 12, 14, 16, ... bits, so the largest value is at least
-    a quarter of it. Black is 0, or minus white if there are negative values.
-    """
-    tolerance = _TOLERANCE if kind == "float32" else 0
-    largest = max(found.high, -found.low) / (1 + tolerance)
-    white = 1.0
-    if largest > white:
-        bits = math.ceil(math.log2(largest + 1))
-        white = 2.0 ** (bits + bits % 2) - 1
-    return (-white if found.low < -tolerance * white else 0.0, white)
-
-
-def chosen(
-    found: Extent, kind: str, ranges: Mapping[str, tuple[float, float]], where: str
-) -> tuple[float, float]:
-    """The range of a data set for an image; the full one for 16 bits that use it.
-
-    Raises:
-        BadImage: the data set has no range for this kind, and the image could come out black.
-    """
-    if kind in ranges:
-        return ranges[kind]
-    if kind == "uint16" and found.high >= _DARK:
-        return FULL
-    raise BadImage(
-        f"{where}: {KINDS[kind]} values from {found.low:g} to {found.high:g}, and none of the images looked "
-        f"at tells which value is white; give it, as in --set white={fitting(found, kind)[1]:g}"
-    )
-
-
 def scaled(values: np.ndarray, limits: tuple[float, float], where: str) -> np.ndarray:
     """Values scaled from black..white to 0..255 and rounded: uint8 [H, W, 3].
 
@@ -115,17 +61,27 @@ def scaled(values: np.ndarray, limits: tuple[float, float], where: str) -> np.nd
         BadImage: more than a few values lie outside of the range.
     """
     black, white = limits
-    margin = _TOLERANCE * (white - black)
+    margin = TOLERANCE * (white - black)
     outside = (values < black - margin) | (values > white + margin)
-    if outside.mean() > _OUTLIERS:
-        found = extent(values)
+    if outside.mean() > OUTLIERS:
+        extent = measured(values).whole
         raise BadImage(
-            f"{where}: values from {found.low:g} to {found.high:g} do not fit the data's range {black:g} to "
-            f"{white:g}; give the value of white, as in --set white={max(found.high, -found.low):g}"
+            f"{where}: values from {text(extent.low)} to {text(extent.high)} do not fit the data's range "
+            f"{text(black)} to {text(white)}; give the value of white to train, eval or data show, as in "
+            f"--set white={text(extent.size)}"
         )
     levels = (values.astype(np.float64) - black) * (255 / (white - black))
     pixels = np.rint(levels).clip(0, 255).astype(np.uint8)
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def is_inverted(image: Image.Image) -> bool:
+    """Whether 0 is white in an opened image with more than 8 bits: a TIFF may say so, as scanners' do.
+
+    Pillow inverts such images of 8 bits, and only those.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and tags.get(_PHOTOMETRIC, 0) == 0
 
 
 def in_full_range(image: Image.Image) -> np.ndarray:

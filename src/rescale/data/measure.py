@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from rescale.data import decode, depth
+from rescale.data import decode
 from rescale.data.orientation import UPRIGHT
+from rescale.data.ranges import KINDS, UNMEASURED, Measured, about, agreed, dark
 from rescale.data.raw import Encoded, Subset
 from rescale.data.source import BadImage, Data, Header, Source
 from rescale.errors import plural
@@ -15,7 +16,8 @@ from rescale.preprocess import Decoding
 from rescale.recipes import Recipe
 
 LOOKED_AT = 64  # images whose headers are read
-MEASURED = 256  # images with more than 8 bits whose values are read
+MEASURED = 256  # images with more than 8 bits whose values are read, if their range is not known
+CHECKED = 32  # if it is known
 
 
 def decoded(data: Data, decoding: Decoding) -> Data:
@@ -29,7 +31,7 @@ def decoded(data: Data, decoding: Decoding) -> Data:
     ranges, notes = _measured_ranges(data, decoding, {header.kind for *_, header in headers} - {""})
     turned = sum(header.orientation != UPRIGHT for *_, header in headers)
     if turned:
-        notes.insert(0, _about_orientation(turned, len(headers), decoding.orientation))
+        notes.insert(0, _about_orientation(turned, len(headers), decoding))
     complete = replace(decoding, ranges=ranges)
     return replace(
         data,
@@ -43,7 +45,7 @@ def decoded(data: Data, decoding: Decoding) -> Data:
 
 def decoding_of(recipe: Recipe) -> Decoding:
     """How a recipe decodes image files; without ranges, which are measured, unless it sets white."""
-    ranges = dict.fromkeys(depth.KINDS, (0.0, recipe.white)) if recipe.white else {}
+    ranges = dict.fromkeys(KINDS, (0.0, recipe.white)) if recipe.white else {}
     return Decoding(recipe.orientation, ranges)
 
 
@@ -60,28 +62,28 @@ def with_decoding(source: Source, decoding: Decoding) -> Source:
 def _measured_ranges(
     data: Data, decoding: Decoding, kinds: set[str]
 ) -> tuple[dict[str, tuple[float, float]] | None, list[str]]:
-    """The known ranges and those of the other kinds that occur, with a line about each that was measured."""
-    if decoding.ranges is None:
-        return None, []
-    ranges, notes = dict(decoding.ranges), []
-    for kind in sorted(kinds - ranges.keys()):
-        found = list(_extents(data, kind))
-        if not found:
-            continue
-        extent = depth.Extent(min(low for low, _ in found), max(high for _, high in found))
-        black, white = ranges[kind] = depth.fitting(extent, kind)
-        notes.append(
-            f"{depth.KINDS[kind]}: {black:g} is black and {white:g} is white, since the values of "
-            f"{len(found)} of them go from {extent.low:g} to {extent.high:g}; --set white=VALUE sets another"
-        )
-    return ranges, notes
+    """The known ranges and those of the other kinds that occur.
+
+    With a line about each that was measured, and one about each in which images come out almost black.
+    """
+    ranges, notes = dict(UNMEASURED if decoding.ranges is None else decoding.ranges), []
+    for kind in sorted(kinds):
+        is_known = kind in ranges
+        images = list(_measured(data, kind, CHECKED if is_known else MEASURED))
+        if images and not is_known:
+            ranges[kind] = agreed(images, kind)
+            notes.append(about(images, kind, ranges[kind]))
+        if images and (line := dark(images, kind, ranges[kind])):
+            notes.append(line)
+    return None if decoding.ranges is None else ranges, notes
 
 
-def _about_orientation(turned: int, looked_at: int, orientation: str) -> str:
+def _about_orientation(turned: int, looked_at: int, decoding: Decoding) -> str:
     what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at have an EXIF orientation"
-    if orientation == "exif":
-        return f"{what} and are turned upright; --set orientation=stored leaves them as stored"
-    return f"{what}, which is not applied (orientation=stored)"
+    if decoding.orientation == "exif":
+        return f"{what} and are turned upright; --set orientation=stored of train and data show leaves them"
+    but = "" if decoding.leaves_tiff else ", except to TIFF files"
+    return f"{what}, which is not applied{but} (orientation=stored)"
 
 
 def _headers(data: Data, count: int) -> Iterator[tuple[Encoded, int, Header]]:
@@ -98,13 +100,13 @@ def _headers(data: Data, count: int) -> Iterator[tuple[Encoded, int, Header]]:
                 continue
 
 
-def _extents(data: Data, kind: str) -> Iterator[depth.Extent]:
-    """The extents of up to MEASURED images of a kind, without damaged ones."""
+def _measured(data: Data, kind: str, count: int) -> Iterator[Measured]:
+    """The extents of up to `count` images of a kind, without damaged ones."""
     seen = 0
-    for source, index, header in _headers(data, 4 * MEASURED):
-        if header.kind == kind and seen < MEASURED:
+    for source, index, header in _headers(data, 4 * count):
+        if header.kind == kind and seen < count:
             try:
-                yield decode.extent(source.encoded(index), source.describe(index))
+                yield decode.measured(source.encoded(index), source.describe(index))
                 seen += 1
             except BadImage:
                 continue

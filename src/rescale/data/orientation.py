@@ -64,6 +64,11 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
+def turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels as stored, from upright ones, as a view; the inverse of `turned`."""
+    return turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def turned_size(width: int, height: int, orientation: int) -> tuple[int, int]:
     """Width and height of an upright image, from those of the stored one."""
     return (height, width) if orientation >= 5 else (width, height)

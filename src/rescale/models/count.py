@@ -5,46 +5,64 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from rescale.cost import Cost
 
-Source = Literal["arithmetic", "hooks", "flop counter"]
-"""How multiply-adds were counted: from a network's description; in the modules of a forward pass, which
-torch's flop counter confirms; by torch's flop counter, because modules do not see all products."""
+Source = Literal["arithmetic", "hooks", "flop counter", "incomplete"]
+"""How multiply-adds were counted: from a network's description; in the modules of a forward pass, where
+torch's flop counter finds no others; by torch's flop counter, because modules do not see all products; by the
+one that finds more, while some operation is known to neither."""
 
-_LINEAR = (nn.Conv2d, nn.Linear)
-_COUNTED = (*_LINEAR, nn.MaxPool2d, nn.AvgPool2d, nn.MultiheadAttention)
+_LINEAR = (_ConvNd, nn.Linear, nn.Bilinear)
+_COUNTED = (*_LINEAR, _MaxPoolNd, _AvgPoolNd, nn.MultiheadAttention)
 
 
 class Counted(NamedTuple):
     """The cost of a module, and how its multiply-adds were counted.
 
-    outputs: the length of an external model's output, if that is one vector per image.
+    outputs: the length of an external model's output, if that is one vector per image. uncounted: operations
+    whose multiply-adds are not counted; if there are any, the source is `incomplete`.
     """
 
     cost: Cost
     source: Source
     outputs: int | None = None
+    uncounted: tuple[str, ...] = ()
 
 
 class _Sums:
-    """Sums over the modules of a forward pass: multiply-adds without biases, biases, and outputs."""
+    """Sums over the modules of a forward pass: multiply-adds without biases, biases, and outputs.
+
+    failed: modules that could not be counted.
+    """
 
     def __init__(self) -> None:
         self.products = self.biases = self.outputs = 0
+        self.failed: set[str] = set()
 
-    def add(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """A forward hook."""
+    def add(self, module: nn.Module, inputs: Any, keywords: Any, output: Any) -> None:
+        """A forward hook. It never raises: an error here would look like one of the model."""
+        try:
+            self._add(module, [*inputs, *keywords.values()], keywords, output)
+        except Exception:  # a class derived from torch's may change everything
+            self.failed.add(type(module).__name__)
+
+    def _add(self, module: nn.Module, arguments: list[Any], keywords: Any, output: Any) -> None:
         if isinstance(module, nn.MultiheadAttention):  # four linear layers that are not called as modules
-            query, key = inputs[0], inputs[1] if len(inputs) > 1 else inputs[0]
+            query = keywords.get("query", arguments[0])
+            key = keywords.get("key", arguments[1])
             rows = 2 * query[..., 0].numel() + 2 * key[..., 0].numel()
             self.outputs += rows * module.embed_dim
             return
-        self.outputs += output.numel()
+        outputs = (output[0] if isinstance(output, tuple) else output).numel()  # pools may return positions
         if isinstance(module, _LINEAR):
-            self.products += output.numel() * module.weight[0].numel()
-            self.biases += output.numel() if module.bias is not None else 0
+            weighted = arguments[0].numel() if isinstance(module, _ConvTransposeNd) else outputs
+            self.products += weighted * module.weight[0].numel()
+            self.biases += outputs if module.bias is not None else 0
+        self.outputs += outputs
 
 
 def count(model: nn.Module, resolution: int, channels: int = 3) -> Cost:
@@ -64,27 +82,36 @@ def counted(model: nn.Module, resolution: int, channels: int = 3) -> Counted:
     Half of the flops are multiply-adds. If the modules account for all of them, one is added for each output
     with a bias, as `cost` does; the flop counter itself ignores biases. If the modules account for more, an
     operation is unknown to the flop counter, and the modules' sum is returned.
+
+    Raises what the model raises, and nothing else: if the flop counter fails, the modules' sum is returned.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # imports triton, which takes long
+    from rescale.models.flops import products
 
-    sums, flops = _Sums(), FlopCounterMode(display=False)
-    with flops:
-        _forward(model, resolution, channels, sums)
-    products = flops.get_total_flops() // 2
-    if products > sums.products:
-        return Counted(_cost(model, sums, products), "flop counter")
-    return Counted(_cost(model, sums, sums.products + sums.biases), "hooks")
+    sums = _Sums()
+    try:
+        output, macs, unknown = products(lambda: _forward(model, resolution, channels, sums))
+    except Exception as error:  # of the model, which then raises it again, or of the flop counter
+        sums = _Sums()
+        output = _forward(model, resolution, channels, sums)
+        macs, unknown = 0, (f"what torch's flop counter fails on ({' '.join(str(error).split())[:80]})",)
+    uncounted = (*unknown, *sorted(sums.failed))
+    vector = isinstance(output, Tensor) and output.ndim == 2
+    by_flops = macs > sums.products
+    cost = _cost(model, sums, macs if by_flops else sums.products + sums.biases)
+    source: Source = "incomplete" if uncounted else "flop counter" if by_flops else "hooks"
+    return Counted(cost, source, output.shape[1] if vector else None, uncounted)
 
 
-def _forward(model: nn.Module, resolution: int, channels: int, sums: _Sums) -> None:
-    """One image through the model in evaluation mode, with the hooks of `sums` in place."""
-    hooks = [m.register_forward_hook(sums.add) for m in model.modules() if isinstance(m, _COUNTED)]
+def _forward(model: nn.Module, resolution: int, channels: int, sums: _Sums) -> Any:
+    """The output for one image in evaluation mode, with the hooks of `sums` in place."""
+    modules = [m for m in model.modules() if isinstance(m, _COUNTED)]
+    hooks = [m.register_forward_hook(sums.add, with_kwargs=True) for m in modules]
     was_training = model.training
     weight = next(model.parameters(), torch.zeros(()))
     try:
         image = torch.zeros(1, channels, resolution, resolution, device=weight.device, dtype=weight.dtype)
         with torch.no_grad(), _every_operation():
-            model.eval()(image)
+            return model.eval()(image)
     finally:
         model.train(was_training)
         for hook in hooks:

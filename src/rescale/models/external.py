@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rescale.errors import UserError, nearest, plural
 from rescale.lookup import EXTERNAL_FILE
@@ -131,12 +131,7 @@ def _counted_on_cpu(model: External) -> Counted:
 
 def _counted(model: External) -> Counted:
     module, _ = build_external(model, Rates())
-    outputs: list[Any] = []
-    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    result = counted(module, model.resolution)
-    hook.remove()
-    vector = isinstance(outputs[0], Tensor) and outputs[0].ndim == 2
-    return result._replace(outputs=outputs[0].shape[1] if vector else None)
+    return counted(module, model.resolution)
 
 
 @cache

@@ -69,10 +69,10 @@ def features_of(module: nn.Module, inputs: Tensor) -> Tensor:
     """
     recorded: list[Tensor] = []
 
-    def record(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        recorded.append(arguments[0])
+    def record(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        recorded.extend([*arguments, *keywords.values()])
 
-    handle = classifier_of(module).register_forward_pre_hook(record)
+    handle = classifier_of(module).register_forward_pre_hook(record, with_kwargs=True)
     try:
         module(inputs)
     finally:

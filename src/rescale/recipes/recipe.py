@@ -202,6 +202,6 @@ MEANING = {  # one line per field, for tables and YAML files
     "steps": "optimizer steps of the whole run; overrides epochs",
     "task": "name, or python:module:factory, and options; --set task.OPTION=VALUE",
     "freeze": "backbone: train only the head",
-    "orientation": "exif: photos are turned upright; stored: all but TIFF files stay as they are",
+    "orientation": "exif: photos are turned upright; stored: images stay as they are stored",
     "white": "value of white in images with more than 8 bits; 0: measured on the data",
 }

@@ -155,7 +155,11 @@ class Findings:
     @property
     def counted(self) -> str:
         """How the multiply-adds of external models were counted, in a sentence; empty if there are none."""
-        means = {"flop counter": "by torch's flop counter", "hooks": "in the modules of a forward pass"}
+        means = {
+            "flop counter": "by torch's flop counter",
+            "hooks": "in the modules of a forward pass",
+            "incomplete": "in part (a lower bound)",
+        }
         groups = {
             text: [row.label for row in self.rows if row.counted == source] for source, text in means.items()
         }

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rescale import machine
+from rescale.cost import lower_bound
 from rescale.data import Data, DataSpec, decoded, decoding_of, open_data
 from rescale.errors import UserError, plural
 from rescale.execution import ExecutionMode
 from rescale.files import locked, make_folder
 from rescale.geometry import initialisation
-from rescale.models import External, cost_of
+from rescale.models import External, counted_cost
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
@@ -113,7 +114,8 @@ def _begin(
     task = task_of(recipe.recipe, data)
     task.check(data)
     model = task.adapt(model, data)
-    cost_of(model)  # raises UserError for an external model that does not take these images
+    if uncounted := counted_cost(model).uncounted:  # raises UserError for images that it does not take
+        notes.append(lower_bound(model.name, uncounted))
     check_batch(recipe.recipe, model, len(data.train), processes.count, settings.sync_bn)
     if choose is not None:
         arguments = (model, recipe, len(data.train), settings, processes.count)

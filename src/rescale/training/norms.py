@@ -95,7 +95,9 @@ def _norm_of_one_pixel(model: Network | External) -> str:
             names.append(name)
 
     for name, norm in norms.items():
-        norm.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+        norm.register_forward_pre_hook(
+            lambda _, inputs, keywords, name=name: note(name, *inputs, *keywords.values()), with_kwargs=True
+        )
     if norms:
         with torch.no_grad():
             module.eval()(image)

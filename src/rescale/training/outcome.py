@@ -43,7 +43,7 @@ def outcome(
         epochs: length of the run.
     """
     figures = reported(final)
-    counts, source, _ = counted_cost(model)
+    counts, source, *_ = counted_cost(model)
     return {
         "model": model.name,
         "resolution": model.resolution,
