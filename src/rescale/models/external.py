@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rescale.errors import UserError, nearest, plural
 from rescale.lookup import EXTERNAL_FILE
