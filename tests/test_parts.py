@@ -240,7 +240,7 @@ def test_stated_parts_of_other_formats_match_by_class_name(tmp_path: Path) -> No
     assert set(data.files) == {"train/a.tar", "val/b.parquet"}
     refused(
         DataSpec.of({"train": str(tmp_path / "a.tar"), "val": str(tmp_path / "folder")}),
-        "class 'dog' is not in",
+        "class 'dog' is in validation but not in training",
     )
 
 

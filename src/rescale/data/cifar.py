@@ -62,7 +62,8 @@ def read(path: Path) -> RawDataset:
         return Arrays(f"{folder}/{part}", pixels, labels)
 
     files = {name: digest for name, (_, _, digest) in loaded.items()}
-    return RawDataset(arrays(train, "train"), arrays(test, "test"), classes, mean, std, files)
+    parts = arrays(train, "train"), arrays(test, "test")
+    return RawDataset(*parts, classes, mean, std, files, declared=True)
 
 
 def _folders(path: Path) -> list[Path]:

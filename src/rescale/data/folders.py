@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rescale.data.classes import check_classes
 from rescale.data.files import EXTENSIONS, Unread, files_below, is_hidden, is_image, is_readable, size_of
 from rescale.data.parts import (
     TEST,
@@ -20,7 +21,7 @@ from rescale.data.parts import (
     used,
 )
 from rescale.data.raw import Encoded, RawDataset
-from rescale.errors import UserError, first_few, nearest, plural
+from rescale.errors import UserError, first_few, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 
@@ -91,8 +92,9 @@ def read(path: Path) -> RawDataset:
     files = {"train": digest}
     val = None
     if decided.val:
-        _same_classes(path, root[decided.val], classes)
-        val, files["val"] = _list(root[decided.val], classes)
+        held = root[decided.val]
+        check_classes(path, classes, _classes(held), f"{held.name}/", all_of=True)
+        val, files["val"] = _list(held, classes)
     shown = [f"{folder.relative_to(path)}/" for folder in root.values()]
     return RawDataset(
         source, val, classes, files=files, notes=(used(*shown), *_notes_on_unused(path, decided.unused))
@@ -195,26 +197,3 @@ def _images(folder: Path) -> Iterator[tuple[str, int]]:
     for name, entry in files_below(folder, enters=lambda folder: not is_hidden(folder.name)):
         if is_image(entry.name) and is_readable(entry):
             yield name, size_of(entry)
-
-
-def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:
-    val_classes = _classes(val)
-    if val_classes == classes:
-        return
-    if not set(val_classes) & set(classes):
-        raise UserError(
-            f"{path}: {val.name}/ has other classes ({first_few(val_classes, 3)}) than training "
-            f"({first_few(classes, 3)}); name them alike or, if its images have no classes, leave it out: "
-            f"give the training part as --train PATH"
-        )
-    lines = [
-        f"{path}: class {name!r} is in {val.name}/ but not in training; {nearest(name, classes)}"
-        for name in val_classes
-        if name not in classes
-    ]
-    lines += [
-        f"{path}: class {name!r} is in training but not in {val.name}/"
-        for name in classes
-        if name not in val_classes
-    ]
-    raise UserError(*lines[:6], *([f"... and {len(lines) - 6} more"] if len(lines) > 6 else []))

@@ -1,6 +1,6 @@
 """Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
+from rescale.data.classes import check_classes, classes_of
 from rescale.data.files import unread
 from rescale.data.measure import decoded
 from rescale.data.parts import OPTIONS, passed_over
@@ -16,7 +17,7 @@ from rescale.data.raw import Classified, RawDataset, Subset
 from rescale.data.source import Data, Source
 from rescale.data.spec import WORDS, DataSpec
 from rescale.data.splits import split
-from rescale.errors import UserError, first_few, nearest, plural
+from rescale.errors import UserError, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
@@ -102,7 +103,19 @@ def _read(path: Path) -> tuple[str, RawDataset]:
     with _readable(path):
         name, notes = _format(path)
         raw = FORMATS[name].read(path)
-        return name, raw._replace(notes=(*notes, *raw.notes))
+        return name, raw._replace(notes=(*notes, *raw.notes, *_compared(path, raw, raw.val, raw.classes)))
+
+
+def _compared(where: object, raw: RawDataset, val: Source | None, classes: Sequence[str]) -> list[str]:
+    """Check the classes of the validation part against those that the data declares, else those of training.
+
+    Returns one line about the classes without validation images, if any. classes: of the validation part.
+    """
+    if val is None:
+        return []
+    known = raw.classes if raw.declared else classes_of(raw.train.strata, raw.classes)
+    lacking = check_classes(where, known, classes_of(val.strata, classes))
+    return [] if raw.declared else lacking
 
 
 def _format(path: Path) -> tuple[str, list[str]]:
@@ -134,10 +147,12 @@ def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
         return name, raw
     _check_apart(Path(spec.train), Path(spec.val))
     val_name, held = _read_part(Path(spec.val))
+    where = f"--train {spec.train} --val {spec.val}"
+    lacking = _compared(where, raw, held.train, held.classes)
     return name if name == val_name else f"{name}, {val_name}", raw._replace(
-        val=_renumbered(held, raw.classes, spec),
+        val=_renumbered(held, raw.classes),
         files={**raw.files, **_of_part("val", held.files)},
-        notes=tuple(dict.fromkeys((*raw.notes, *held.notes))),
+        notes=tuple(dict.fromkeys((*raw.notes, *held.notes, *lacking))),
     )
 
 
@@ -164,18 +179,13 @@ def _check_apart(train: Path, val: Path) -> None:
         raise UserError(f"--train {train} --val {val}: one lies in the other; give two separate paths")
 
 
-def _renumbered(held: RawDataset, classes: tuple[str, ...], spec: DataSpec) -> Source:
+def _renumbered(held: RawDataset, classes: tuple[str, ...]) -> Source:
     """The validation samples with the training part's numbers for their classes, matched by name."""
     if held.classes == classes:
         return held.train
     source: Any = held.train
-    present = {held.classes[label] for label in np.unique(source.strata)}
-    if unknown := sorted(present - set(classes)):
-        raise UserError(
-            f"{spec.val}: class {first_few([repr(name) for name in unknown])} is not in {spec.train}; "
-            f"{nearest(unknown[0], classes)}"
-        )
-    numbers = np.array([classes.index(name) if name in classes else -1 for name in held.classes])
+    position = {name: number for number, name in enumerate(classes)}
+    numbers = np.array([position.get(name, -1) for name in held.classes])
     return replace(source, labels=numbers[source.labels])
 
 

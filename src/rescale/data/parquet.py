@@ -164,7 +164,14 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
     files = {file.name: _digest(file) for file in schemas}
     val_table = _table(val, image, numbers) if val else None
     notes = (*parts.notes, *table.notes)
-    return RawDataset(_table(train, image, numbers), val_table, table.classes, files=files, notes=notes)
+    return RawDataset(
+        _table(train, image, numbers),
+        val_table,
+        table.classes,
+        files=files,
+        notes=notes,
+        declared=table.declared,
+    )
 
 
 def _files(path: Path) -> list[Path]:

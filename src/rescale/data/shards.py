@@ -172,7 +172,14 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
     val = _source(parts.val, rows, table.numbers) if parts.val else None
     unread = (f"{shard.name}: {listed.unread}" for shard, listed in indices.items() if listed.unread)
     notes = (*parts.notes, *table.notes, *unread)
-    return RawDataset(_source(parts.train, rows, table.numbers), val, table.classes, files=files, notes=notes)
+    return RawDataset(
+        _source(parts.train, rows, table.numbers),
+        val,
+        table.classes,
+        files=files,
+        notes=notes,
+        declared=table.declared,
+    )
 
 
 class Index(NamedTuple):
