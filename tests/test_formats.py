@@ -159,6 +159,19 @@ def test_the_class_is_asked_before_the_json_and_captions_are_passed_over(tmp_pat
         assert data.classes == ("0", "1", "2") and np.bincount(data.train.strata).tolist() == [2, 2, 2]
 
 
+def test_further_images_of_a_sample_are_passed_over_and_counted(tmp_path: Path) -> None:
+    """WebDataset's samples: one name up to the first dot, such as an image and its mask."""
+    members = [member for n in range(3) for member in (
+        (f"{n}.seg.png", encoded(50 + n)), (f"./x.y/{n}.jpg", encoded(n)), (f"./x.y/{n}.cls", b"%d" % n),
+        (f"{n}.png", encoded(n)), (f"{n}.cls", b"%d" % n), (f"{n}.depth.json", b'{"label": 7}'),
+    )]  # fmt: skip
+    data = open_data(write_tar(tmp_path / "a.tar", members))
+    assert sorted(held(data.train) + held(data.val)) == sorted([*expected(range(3)), *expected(range(3))])
+    assert data.notes[0] == "a.tar: passed over: 3 files: 3 further images of a sample (such as 0.seg.png)"
+    own = [("0.png", encoded(0)), ("0.cls", b"0"), ("0.b.png", encoded(1)), ("0.b.cls", b"1")]
+    assert held(open_data(write_tar(tmp_path / "a.tar", own)).train) == expected(range(2))
+
+
 def test_a_shard_may_be_given_by_itself(tmp_path: Path) -> None:
     data = open_data(write_tar(tmp_path / "one.tar", samples(range(30))))
     assert len(data.train) == 27 and len(data.val) == 3 and list(data.files) == ["one.tar"]
@@ -228,11 +241,31 @@ def test_strange_shards_are_refused(tmp_path: Path) -> None:
         ([("a.txt", b"1")], "holds no image"),
         (
             [("a.png", encoded(0)), ("b.png", encoded(1)), ("b.cls", b"1")],
-            "have an image without a class or a class without an image; the first is a",
+            "1 image without a class, such as a; add its .cls",
         ),
         ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls has no label (empty)"),
         ([("a.png", encoded(0)), ("a.cls", b"\xff")], "a.cls: not UTF-8"),
-        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: not UTF-8 text, or JSON without "label"'),
+        (
+            [("a.png", encoded(0)), ("b.png", encoded(0)), ("b.cls", b"1"), ("c.png", encoded(1))],
+            "2 images without a class, such as a; add its .cls",
+        ),
+        (
+            [("a.png", encoded(0)), ("a.cls", b"1"), ("b.heic", b"x"), ("b.cls", b"1")],
+            "1 class without an image, such as that of b (passed over: 1 file: 1 .heic (such as b.heic))",
+        ),
+        (
+            [("b.heic", b"x"), ("b.cls", b"1")],
+            "holds no images (.jpg, .jpeg, .jpe, .jfif, .mpo, .png, "
+            ".apng, .webp, ...) (passed over: 1 file: 1 .heic",
+        ),
+        ([("a.png", encoded(0))], "none of its images has a class; add NAME.cls"),
+        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: JSON without "label"; the class of its'),
+        ([("a.png", encoded(0)), ("a.json", b"{")], "a.json: not JSON in UTF-8; the class of its"),
+        (
+            [("a.png", encoded(0)), ("a.json", b'{"class": 1, "width": 8}')],
+            'a.json: JSON without "label": '
+            'its entries are class, width; the class of its image belongs in an entry "label", or in a.cls',
+        ),
         ([("a.png", encoded(0)), ("a.jpg", encoded(0)), ("a.cls", b"1")], "two images called a"),
         ([("a.png", encoded(0)), ("a.cls", b"-1")], "label -1"),
         ([("a.png", encoded(0)), ("a.cls", b"99999999999")], "label 99999999999"),

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from rescale.data.classes import check_classes
-from rescale.data.files import EXTENSIONS, Unread, files_below, is_hidden, is_image, is_readable, size_of
+from rescale.data.files import (
+    EXTENSIONS,
+    Unread,
+    as_argument,
+    files_below,
+    is_hidden,
+    is_image,
+    is_readable,
+    size_of,
+)
 from rescale.data.parts import (
     TEST,
     Content,
@@ -17,6 +26,7 @@ from rescale.data.parts import (
     part_of,
     parts_among,
     passed_over,
+    stated_among,
     unused,
     used,
 )
@@ -82,7 +92,8 @@ def read(path: Path) -> RawDataset:
     """
     names = _folders(path)
     parts = parts_among(names)
-    decided = layout(path, {name: _content(path / name) for name in names}) if parts else None
+    named = parts or stated_among(names)
+    decided = layout(path, {name: _content(path / name) for name in names}) if named else None
     if decided is None:
         source, classes, digest = _read_classes(path, check_parts=True)
         notes = tuple(f"{name}/ is a class here, like the folders beside it" for name in parts)
@@ -118,9 +129,9 @@ def _folders(path: Path) -> list[str]:
 def _read_classes(path: Path, *, check_parts: bool) -> tuple[Folder, tuple[str, ...], str]:
     """The images in a folder of class folders, the classes, and a hash of the files."""
     classes = _classes(path)
-    if check_parts:
-        check_no_parts_inside(path, {name: _folders(path / name) for name in classes})
     source, digest = _list(path, classes)
+    if check_parts:
+        check_no_parts_inside(path, dict.fromkeys(file.rpartition("/")[0] for file in source.files))
     return source, classes, digest
 
 
@@ -155,7 +166,10 @@ def _notes_on_unused(path: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if count := sum(1 for _ in _images(path / name)):
             what = f"{name}/ with {plural(count, 'image')}"
-            yield unused(what) if part_of(name) == TEST else passed_over(what)
+            if part_of(name) != TEST:
+                yield passed_over(what)
+            else:
+                yield unused(what, as_argument(path / name) if _content(path / name).below else "")
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -186,10 +200,21 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
         raise UserError(
             f"{path}: no images in class {first_few([repr(name) for name in empty])}"
             f"{f' ({note})' if (note := inside.note()) else ''}; "
-            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder"
+            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder{_deeper_data(path, inside)}"
         )
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest
+
+
+def _deeper_data(path: Path, inside: Unread) -> str:
+    """The folder to give instead where tar or Parquet files lie too deep; "" if none do."""
+    file = inside.examples.get(".tar") or inside.examples.get(".parquet")
+    if not file:
+        return ""
+    folder = (path / file).parent
+    while part_of(folder.name) and folder != path:
+        folder = folder.parent
+    return f", or give {as_argument(folder)} as the data"
 
 
 def _images(folder: Path) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
 from rescale.data.classes import check_classes, classes_of
-from rescale.data.files import unread
+from rescale.data.files import is_pattern, unread
 from rescale.data.measure import decoded
 from rescale.data.parts import OPTIONS, passed_over
 from rescale.data.raw import Classified, RawDataset, Subset
@@ -94,16 +94,18 @@ def _passed_over(spec: DataSpec, raw: RawDataset) -> Iterator[str]:
     read = [path for source in sources for path in source.locations()]
     for root in (Path(text) for text in (spec.source, spec.train, spec.val) if text):
         inside = [path for path in read if path.startswith(f"{root}/")]
-        if inside and root.is_dir() and (line := unread(root, inside)):
+        named = [path for path in raw.unread if path.is_relative_to(root)]
+        if inside and root.is_dir() and (line := unread(root, inside, named)):
             yield line
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:
     """Read a data set in the format that its layout has."""
     with _readable(path):
-        name, notes = _format(path)
+        name, notes, others = _format(path)
         raw = FORMATS[name].read(path)
-        return name, raw._replace(notes=(*notes, *raw.notes, *_compared(path, raw, raw.val, raw.classes)))
+        notes = [*notes, *raw.notes, *_compared(path, raw, raw.val, raw.classes)]
+        return name, raw._replace(notes=tuple(notes), unread=(*others, *raw.unread))
 
 
 def _compared(where: object, raw: RawDataset, val: Source | None, classes: Sequence[str]) -> list[str]:
@@ -118,8 +120,8 @@ def _compared(where: object, raw: RawDataset, val: Source | None, classes: Seque
     return [] if raw.declared else lacking
 
 
-def _format(path: Path) -> tuple[str, list[str]]:
-    """The format of the data in a path, and a line about each other format that is no data there.
+def _format(path: Path) -> tuple[str, list[str], list[Path]]:
+    """The format of the data in a path, a line about each other format that is no data there, and its files.
 
     An archive or a table of facts beside an image folder is no data: its images have no labels.
     """
@@ -133,7 +135,10 @@ def _format(path: Path) -> tuple[str, list[str]]:
     contents = {name: FORMATS[name].contents(path) for name in names} if len(names) > 1 else {}
     chosen = next(iter(usable), "image folder" if contents.get("image folder") else names[0])
     others = [f"{held} ({name})" for name, held in contents.items() if name != chosen and held]
-    return chosen, [passed_over(what) for what in others]
+    left = [
+        file for module in (shards, parquet) if module is not FORMATS[chosen] for file in module.files(path)
+    ]
+    return chosen, [passed_over(what) for what in others], left
 
 
 def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
@@ -147,11 +152,13 @@ def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
         return name, raw
     _check_apart(Path(spec.train), Path(spec.val))
     val_name, held = _read_part(Path(spec.val))
+    _check_no_file_twice(spec, raw.train, held.train)
     where = f"--train {spec.train} --val {spec.val}"
     lacking = _compared(where, raw, held.train, held.classes)
     return name if name == val_name else f"{name}, {val_name}", raw._replace(
         val=_renumbered(held, raw.classes),
         files={**raw.files, **_of_part("val", held.files)},
+        unread=(*raw.unread, *held.unread),
         notes=tuple(dict.fromkeys((*raw.notes, *held.notes, *lacking))),
     )
 
@@ -160,11 +167,11 @@ def _read_part(path: Path) -> tuple[str, RawDataset]:
     if str(path) in WORDS:
         raise UserError(f"{path}: has its own parts; give it as --data {path}")
     with _readable(path):
-        name, notes = _format(path)
+        name, notes, others = _format(path)
         if name == "cifar":
             raise UserError(f"{path}: CIFAR has its own parts; give it as --data {path}")
         raw = FORMATS[name].read_part(path)
-        return name, raw._replace(notes=(*notes, *raw.notes))
+        return name, raw._replace(notes=(*notes, *raw.notes), unread=(*others, *raw.unread))
 
 
 def _of_part(part: str, files: Mapping[str, str]) -> dict[str, str]:
@@ -177,6 +184,14 @@ def _check_apart(train: Path, val: Path) -> None:
     inner, outer = train.resolve(), val.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise UserError(f"--train {train} --val {val}: one lies in the other; give two separate paths")
+
+
+def _check_no_file_twice(spec: DataSpec, train: Any, val: Any) -> None:
+    """Refuse patterns that stand for a common file: its images would be in both parts."""
+    if twice := set(train.locations()) & set(val.locations()):
+        raise UserError(
+            f"--train {spec.train} --val {spec.val}: {min(twice)} is in both; give separate files"
+        )
 
 
 def _renumbered(held: RawDataset, classes: tuple[str, ...]) -> Source:
@@ -201,6 +216,8 @@ def _readable(path: Path) -> Iterator[None]:
 def _unknown(path: Path) -> str:
     if path.is_file():
         return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
+    if is_pattern(path):
+        return f"{path}: stands for no .tar or .parquet file"
     names = [entry.name for entry in path.iterdir()]
     if not names:
         return f"{path}: is empty; give the folder of the data"

@@ -24,6 +24,7 @@ class RawDataset(NamedTuple):
         files: size or hash by name of each file or part that was read.
         notes: what was recognised or assumed, and what was passed over, one line each.
         declared: whether the data declares its classes, so that a part need not hold all of them.
+        unread: files that a note names because they are not read.
     """
 
     train: Source
@@ -34,6 +35,7 @@ class RawDataset(NamedTuple):
     files: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     declared: bool = False
+    unread: tuple[Path, ...] = ()
 
 
 class Classified:

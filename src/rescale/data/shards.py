@@ -16,18 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rescale.data.files import EXTENSIONS, INDEX, Unread, distinct_names, is_hidden_below, is_litter
-from rescale.data.labels import Label, as_label, class_table, declared_names
+from rescale.data.files import EXTENSIONS, INDEX, Unread, distinct_names, is_hidden_below, is_litter, matching
+from rescale.data.labels import Label, are_missing, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
 from rescale.data.raw import Encoded, RawDataset
 from rescale.data.source import BadImage
-from rescale.errors import JobError, UserError, plural
+from rescale.errors import JobError, UserError, first_few, plural
 from rescale.files import write_text
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGES, LABELS = EXTENSIONS, (".cls", ".json")  # .cls takes precedence
-_INDEX_VERSION = 4
-_PROBED = 64  # members that are looked at to tell shards from archives of unlabelled images
+_INDEX_VERSION = 5
 _BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
 
@@ -105,34 +104,30 @@ class Shards(Encoded):
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a tar file or a folder with tar files, at most one level further down."""
-    return bool(_paths(path))
+    """Whether the path is a tar file, a pattern of some, or a folder that holds some."""
+    return bool(files(path))
 
 
 def is_usable(path: Path) -> bool:
-    """Whether the first tar file holds labelled images, unlike an archive of an image folder."""
-    return _has_labels(_paths(path)[0])
-
-
-def _has_labels(shard: Path) -> bool:
-    """Whether an image among the first members has a label."""
-    names: list[str] = []
+    """Whether the first tar file holds an image with a label, unlike an archive of an image folder."""
+    stems: dict[bool, set[str]] = {True: set(), False: set()}
     try:
-        with tarfile.open(shard, "r:") as tar:
-            for member, _ in zip(tar, range(_PROBED), strict=False):
-                names.append(member.name)
+        with tarfile.open(files(path)[0], "r:") as tar:
+            for member in tar:
+                stem, dot, extension = member.name.rpartition(".")
+                if (kind := dot + extension.lower()) in (*IMAGES, *LABELS):
+                    is_label = kind in LABELS
+                    stems[is_label].add(stem)
+                    if stem in stems[not is_label]:
+                        return True
     except (tarfile.TarError, OSError):
-        return False
-    stems = [
-        {stem for stem, dot, end in (name.rpartition(".") for name in names) if dot + end.lower() in kinds}
-        for kinds in (IMAGES, LABELS)
-    ]
-    return bool(stems[0] & stems[1])
+        pass
+    return False
 
 
 def contents(path: Path) -> str:
     """The tar files in a few words."""
-    return described(path, _paths(path))
+    return described(path if path.is_dir() else path.parent, files(path))
 
 
 def read(path: Path) -> RawDataset:
@@ -145,7 +140,7 @@ def read(path: Path) -> RawDataset:
         UserError: a shard is damaged, truncated or holds no images, an image has no class or an unknown one,
             or there are no training shards.
     """
-    return _read(path, files_by_part(path, _paths(path), _has_labels), declared_names(path))
+    return _read(path, files_by_part(path, files(path), _has_labels), declared_names(path))
 
 
 def read_part(path: Path) -> RawDataset:
@@ -154,7 +149,7 @@ def read_part(path: Path) -> RawDataset:
     Raises:
         UserError: as `read`.
     """
-    return _read(path, Files(tuple(_paths(path))), declared_names(path, path.parent))
+    return _read(path, Files(tuple(files(path))), declared_names(path, path.parent))
 
 
 def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
@@ -165,7 +160,7 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
         for row in listed:
             first.setdefault(row.label, f"{shard}:{row.name}")
     table = class_table(path, first, names)
-    files = {
+    digests = {
         shard.relative_to(path if path.is_dir() else path.parent).as_posix(): _digest(listed)
         for shard, listed in rows.items()
     }
@@ -176,10 +171,23 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
         _source(parts.train, rows, table.numbers),
         val,
         table.classes,
-        files=files,
+        files=digests,
         notes=notes,
         declared=table.declared,
+        unread=parts.unread,
     )
+
+
+def _has_labels(shard: Path) -> bool:
+    """Whether the images of a shard have labels: in tests they may have none, null or -1."""
+    try:
+        return not are_missing(row.label for row in index(shard).rows)
+    except _NoLabels:
+        return False
+
+
+class _NoLabels(UserError):
+    """No image of a shard has a label."""
 
 
 class Index(NamedTuple):
@@ -216,9 +224,10 @@ def index(path: Path) -> Index:
     return scanned
 
 
-def _paths(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.suffix == ".tar" else []
+def files(path: Path) -> list[Path]:
+    """The tar files of a file, a pattern or a folder, at most one level further down."""
+    if not path.is_dir():
+        return matching(path, ".tar")
     top, below = (
         [shard for shard in sorted(path.glob(pattern)) if not is_hidden_below(path, shard)]
         for pattern in ("*.tar", "*/*.tar")
@@ -290,16 +299,59 @@ def _scan(path: Path) -> Index:
     except tarfile.TarError as error:
         raise UserError(f"{path}: damaged or not a tar file ({error}); get the file again") from None
     _check_end(path, end, len(images))
-    labels = _labels(path, encoded[".cls"], encoded[".json"], images)
     if not images:
-        raise UserError(f"{path}: holds no images ({', '.join(IMAGES)})")
-    if unpaired := sorted(set(images) ^ set(labels)):
-        raise UserError(
-            f"{path}: {len(unpaired)} names have an image without a class or a class without an image; "
-            f"the first is {unpaired[0]}"
-        )
+        raise UserError(f"{path}: holds no images ({first_few(IMAGES, 8)}){_kinds(unread)}")
+    for stem in _further_images(images, encoded):
+        unread.add(images.pop(stem).name, "further images of a sample")
+    labels = _labels(path, encoded[".cls"], encoded[".json"], images)
+    _check_pairs(path, images, labels, unread)
     rows = [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
     return Index(rows, unread.note())
+
+
+def _further_images(images: Collection[str], encoded: Mapping[str, Collection[str]]) -> list[str]:
+    """The images that belong to the sample of another image, such as the mask 0.seg.png beside 0.jpg.
+
+    In WebDataset the name of a sample ends at the first dot. An image with a label of its own is no such.
+    """
+    labelled = {stem for stems in encoded.values() for stem in stems}
+    return [
+        stem for stem in images if stem not in labelled and any(s in images for s in _shorter_names(stem))
+    ]
+
+
+def _shorter_names(stem: str) -> Iterator[str]:
+    """The name without its last endings: a.b and a for a.b.c."""
+    folder, slash, name = stem.rpartition("/")
+    while "." in name.lstrip("."):
+        name = name.rpartition(".")[0]
+        yield folder + slash + name
+
+
+def _check_pairs(path: Path, images: Collection[str], labels: Collection[str], unread: Unread) -> None:
+    """Refuse images without a label and labels without an image, with an example."""
+    unlabelled = sorted(set(images) - set(labels))
+    alone = sorted(set(labels) - set(images))
+    if not labels:
+        raise _NoLabels(
+            f'{path}: none of its images has a class; add NAME.cls or NAME.json with "label" for each'
+        )
+    if unlabelled:
+        raise UserError(
+            f"{path}: {plural(len(unlabelled), 'image')} without a class, such as {unlabelled[0]}; add its "
+            f".cls or remove it"
+        )
+    if alone:
+        raise UserError(
+            f"{path}: {plural(len(alone), 'class')} without an image, such as that of {alone[0]}"
+            f"{_kinds(unread)}; convert the images to a kind that is read ({first_few(IMAGES, 8)}) or "
+            f"remove their labels"
+        )
+
+
+def _kinds(unread: Unread) -> str:
+    """The members that are not read, in brackets; "" if there are none."""
+    return f" ({line})" if (line := unread.note()) else ""
 
 
 def _check_end(path: Path, end: int, images: int) -> None:
@@ -335,21 +387,40 @@ def _labels(
     """The labels in a shard, by name without extension: the text of .cls, else the entry "label" of .json.
 
     JSON without "label" is metadata: of an image that has a .cls, or of no image.
+
+    Raises:
+        _NoLabels: all labels are null.
+        UserError: a label is missing or is none.
     """
-    labels: dict[str, Label] = {}
+    values: dict[str, Any] = {}
     for stem, content in texts.items():
-        where = f"{path}:{stem}.cls"
         try:
-            labels[stem] = as_label(content.decode("utf-8-sig").strip(), where)
+            values[f"{stem}.cls"] = content.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
-            raise UserError(f"{where}: not UTF-8 text; it must hold the class of its image") from None
+            raise UserError(
+                f"{path}:{stem}.cls: not UTF-8 text; it must hold the class of its image"
+            ) from None
     for stem, content in jsons.items():
-        if stem in texts:
-            continue
-        where = f"{path}:{stem}.json"
-        try:
-            labels[stem] = as_label(json.loads(content)["label"], where)
-        except (ValueError, LookupError, TypeError):
-            if stem in images:
-                raise UserError(f'{where}: not UTF-8 text, or JSON without "label"') from None
-    return labels
+        of_a_sample = stem not in images and any(name in images for name in _shorter_names(stem))
+        if not (stem in texts or of_a_sample):
+            values |= _json_label(path, stem, content, stem in images)
+    if values and all(value is None for value in values.values()):
+        raise _NoLabels(f"{path}:{next(iter(values))} has no label (null); add it or remove the image")
+    return {name.rpartition(".")[0]: as_label(value, f"{path}:{name}") for name, value in values.items()}
+
+
+def _json_label(path: Path, stem: str, content: bytes, has_image: bool) -> dict[str, Any]:
+    """The entry "label" of a JSON member, by the member's name; {} for metadata of no image."""
+    where, entry = f"{stem}.json", 'the class of its image belongs in an entry "label"'
+    try:
+        entries = json.loads(content)
+    except ValueError:
+        entries, reason = None, "not JSON in UTF-8"
+    else:
+        keys = f": its entries are {first_few([str(key) for key in entries])}" * (entries != {})
+        reason = f'JSON without "label"{keys if isinstance(entries, dict) else ""}'
+    if isinstance(entries, dict) and "label" in entries:
+        return {where: entries["label"]}
+    if has_image:
+        raise UserError(f"{path}:{where}: {reason}; {entry}, or in {stem}.cls")
+    return {}
