@@ -137,7 +137,7 @@ def test_beside_and_inside_tars(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("ant\nbee\ncow\n")
     expected = [
         "train.tar: passed over: 6 files: 3 hidden (such as ._0001.png), 1 .txt (such as a.txt), "
-        "1 .npy (such as ./0002.npy), 1 links or devices (such as linked.png)",
+        "1 .npy (such as ./0002.npy), 1 as a link or device (such as linked.png)",
         "passed over: 2 files: 1 hidden (such as ._train.tar), 1 .md (such as notes.md)",
     ]
     assert passed_over(tmp_path) == expected

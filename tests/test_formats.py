@@ -167,7 +167,10 @@ def test_further_images_of_a_sample_are_passed_over_and_counted(tmp_path: Path) 
     )]  # fmt: skip
     data = open_data(write_tar(tmp_path / "a.tar", members))
     assert sorted(held(data.train) + held(data.val)) == sorted([*expected(range(3)), *expected(range(3))])
-    assert data.notes[0] == "a.tar: passed over: 3 files: 3 further images of a sample (such as 0.seg.png)"
+    assert (
+        data.notes[0]
+        == "a.tar: passed over: 3 files: 3 beside the first image of a sample (such as 0.seg.png)"
+    )
     own = [("0.png", encoded(0)), ("0.cls", b"0"), ("0.b.png", encoded(1)), ("0.b.cls", b"1")]
     assert held(open_data(write_tar(tmp_path / "a.tar", own)).train) == expected(range(2))
 

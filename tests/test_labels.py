@@ -70,6 +70,11 @@ def test_numbers_and_whole_floats_are_class_numbers(write: Write, tmp_path: Path
         assert counts(tmp_path) == {"0": 2, "1": 2, "11": 2}
 
 
+def test_one_number_without_images_is_spoken_of_in_the_singular(tmp_path: Path) -> None:
+    as_cls(tmp_path, ["0", "2"] * 2)
+    assert "labels are the class numbers 0 to 2; 1 of them has no images" in open_data(tmp_path).notes
+
+
 def test_numbers_stored_as_numbers_beside_texts_are_names(tmp_path: Path) -> None:
     as_json(tmp_path, [1, 2, "none"] * 2)
     assert counts(tmp_path) == {"1": 2, "2": 2, "none": 2}

@@ -278,7 +278,7 @@ def test_shards_for_tests_without_labels_are_not_used(tmp_path: Path) -> None:
     write_tar(tmp_path / "test.tar", [(f"{n}.png", encoded(n)) for n in range(3)])
     data = open_data(tmp_path)
     assert (len(data.train), len(data.val)) == (27, 3)
-    assert data.notes[1] == "not used: test.tar (it has no labels)"
+    assert data.notes[1] == "not used: test.tar (without labels)"
     for end, content in (("cls", b"-1"), ("json", b'{"label": -1}'), ("json", b'{"label": null}')):
         images = [(f"{n}.png", encoded(n)) for n in range(3)]
         write_tar(tmp_path / "test.tar", [*images, *((f"{n}.{end}", content) for n in range(3))])

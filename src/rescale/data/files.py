@@ -21,7 +21,7 @@ INDEX = ".index.json"  # how the names of the index files of tar shards end
 # a Mac's attributes in archives, a Synology disk's thumbnails, and what is at the root of disks
 _LITTER = ("__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN")
 _KINDS = 5  # that a note names
-_LOOSE = "images that belong to no class"
+_LOOSE = "outside of classes"
 
 
 def is_image(name: str) -> bool:
@@ -189,7 +189,7 @@ def unread(root: Path, read: Iterable[str], named: Iterable[Path] = ()) -> str:
 
     def enters(folder: os.DirEntry[str]) -> bool:
         if not (readable := os.access(folder.path, os.R_OK | os.X_OK)):
-            counted.add(os.path.relpath(folder.path, root), "folders that cannot be read")
+            counted.add(os.path.relpath(folder.path, root), "not readable")
         return readable
 
     for name, entry in files_below(root, enters):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rescale.errors import UserError, first_few, nearest, plural
+from rescale.errors import UserError, agree, first_few, nearest, plural
 
 Label = int | str  # a number that was stored as one, or text
 
@@ -189,7 +189,7 @@ def _numbered(where: Path, values: Mapping[Label, int], labels: Mapping[Label, s
         )
     notes = []
     if empty := count - len(present):
-        has = "has" if empty == 1 else "have"
+        has = agree(empty, "has", "have")
         notes.append(f"labels are the class numbers 0 to {count - 1}; {empty} of them {has} no images")
     return ClassTable(tuple(map(str, range(count))), values, tuple(notes))
 
@@ -220,7 +220,8 @@ def _declared(labels: Mapping[Label, str], names: tuple[str, ...]) -> ClassTable
         return ClassTable(names, by_name, declared=True)
     label = next(label for label in labels if label not in by_name and (by_name or label not in by_index))
     hint = nearest(str(label), names) if isinstance(label, str) else f"known: {first_few(names)}"
-    raise UserError(f"{labels[label]}: class {str(label)!r} is not among the {len(names)} classes; {hint}")
+    count = plural(len(names), "class")
+    raise UserError(f"{labels[label]}: class {str(label)!r} is not among the {count}; {hint}")
 
 
 def _decoded(value: bytes, where: str) -> str:

@@ -10,7 +10,7 @@ from rescale.data import decode, depth
 from rescale.data.orientation import UPRIGHT
 from rescale.data.raw import Encoded, Subset
 from rescale.data.source import BadImage, Data, Header, Source
-from rescale.errors import plural
+from rescale.errors import agree, plural
 from rescale.preprocess import Decoding
 from rescale.recipes import Recipe
 
@@ -70,17 +70,20 @@ def _measured_ranges(
             continue
         extent = depth.Extent(min(low for low, _ in found), max(high for _, high in found))
         black, white = ranges[kind] = depth.fitting(extent, kind)
+        go = agree(len(found), "goes", "go")
         notes.append(
             f"{depth.KINDS[kind]}: {black:g} is black and {white:g} is white, since the values of "
-            f"{len(found)} of them go from {extent.low:g} to {extent.high:g}; --set white=VALUE sets another"
+            f"{len(found)} of them {go} from {extent.low:g} to {extent.high:g}; --set white=VALUE sets "
+            f"another"
         )
     return ranges, notes
 
 
 def _about_orientation(turned: int, looked_at: int, orientation: str) -> str:
-    what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at have an EXIF orientation"
+    have, are, them = agree(turned, "has is it", "have are them").split()
+    what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at {have} an EXIF orientation"
     if orientation == "exif":
-        return f"{what} and are turned upright; --set orientation=stored leaves them as stored"
+        return f"{what} and {are} turned upright; --set orientation=stored leaves {them} as stored"
     return f"{what}, which is not applied (orientation=stored)"
 
 

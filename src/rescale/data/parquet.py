@@ -20,7 +20,7 @@ from rescale.data.labels import Label, are_missing, as_label, class_table, decla
 from rescale.data.parts import Files, described, files_by_part, passed_over
 from rescale.data.raw import Encoded, RawDataset
 from rescale.data.source import BadImage
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGE, LABEL = (
@@ -273,7 +273,9 @@ def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:
         return "only one of the two declares names"
     if unshared := sorted(set(theirs) ^ set(ours)):
         return f"not in both: {first_few([name or repr(name) for name in unshared])}"
-    return "their order differs" if len(theirs) == len(ours) else f"{len(ours)} names, not {len(theirs)}"
+    if len(theirs) == len(ours):
+        return "their order differs"
+    return f"{plural(len(ours), 'name')}, not {len(theirs)}"
 
 
 def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:

@@ -364,7 +364,7 @@ def used(train: str, val: str = "") -> str:
 
 def unused(what: str, argument: str) -> str:
     """One line that says which part is not used. argument: its path, as typed; "" if it has no labels."""
-    reason = f"rescale eval RUN --val {argument} judges a run on it" if argument else "it has no labels"
+    reason = f"rescale eval RUN --val {argument} judges a run on it" if argument else "without labels"
     return f"not used: {what} ({reason})"
 
 

@@ -284,7 +284,7 @@ def _scan(path: Path) -> Index:
                 if member.isdir():
                     continue
                 if not member.isfile() or any(map(is_litter, member.name.split("/"))):
-                    unread.add(member.name, "" if member.isfile() else "links or devices")
+                    unread.add(member.name, "" if member.isfile() else "as a link or device")
                     continue
                 stem, dot, extension = member.name.rpartition(".")
                 kind = dot + extension.lower()
@@ -302,7 +302,7 @@ def _scan(path: Path) -> Index:
     if not images:
         raise UserError(f"{path}: holds no images ({first_few(IMAGES, 8)}){_kinds(unread)}")
     for stem in _further_images(images, encoded):
-        unread.add(images.pop(stem).name, "further images of a sample")
+        unread.add(images.pop(stem).name, "beside the first image of a sample")
     labels = _labels(path, encoded[".cls"], encoded[".json"], images)
     _check_pairs(path, images, labels, unread)
     rows = [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
