@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_files import encoded, pixels, samples, write_folder, write_parquet, write_tar
-from rescale.data import DataSpec, open_data, shards
+from rescale.data import DataSpec, open_data, shard_index
 from rescale.data.files import EXTENSIONS
 
 COMPANION = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(80)  # what a Mac writes
@@ -176,6 +176,6 @@ def test_tar_shards_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(9)))
     shard.parent.chmod(0o555)
     try:
-        assert len(shards.index(shard).rows) == 9
+        assert len(shard_index.index(shard).rows) == 9
     finally:
         shard.parent.chmod(0o755)

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from data_files import CLASSES, encoded, pixels, refused, samples, write_cifar, write_parquet, write_tar
-from rescale.data import BadImage, open_data, shards
+from rescale.data import BadImage, open_data, shard_index
 from rescale.data.source import Source
 
 
@@ -288,16 +288,16 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = []
-    scan = shards._scan
-    monkeypatch.setattr(shards, "_scan", lambda path: scans.append(path) or scan(path))
+    scan = shard_index._scan
+    monkeypatch.setattr(shard_index, "_scan", lambda path: scans.append(path) or scan(path))
     shard = write_tar(tmp_path / "a.tar", samples(range(9)))
-    first = shards.index(shard)
-    assert shards.index(shard) == first and len(scans) == 1
+    first = shard_index.index(shard)
+    assert shard_index.index(shard) == first and len(scans) == 1
     write_tar(shard, samples(range(12)))
-    assert len(shards.index(shard).rows) == 12 and len(scans) == 2
+    assert len(shard_index.index(shard).rows) == 12 and len(scans) == 2
     for strange in ("", "[]", "{}", '{"stamp": 3}', "\x00"):
         (tmp_path / ".a.tar.index.json").write_text(strange)
-        assert len(shards.index(shard).rows) == 12
+        assert len(shard_index.index(shard).rows) == 12
 
 
 def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatch) -> None:
@@ -306,7 +306,7 @@ def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatc
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9)))).rows) == 9
+    assert len(shard_index.index(write_tar(tmp_path / "a.tar", samples(range(9)))).rows) == 9
 
 
 def test_in_a_read_only_folder_the_index_goes_to_the_cache(
@@ -316,7 +316,7 @@ def test_in_a_read_only_folder_the_index_goes_to_the_cache(
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(9)))
     shard.parent.chmod(0o555)
     try:
-        assert shards.index(shard) == shards.index(shard)
+        assert shard_index.index(shard) == shard_index.index(shard)
         assert [path.name for path in shard.parent.iterdir()] == ["a.tar"]
         assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
     finally:

@@ -307,9 +307,9 @@ def files_by_part(where: Path, files: Sequence[Path], has_labels: Callable[[Path
     train = named[TRAIN] or unnamed
     val = named[VAL] or (named[TEST] if all(map(has_labels, named[TEST])) else [])
     if not train:
-        held_out = described(root, named[VAL] or named[TEST])
+        others = described(root, named[VAL] or named[TEST])
         raise UserError(
-            f"{where}: has {held_out}, but there are none for training; add train-* files, or "
+            f"{where}: has {others}, but there are none for training; add train-* files, or "
             f"say what to train on: {OPTIONS}"
         )
     if named[TRAIN]:
