@@ -35,8 +35,9 @@ def open_data(
 
     A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
     downloads them, WebDataset tar shards, or Parquet files as on the Hugging Face hub. A single .tar or
-    .parquet file works too, and so does a pattern of several (`train-*.tar`). `rescale.data.parts` recognises other names of the parts; a `DataSpec` can state
-    the path of each part instead. `Data.notes` says what was recognised and what was passed over.
+    .parquet file works too, and so does a pattern of several (`train-*.tar`). `rescale.data.parts` recognises
+    other names of the parts; a `DataSpec` can state the path of each part instead. `Data.notes` says what was
+    recognised and what was passed over.
 
     If there is no validation part, a tenth of each class is held out for it, at least one sample. The choice
     depends only on a hash of the samples' keys. A class with one sample keeps it in training, so the
