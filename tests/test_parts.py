@@ -207,8 +207,11 @@ def test_several_parts_with_other_words_beside_them_are_asked_about(
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "parquet"])
-def test_tr_and_te_are_parts_if_both_occur(kind: str, tmp_path: Path) -> None:
-    for name, numbers in (("tr", range(9)), ("te", range(9, 15))):
+@pytest.mark.parametrize("held_out", ["te", "va"])
+def test_short_words_are_parts_if_that_for_training_and_another_occur(
+    kind: str, held_out: str, tmp_path: Path
+) -> None:
+    for name, numbers in (("tr", range(9)), (held_out, range(9, 15))):
         if kind == "folder":
             write_folder(tmp_path / kind / name, per_class=len(numbers) // 3, start=numbers[0])
         elif kind == "tar":
@@ -283,6 +286,16 @@ def test_shards_for_tests_without_labels_are_not_used(tmp_path: Path) -> None:
         images = [(f"{n}.png", encoded(n)) for n in range(3)]
         write_tar(tmp_path / "test.tar", [*images, *((f"{n}.{end}", content) for n in range(3))])
         assert open_data(tmp_path).notes == data.notes
+
+
+def test_advice_for_a_shard_depends_on_its_labels(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_tar(tmp_path / f"{part}.tar", samples(range(6)))
+    test = write_tar(tmp_path / "test.tar", [("0.png", encoded(0))])
+    assert "not used: test.tar (without labels)" in open_data(tmp_path).notes
+    test.write_bytes(b"cut off")
+    note = f"not used: test.tar (rescale eval RUN --val {test} judges a run on it)"
+    assert note in open_data(tmp_path).notes
 
 
 def test_labels_that_follow_all_images_are_labels(tmp_path: Path) -> None:

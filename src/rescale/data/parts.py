@@ -27,7 +27,7 @@ _NEUTRAL = re.compile(
 )
 
 
-_SHORT = {"tr": TRAIN, "te": TEST}  # words for parts if both occur: by itself, te is a language
+_SHORT = {"tr": TRAIN, "te": TEST, "va": VAL}  # words for parts if tr and another occur: te is a language
 
 
 class _Name(NamedTuple):
@@ -80,8 +80,9 @@ def _single_parts(names: Iterable[str]) -> dict[str, _Name]:
 
 
 def _have_short_words(names: Iterable[str]) -> bool:
-    """Whether each of the short words for a part occurs."""
-    return set(_SHORT) <= {word for name in names for word in _words(name)}
+    """Whether the short words for parts occur: that for training and another one."""
+    words = {word for name in names for word in _words(name)} & _SHORT.keys()
+    return "tr" in words and len(words) > 1
 
 
 def _words(name: str) -> list[str]:
@@ -317,8 +318,17 @@ def files_by_part(where: Path, files: Sequence[Path], has_labels: Callable[[Path
     notes = [used(described(root, train), described(root, val))]
     left = named[TEST] if val != named[TEST] else []
     if left:
-        notes.append(unused(described(root, left), _given_as(left) if named[VAL] else ""))
+        usable = bool(named[VAL]) and _may_have_labels(left[0], has_labels)
+        notes.append(unused(described(root, left), _given_as(left) if usable else ""))
     return Files(tuple(train), tuple(val), tuple(left), tuple(notes))
+
+
+def _may_have_labels(file: Path, has_labels: Callable[[Path], bool]) -> bool:
+    """Whether a file that is not used has labels, or is damaged, which is reported when it is used."""
+    try:
+        return has_labels(file)
+    except UserError:
+        return True
 
 
 def _check_one_folder(where: Path, files: Sequence[Path], short: bool) -> None:
