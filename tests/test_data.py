@@ -214,7 +214,7 @@ def test_classes_that_differ_are_named(tmp_path: Path) -> None:
     write_tar(tmp_path / "tar" / "train.tar", [(f"{n}.{e}", encoded(n) if e == "png" else t) for n, t in
               enumerate((b"ant", b"bee")) for e in ("png", "cls")])  # fmt: skip
     write_tar(tmp_path / "tar" / "val.tar", [("a.png", encoded(0)), ("a.cls", b"wasp")])
-    refused(tmp_path / "tar", "validation images and no training images: 'wasp'")
+    refused(tmp_path / "tar", "validation has other classes (wasp) than training (ant, bee)")
 
 
 def test_validation_without_training_is_refused(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_info(command, tree: Path) -> None:
     assert manifest["classes"] == ["ant", "bee", "cow"] and manifest["damaged"] == []
 
 
+def test_info_of_one_class(command, tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("ant",))
+    assert "image folder, 1 class (ant)" in " ".join(command("info", tmp_path)[1].split())
+
+
 def test_info_of_damaged_images(command, tree: Path) -> None:
     (tree / "train" / "ant" / "0001.png").write_bytes(b"no image")
     code, out, _ = command("info", tree)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_files import samples, write_folder, write_tar
-from rescale.data import open_data, shards
+from rescale.data import open_data, shard_index
 from rescale.errors import JobError, UserError
 from rescale.files import atomic, check_free, locked, printable, write_json, write_text
 from rescale.training.predictions import read_predictions, write_predictions
@@ -39,7 +39,7 @@ def test_the_index_of_a_shard_leaves_nothing_on_a_full_disk(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(3)))
     monkeypatch.setattr(os, "fsync", full)
-    assert len(shards.index(shard).rows) == 3
+    assert len(shard_index.index(shard).rows) == 3
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tar"]
 
 

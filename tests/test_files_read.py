@@ -5,11 +5,13 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from data_files import encoded, pixels, samples, write_folder, write_parquet, write_tar
-from rescale.data import open_data, shards
+from rescale.data import DataSpec, open_data, shard_index
 from rescale.data.files import EXTENSIONS
 
 COMPANION = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(80)  # what a Mac writes
@@ -50,9 +52,12 @@ def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     write_folder(tmp_path / "store", per_class=5, start=100)
     (tmp_path / "data" / "ant" / "more").symlink_to(tmp_path / "store" / "ant")
     (tmp_path / "data" / "ant" / "back").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "ant" / "up").symlink_to(tmp_path)
     (tmp_path / "store" / "ant" / "again").symlink_to(tmp_path / "data" / "ant")
     data = open_data(tmp_path / "data")
-    assert len(data.train) + len(data.val) == 12 + 5 + 4 + 4
+    assert len(data.train) + len(data.val) == 12 + 5  # other classes' images are no ants
+    stated = open_data(DataSpec.of({"train": str(tmp_path / "data")}))
+    assert len(stated.train) + len(stated.val) == 12 + 5
 
 
 def test_a_link_to_nothing_is_a_damaged_image(tmp_path: Path) -> None:
@@ -89,6 +94,35 @@ def test_whatever_is_not_read_is_counted(tmp_path: Path) -> None:
     assert any("3 .heic" in note for note in manifest["notes"])
 
 
+def test_files_in_folders_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_folder(tmp_path / part)
+    for name in ("test/0.heic", "test/ant/1.heic", "extra/2.heic", "extra/more/3.txt", "extra/.git/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "extra" / "5.png").write_bytes(encoded(5))
+    assert passed_over(tmp_path) == [
+        "passed over: extra/ with 1 image",
+        "passed over: 5 files: 3 .heic (such as extra/2.heic), 1 hidden (such as extra/.git/4.png), "
+        "1 .txt (such as extra/more/3.txt)",
+    ]
+
+
+@pytest.mark.parametrize("write", ["tar", "parquet"])
+def test_a_file_that_a_note_names_is_not_counted_again(write: str, tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        if write == "tar":
+            write_tar(tmp_path / f"{part}.tar", samples(range(6)))
+        else:
+            write_parquet(tmp_path / f"{part}.parquet", range(6))
+    if write == "parquet":
+        pq.write_table(pa.table({"file": ["a.png"]}), tmp_path / "facts.parquet")
+        write_tar(tmp_path / "archive.tar", [("a.png", encoded(0))])
+    notes = open_data(tmp_path).notes
+    assert sum("test." in note for note in notes) == 2 - (write == "parquet") - (write == "tar")
+    assert not any("file" in note and ":" in note.partition("passed over: ")[2] for note in notes)
+
+
 def test_beside_and_inside_tars(tmp_path: Path) -> None:
     members = [*samples(range(12)), ("a.txt", b"x"), ("._0001.png", COMPANION), ("._0001.cls", COMPANION)]
     members += [("__MACOSX/0001.png", COMPANION), ("./0002.npy", b"")]
@@ -103,7 +137,7 @@ def test_beside_and_inside_tars(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("ant\nbee\ncow\n")
     expected = [
         "train.tar: passed over: 6 files: 3 hidden (such as ._0001.png), 1 .txt (such as a.txt), "
-        "1 .npy (such as ./0002.npy), 1 links or devices (such as linked.png)",
+        "1 .npy (such as ./0002.npy), 1 as a link or device (such as linked.png)",
         "passed over: 2 files: 1 hidden (such as ._train.tar), 1 .md (such as notes.md)",
     ]
     assert passed_over(tmp_path) == expected
@@ -142,6 +176,6 @@ def test_tar_shards_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(9)))
     shard.parent.chmod(0o555)
     try:
-        assert len(shards.index(shard).rows) == 9
+        assert len(shard_index.index(shard).rows) == 9
     finally:
         shard.parent.chmod(0o755)

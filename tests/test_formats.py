@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from data_files import CLASSES, encoded, pixels, refused, samples, write_cifar, write_parquet, write_tar
-from rescale.data import BadImage, open_data, shards
+from rescale.data import BadImage, open_data, shard_index
 from rescale.data.source import Source
 
 
@@ -159,6 +159,22 @@ def test_the_class_is_asked_before_the_json_and_captions_are_passed_over(tmp_pat
         assert data.classes == ("0", "1", "2") and np.bincount(data.train.strata).tolist() == [2, 2, 2]
 
 
+def test_further_images_of_a_sample_are_passed_over_and_counted(tmp_path: Path) -> None:
+    """WebDataset's samples: one name up to the first dot, such as an image and its mask."""
+    members = [member for n in range(3) for member in (
+        (f"{n}.seg.png", encoded(50 + n)), (f"./x.y/{n}.jpg", encoded(n)), (f"./x.y/{n}.cls", b"%d" % n),
+        (f"{n}.png", encoded(n)), (f"{n}.cls", b"%d" % n), (f"{n}.depth.json", b'{"label": 7}'),
+    )]  # fmt: skip
+    data = open_data(write_tar(tmp_path / "a.tar", members))
+    assert sorted(held(data.train) + held(data.val)) == sorted([*expected(range(3)), *expected(range(3))])
+    assert (
+        data.notes[0]
+        == "a.tar: passed over: 3 files: 3 beside the first image of a sample (such as 0.seg.png)"
+    )
+    own = [("0.png", encoded(0)), ("0.cls", b"0"), ("0.b.png", encoded(1)), ("0.b.cls", b"1")]
+    assert held(open_data(write_tar(tmp_path / "a.tar", own)).train) == expected(range(2))
+
+
 def test_a_shard_may_be_given_by_itself(tmp_path: Path) -> None:
     data = open_data(write_tar(tmp_path / "one.tar", samples(range(30))))
     assert len(data.train) == 27 and len(data.val) == 3 and list(data.files) == ["one.tar"]
@@ -228,11 +244,31 @@ def test_strange_shards_are_refused(tmp_path: Path) -> None:
         ([("a.txt", b"1")], "holds no image"),
         (
             [("a.png", encoded(0)), ("b.png", encoded(1)), ("b.cls", b"1")],
-            "have an image without a class or a class without an image; the first is a",
+            "1 image without a class, such as a; add its .cls",
         ),
         ([("a.png", encoded(0)), ("a.cls", b" ")], "a.cls has no label (empty)"),
         ([("a.png", encoded(0)), ("a.cls", b"\xff")], "a.cls: not UTF-8"),
-        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: not UTF-8 text, or JSON without "label"'),
+        (
+            [("a.png", encoded(0)), ("b.png", encoded(0)), ("b.cls", b"1"), ("c.png", encoded(1))],
+            "2 images without a class, such as a; add its .cls",
+        ),
+        (
+            [("a.png", encoded(0)), ("a.cls", b"1"), ("b.heic", b"x"), ("b.cls", b"1")],
+            "1 class without an image, such as that of b (passed over: 1 file: 1 .heic (such as b.heic))",
+        ),
+        (
+            [("b.heic", b"x"), ("b.cls", b"1")],
+            "holds no images (.jpg, .jpeg, .jpe, .jfif, .mpo, .png, "
+            ".apng, .webp, ...) (passed over: 1 file: 1 .heic",
+        ),
+        ([("a.png", encoded(0))], "none of its images has a class; add NAME.cls"),
+        ([("a.png", encoded(0)), ("a.json", b"[1]")], 'a.json: JSON without "label"; the class of its'),
+        ([("a.png", encoded(0)), ("a.json", b"{")], "a.json: not JSON in UTF-8; the class of its"),
+        (
+            [("a.png", encoded(0)), ("a.json", b'{"class": 1, "width": 8}')],
+            'a.json: JSON without "label": '
+            'its entries are class, width; the class of its image belongs in an entry "label", or in a.cls',
+        ),
         ([("a.png", encoded(0)), ("a.jpg", encoded(0)), ("a.cls", b"1")], "two images called a"),
         ([("a.png", encoded(0)), ("a.cls", b"-1")], "label -1"),
         ([("a.png", encoded(0)), ("a.cls", b"99999999999")], "label 99999999999"),
@@ -252,16 +288,16 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = []
-    scan = shards._scan
-    monkeypatch.setattr(shards, "_scan", lambda path: scans.append(path) or scan(path))
+    scan = shard_index._scan
+    monkeypatch.setattr(shard_index, "_scan", lambda path: scans.append(path) or scan(path))
     shard = write_tar(tmp_path / "a.tar", samples(range(9)))
-    first = shards.index(shard)
-    assert shards.index(shard) == first and len(scans) == 1
+    first = shard_index.index(shard)
+    assert shard_index.index(shard) == first and len(scans) == 1
     write_tar(shard, samples(range(12)))
-    assert len(shards.index(shard).rows) == 12 and len(scans) == 2
+    assert len(shard_index.index(shard).rows) == 12 and len(scans) == 2
     for strange in ("", "[]", "{}", '{"stamp": 3}', "\x00"):
         (tmp_path / ".a.tar.index.json").write_text(strange)
-        assert len(shards.index(shard).rows) == 12
+        assert len(shard_index.index(shard).rows) == 12
 
 
 def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatch) -> None:
@@ -270,7 +306,7 @@ def test_a_user_without_a_home_directory_reads_shards(tmp_path: Path, monkeypatc
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    assert len(shards.index(write_tar(tmp_path / "a.tar", samples(range(9)))).rows) == 9
+    assert len(shard_index.index(write_tar(tmp_path / "a.tar", samples(range(9)))).rows) == 9
 
 
 def test_in_a_read_only_folder_the_index_goes_to_the_cache(
@@ -280,7 +316,7 @@ def test_in_a_read_only_folder_the_index_goes_to_the_cache(
     shard = write_tar(tmp_path / "data" / "a.tar", samples(range(9)))
     shard.parent.chmod(0o555)
     try:
-        assert shards.index(shard) == shards.index(shard)
+        assert shard_index.index(shard) == shard_index.index(shard)
         assert [path.name for path in shard.parent.iterdir()] == ["a.tar"]
         assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import rescale
-from rescale.errors import plural
+from rescale.errors import agree, plural
 from rescale.recipes.recipe import MEANING
 
 ROOT = Path(__file__).parent.parent
@@ -278,7 +278,10 @@ def test_one_image_is_not_called_images() -> None:
     """A number of images, GPUs or outputs may be one: `plural` writes it."""
     assert plural(0, "training image") == "0 training images"
     assert plural(1, "class") == "1 class" and plural(3, "class") == "3 classes"
-    counted = re.compile(r"\{[^{}]*\} (held-out |training |damaged )?(images|GPUs|outputs)\b(?!/s)")
+    assert agree(1, "has", "have") == "has" and agree(0, "has", "have") == agree(2, "has", "have") == "have"
+    counted = re.compile(
+        r"\{[^{}]*\} (held-out |training |damaged )?(images|GPUs|outputs|classes|labels)\b(?!/s)"
+    )
     lines = [
         f"{path.name}: {line.strip()}"
         for path in SOURCE.rglob("*.py")

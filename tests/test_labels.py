@@ -70,6 +70,11 @@ def test_numbers_and_whole_floats_are_class_numbers(write: Write, tmp_path: Path
         assert counts(tmp_path) == {"0": 2, "1": 2, "11": 2}
 
 
+def test_one_number_without_images_is_spoken_of_in_the_singular(tmp_path: Path) -> None:
+    as_cls(tmp_path, ["0", "2"] * 2)
+    assert "labels are the class numbers 0 to 2; 1 of them has no images" in open_data(tmp_path).notes
+
+
 def test_numbers_stored_as_numbers_beside_texts_are_names(tmp_path: Path) -> None:
     as_json(tmp_path, [1, 2, "none"] * 2)
     assert counts(tmp_path) == {"1": 2, "2": 2, "none": 2}
@@ -98,7 +103,8 @@ def test_what_is_no_label_is_named(write: Write, label: Any, words: str, tmp_pat
 @pytest.mark.parametrize("label, words", [
     ("", "has no label (empty)"), ("nan", "has no label ('nan')"), ("NULL", "has no label ('NULL')"),
     ("[0, 2]", "has a list as its label ([0, 2])"), ("[]", "has a list"), ("3 7", "has a list"),
-    ("1,2", "has a list"),
+    ("1,2", "has a list"), ("-nan", "has no label ('-nan')"), ("0\n2", r"has a list as its label ('0\n2')"),
+    ("cat\ndog", r"has a list as its label ('cat\ndog')"),
 ])  # fmt: skip
 def test_texts_of_missing_labels_and_lists_are_named(
     write: Write, label: str, words: str, tmp_path: Path
@@ -124,9 +130,30 @@ def test_numbers_like_identifiers_are_asked_about(write: Write, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_one_number_in_two_spellings_is_refused(write: Write, tmp_path: Path) -> None:
-    write(tmp_path, ["1", "01", "2"])
-    refused(tmp_path, "label '01' is the same number as label '1'")
+@pytest.mark.parametrize("other", ["01", "1.0", "1.", "+1"])
+def test_one_number_in_two_spellings_is_refused(write: Write, other: str, tmp_path: Path) -> None:
+    write(tmp_path, ["1", other, "2"])
+    refused(tmp_path, f"label '{other}' is the same number as label '1'")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("missing", ["None", "NA", "n/a"])
+def test_a_word_for_no_value_beside_numbers_is_asked_about(
+    write: Write, missing: str, tmp_path: Path
+) -> None:
+    write(tmp_path, ["0", "1", missing])
+    refused(tmp_path, "row 2" if write is as_parquet else "0002.", f"label '{missing}' stands beside numbers")
+    write(tmp_path, ["cat", "1", missing])
+    assert counts(tmp_path) == {"cat": 1, "1": 1, missing: 1}
+    (tmp_path / "classes.txt").write_text(f"zero\none\n{missing}\n")
+    write(tmp_path, ["zero", "one", missing])
+    assert counts(tmp_path) == {"zero": 1, "one": 1, missing: 1}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_spaces_around_a_label_do_not_count(write: Write, tmp_path: Path) -> None:
+    write(tmp_path, ["cat", "cat ", " dog", "dog"])
+    assert counts(tmp_path) == {"cat": 2, "dog": 2}
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -225,6 +225,16 @@ def test_a_data_set_is_turned_and_says_so(photos: Path) -> None:
     assert any("is not applied" in note for note in open_data(photos, decoding=STORED).notes)
 
 
+def test_one_turned_image_is_spoken_of_in_the_singular(tmp_path: Path) -> None:
+    for name, orientation in (("a", 6), ("b", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_bytes(photo("JPEG", orientation))
+    assert (
+        "orientation: 1 of 2 images looked at has an EXIF orientation and is turned upright; "
+        "--set orientation=stored leaves it as stored"
+    ) in open_data(tmp_path).notes
+
+
 def test_tars_and_parquet_are_turned(tmp_path: Path) -> None:
     members = [
         (f"{i}.{end}", content)

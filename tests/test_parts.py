@@ -164,7 +164,13 @@ def test_parts_inside_of_classes_are_not_trained_on(tmp_path: Path) -> None:
 def test_files_without_a_part_in_their_names(tmp_path: Path) -> None:
     write_tar(tmp_path / "tar" / "train-0.tar", samples(range(6)))
     write_tar(tmp_path / "tar" / "more-0.tar", samples(range(6)))
-    refused(tmp_path / "tar", "train-0.tar is named after its part and more-0.tar is not", "--train PATH")
+    refused(tmp_path / "tar", "train-0.tar is named after its part and more-0.tar is not",
+            f"--train {tmp_path / 'tar' / 'train-0.tar'}")  # fmt: skip
+    for name in ("0.tar", "train/0.tar", "train/1.tar", "val/0.tar"):
+        write_tar(tmp_path / "twice" / name, samples(range(6)))
+    where = tmp_path / "twice"
+    refused(where, "train/0.tar is named after its part and 0.tar is not",
+            f"--train '{where}/train/*.tar' --val {where}/val/0.tar")  # fmt: skip
     write_parquet(tmp_path / "parquet" / "train-0.parquet", range(6))
     write_parquet(tmp_path / "parquet" / "more-0.parquet", range(6))
     refused(tmp_path / "parquet", "train-0.parquet is named after its part and more-0.parquet is not")
@@ -177,8 +183,82 @@ def test_training_parts_in_several_folders_are_asked_about(tmp_path: Path) -> No
     for folder in ("small", "large"):
         for part in ("train", "test"):
             write_parquet(tmp_path / folder / part / "0.parquet", range(6))
-    refused(tmp_path, "large/ and small/ have a training part each; give one of them")
+    refused(tmp_path, "large/ and small/ hold files of the parts; give one of them")
     assert len(open_data(tmp_path / "small").train) == 6
+    (tmp_path / "large" / "train" / "0.parquet").unlink()
+    refused(tmp_path, "small/ and large/ hold files of the parts")
+
+
+@pytest.mark.parametrize("names", [("train_aug", "val_clean"), ("test_raw", "train_aug", "val_clean"),
+                                   ("pre_train", "clean_test", "other_val")])  # fmt: skip
+def test_several_parts_with_other_words_beside_them_are_asked_about(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in names:
+        write_folder(tmp_path / "parts" / name)
+        write_tar(tmp_path / "tar" / f"{name}.tar", samples(range(6)))
+        flat(tmp_path / "flat" / name)
+    where, train = tmp_path / "parts", next(name for name in names if "train" in name)
+    refused(where, "parts or classes? Give ", f"--train {where / train} --val {where}/", f"--train {where} ")
+    refused(tmp_path / "flat", "parts or classes?")
+    flat(tmp_path / "flat" / "car")
+    assert open_data(tmp_path / "flat").classes == tuple(sorted(("car", *names)))
+    assert len(open_data(tmp_path / "tar").val) == 6  # files are no classes
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "parquet"])
+@pytest.mark.parametrize("held_out", ["te", "va"])
+def test_short_words_are_parts_if_that_for_training_and_another_occur(
+    kind: str, held_out: str, tmp_path: Path
+) -> None:
+    for name, numbers in (("tr", range(9)), (held_out, range(9, 15))):
+        if kind == "folder":
+            write_folder(tmp_path / kind / name, per_class=len(numbers) // 3, start=numbers[0])
+        elif kind == "tar":
+            write_tar(tmp_path / kind / f"{name}-0.tar", samples(numbers, "text"))
+        else:
+            write_parquet(tmp_path / kind / f"{name}-0.parquet", numbers)
+    data = open_data(tmp_path / kind)
+    assert data.classes == CLASSES and (len(data.train), len(data.val)) == (9, 6)
+    write_folder(tmp_path / "languages", classes=("te", "en", "hi"))
+    assert open_data(tmp_path / "languages").classes == ("en", "hi", "te")
+
+
+def test_parts_at_any_depth_below_a_class_are_not_trained_on(tmp_path: Path) -> None:
+    for version in ("v1", "v2"):
+        for part in ("train", "test"):
+            write_folder(tmp_path / "deep" / version / "imgs" / part)
+    refused(tmp_path / "deep", "v1/ holds imgs/test/, a part by its name", f"give {tmp_path}/deep/v1/imgs as")
+    flat(tmp_path / "flat" / "ant" / "a" / "b" / "test")
+    flat(tmp_path / "flat" / "bee")
+    refused(tmp_path / "flat", "ant/ holds a/b/test/, a part by its name", "(test/ant/)")
+    for part in ("train_aug", "val_clean"):
+        flat(tmp_path / "words" / "ant" / part)
+        flat(tmp_path / "words" / "bee" / part)
+    refused(tmp_path / "words", "the class folder ant/ holds val_clean/")
+    assert len(open_data(DataSpec.of({"train": str(tmp_path / "flat")})).train) == 4
+
+
+@pytest.mark.parametrize("parts", [("train", "valid"), ("train",)])
+def test_the_folder_of_the_parts_is_named_where_it_is_deeper(parts: tuple[str, ...], tmp_path: Path) -> None:
+    inner = tmp_path / "archive" / "real-vs-fake"
+    for part in parts:
+        write_folder(inner / part, classes=("real", "fake"))
+    refused(tmp_path, f"give {inner} as the data")
+    refused(tmp_path / "archive", f"give {inner} as the data")
+    assert open_data(inner).classes == ("fake", "real")
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_the_folder_of_shards_is_named_where_it_is_deeper(kind: str, tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b" / "c"
+    for part in ("train", "test"):
+        if kind == "tar":
+            write_tar(inner / part / "0.tar", samples(range(6)))
+        else:
+            write_parquet(inner / part / "0.parquet", range(6))
+    refused(tmp_path, f"give {inner} as the data")
+    assert len(open_data(inner).train) == 6
 
 
 @pytest.mark.parametrize("missing", ["null", "-1", "no column"])
@@ -200,7 +280,33 @@ def test_shards_for_tests_without_labels_are_not_used(tmp_path: Path) -> None:
     write_tar(tmp_path / "train.tar", samples(range(30)))
     write_tar(tmp_path / "test.tar", [(f"{n}.png", encoded(n)) for n in range(3)])
     data = open_data(tmp_path)
-    assert (len(data.train), len(data.val)) == (27, 3) and data.notes[1].startswith("not used: test.tar")
+    assert (len(data.train), len(data.val)) == (27, 3)
+    assert data.notes[1] == "not used: test.tar (without labels)"
+    for end, content in (("cls", b"-1"), ("json", b'{"label": -1}'), ("json", b'{"label": null}')):
+        images = [(f"{n}.png", encoded(n)) for n in range(3)]
+        write_tar(tmp_path / "test.tar", [*images, *((f"{n}.{end}", content) for n in range(3))])
+        assert open_data(tmp_path).notes == data.notes
+
+
+def test_advice_for_a_shard_depends_on_its_labels(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_tar(tmp_path / f"{part}.tar", samples(range(6)))
+    test = write_tar(tmp_path / "test.tar", [("0.png", encoded(0))])
+    assert "not used: test.tar (without labels)" in open_data(tmp_path).notes
+    test.write_bytes(b"cut off")
+    note = f"not used: test.tar (rescale eval RUN --val {test} judges a run on it)"
+    assert note in open_data(tmp_path).notes
+
+
+def test_labels_that_follow_all_images_are_labels(tmp_path: Path) -> None:
+    """As in `tar cf test.tar *.png *.cls`."""
+    members = sorted(samples(range(99)), key=lambda member: member[0].endswith(".cls"))
+    write_tar(tmp_path / "both" / "train.tar", samples(range(30)))
+    write_tar(tmp_path / "both" / "test.tar", members)
+    assert len(open_data(tmp_path / "both").val) == 99
+    flat(tmp_path / "beside" / "assets" / "a")
+    write_tar(tmp_path / "beside" / "a.tar", members)
+    assert open_data(tmp_path / "beside").format == "tar shards"
 
 
 def test_shards_in_a_folder_of_another_name(tmp_path: Path) -> None:
@@ -240,7 +346,7 @@ def test_stated_parts_of_other_formats_match_by_class_name(tmp_path: Path) -> No
     assert set(data.files) == {"train/a.tar", "val/b.parquet"}
     refused(
         DataSpec.of({"train": str(tmp_path / "a.tar"), "val": str(tmp_path / "folder")}),
-        "class 'dog' is not in",
+        "class 'dog' is in validation but not in training",
     )
 
 

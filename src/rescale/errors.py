@@ -62,6 +62,11 @@ def plural(number: float, noun: str) -> str:
     return f"{number} {noun}{ending}"
 
 
+def agree(number: float, one: str, several: str) -> str:
+    """The form of a verb that agrees with a number of things: 1 image has, 2 images have."""
+    return one if number == 1 else several
+
+
 def nearest(word: str, known: Iterable[str], *, kind: str = "") -> str:
     """Suggest similar words ("did you mean 'a' or 'b'?"); if none is close, list up to eight known ones."""
     words = list(known)

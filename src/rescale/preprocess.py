@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rescale.errors import UserError, nearest
+from rescale.errors import UserError, nearest, plural
 from rescale.files import write_json
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -134,7 +134,7 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
             mistakes.append(f"{key}: expected a list of numbers, one for each channel; found {value!r}")
     if not mistakes and {"mean", "std"} <= values.keys():
         if len(values["mean"]) != len(values["std"]):
-            mistakes.append(f"std: {len(values['std'])} values, but mean has {len(values['mean'])}")
+            mistakes.append(f"std: {plural(len(values['std']), 'value')}, but mean has {len(values['mean'])}")
         if not all(value > 0 for value in values["std"]):
             mistakes.append(f"std: expected values above 0; found {list(values['std'])}")
     resolution = values.get("resolution", 1)

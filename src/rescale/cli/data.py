@@ -36,7 +36,7 @@ def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as
     check_data(spec)
 
     from rescale.data import open_data
-    from rescale.errors import JobError, first_few
+    from rescale.errors import JobError, first_few, plural
 
     source = open_data(spec)
     manifest = source.manifest()
@@ -51,7 +51,7 @@ def info(data: Spec = "", train_part: TrainPart = "", val_part: ValPart = "", as
         print(json.dumps([manifest], indent=1))
         return
     names = manifest["classes"]
-    described = f"{manifest['format']}, {len(names)} classes ({first_few(names, 6)})"
+    described = f"{manifest['format']}, {plural(len(names), 'class')} ({first_few(names, 6)})"
     print(wrapped(f"{data or spec}: {described}", "  "))
     print(f"images      {manifest['train']} for training, {manifest['val']} for validation")
     if kinds := _kinds(source.train, source.val):

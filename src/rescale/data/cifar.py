@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rescale.data.raw import Arrays, RawDataset
-from rescale.errors import UserError
+from rescale.errors import UserError, plural
 
 # folder: training files, test files, the file of names, key of the labels, key of the names, mean, std
 LAYOUTS = {
@@ -62,7 +62,8 @@ def read(path: Path) -> RawDataset:
         return Arrays(f"{folder}/{part}", pixels, labels)
 
     files = {name: digest for name, (_, _, digest) in loaded.items()}
-    return RawDataset(arrays(train, "train"), arrays(test, "test"), classes, mean, std, files)
+    parts = arrays(train, "train"), arrays(test, "test")
+    return RawDataset(*parts, classes, mean, std, files, declared=True)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -82,7 +83,8 @@ def _images(
     data = np.asarray(_entry(path, content, "data"))
     labels = np.asarray(_entry(path, content, label_key))
     if data.dtype != np.uint8 or data.shape != (len(labels), 3072) or labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: not a CIFAR file: {data.dtype} pixels {data.shape}, {len(labels)} labels")
+        count = plural(len(labels), "label")
+        raise UserError(f"{path}: not a CIFAR file: {data.dtype} pixels {data.shape}, {count}")
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"{path}: not a CIFAR file: no labels, or labels outside 0..{classes - 1}")
     pixels = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -1,6 +1,9 @@
 """Image files by their names: which are read, and what is counted instead because it is not."""
 
+import glob
 import os
+import shlex
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +21,7 @@ INDEX = ".index.json"  # how the names of the index files of tar shards end
 # a Mac's attributes in archives, a Synology disk's thumbnails, and what is at the root of disks
 _LITTER = ("__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN")
 _KINDS = 5  # that a note names
+_LOOSE = "outside of classes"
 
 
 def is_image(name: str) -> bool:
@@ -52,6 +56,38 @@ def distinct_names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(path.relative_to(root).as_posix() for path in paths)
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for several files: its name holds *, ? or [ and is not that of a file."""
+    return any(sign in path.name for sign in "*?[") and not path.exists()
+
+
+def matching(path: Path, ending: str) -> list[Path]:
+    """The file of a path, or the files that a pattern stands for, as far as they end so; [] for a folder."""
+    if not is_pattern(path):
+        return [path] if path.suffix == ending and path.is_file() else []
+    files = (file for file in sorted(path.parent.glob(path.name)) if not is_hidden(file.name))
+    return [file for file in files if file.suffix == ending and file.is_file()]
+
+
+def pattern_of(files: Sequence[Path]) -> Path | None:
+    """A pattern that stands for some files of one folder and ending, and for no others; None for no such."""
+    first = files[0]
+    if len(files) == 1:
+        return first
+    low, *_, high = sorted(file.name for file in files)
+    prefix = low[: next(i for i in range(len(high)) if low[: i + 1] != high[: i + 1])]
+    for start in (prefix.rstrip(string.digits), prefix):
+        pattern = first.with_name(f"{glob.escape(start)}*{first.suffix}")
+        if matching(pattern, first.suffix) == sorted(files):
+            return pattern
+    return None
+
+
+def as_argument(path: Path) -> str:
+    """A path as it is typed in a command."""
+    return shlex.quote(str(path))
+
+
 def is_readable(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a file, or a link to nothing: such an image counts as damaged."""
     return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
@@ -66,22 +102,24 @@ def files_below(
     folder: Path,
     enters: Callable[[os.DirEntry[str]], bool] = lambda entry: True,
     below: str = "",
-    above: frozenset[tuple[int, int]] = frozenset(),
+    above: frozenset[tuple[int, int]] | None = None,
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every entry below a folder that is no folder, in order. Links to folders are followed.
 
     Args:
         folder: where to start.
         enters: whether a folder is entered.
-        below, above: of the recursion: the relative path so far, and the folders that enclose this one. A
-            link that leads back to one of them is not followed, since its files are listed already.
+        below, above: of the recursion: the relative path so far, and the folders that enclose this one, up to
+            the root of the disk. A link that leads back to one of them is not followed: it holds this folder
+            again, and others of which it is no part.
 
     Yields:
         The path relative to `folder`, prefixed with `below`, and the entry.
     """
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
+    if above is None:
+        enclosing = {*folder.absolute().parents, *folder.resolve().parents}
+        above = frozenset(map(_identity, enclosing))
+    if (identity := _identity(folder)) in above:
         return
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
@@ -90,6 +128,12 @@ def files_below(
             yield below + entry.name, entry
         elif enters(entry):
             yield from files_below(folder / entry.name, enters, f"{below}{entry.name}/", above | {identity})
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from others by whatever path it is reached."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 class Unread:
@@ -122,33 +166,35 @@ def kind_of(name: str) -> str:
     if any(map(is_hidden, (*folders, last))):
         return "hidden"
     if is_image(last):
-        return "images that belong to no class"
+        return _LOOSE
     return Path(last).suffix.lower() or "without an ending"
 
 
-def unread(root: Path, read: Iterable[str]) -> str:
+def unread(root: Path, read: Iterable[str], named: Iterable[Path] = ()) -> str:
     """One line that counts the files of a data folder that are not read; "" if there are none.
 
-    Folders in which nothing is read are left to those who decide which folders are used. The names of the
-    classes and the index files of tar shards are not counted.
+    Images in folders in which nothing is read are left to those who decide which folders are used. The names
+    of the classes and the index files of tar shards are not counted.
 
     Args:
         root: the data folder.
         read: paths of the files that are read, below `root`.
+        named: paths of files that are not read, which other lines name.
     """
     prefix = len(str(root)) + 1
     names = {path[prefix:] for path in read}
     used = {name.partition("/")[0] for name in names}
+    names |= {str(path)[prefix:] for path in named}
     counted = Unread()
 
     def enters(folder: os.DirEntry[str]) -> bool:
         if not (readable := os.access(folder.path, os.R_OK | os.X_OK)):
-            counted.add(os.path.relpath(folder.path, root), "folders that cannot be read")
+            counted.add(os.path.relpath(folder.path, root), "not readable")
         return readable
 
     for name, entry in files_below(root, enters):
         top, inside, _ = name.partition("/")
-        elsewhere = inside and top not in used and not is_hidden(top)
+        elsewhere = inside and top not in used and kind_of(name) == _LOOSE
         ours = name == NAMES or entry.name.endswith(INDEX)
         if not (name in names or elsewhere or ours):
             counted.add(name)

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from rescale.data.files import EXTENSIONS, Unread, files_below, is_hidden, is_image, is_readable, size_of
+from rescale.data.classes import check_classes
+from rescale.data.files import (
+    EXTENSIONS,
+    Unread,
+    as_argument,
+    files_below,
+    is_hidden,
+    is_image,
+    is_readable,
+    size_of,
+)
 from rescale.data.parts import (
     TEST,
     Content,
@@ -16,11 +26,12 @@ from rescale.data.parts import (
     part_of,
     parts_among,
     passed_over,
+    stated_among,
     unused,
     used,
 )
 from rescale.data.raw import Encoded, RawDataset
-from rescale.errors import UserError, first_few, nearest, plural
+from rescale.errors import UserError, first_few, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 
@@ -81,7 +92,8 @@ def read(path: Path) -> RawDataset:
     """
     names = _folders(path)
     parts = parts_among(names)
-    decided = layout(path, {name: _content(path / name) for name in names}) if parts else None
+    named = parts or stated_among(names)
+    decided = layout(path, {name: _content(path / name) for name in names}) if named else None
     if decided is None:
         source, classes, digest = _read_classes(path, check_parts=True)
         notes = tuple(f"{name}/ is a class here, like the folders beside it" for name in parts)
@@ -91,8 +103,9 @@ def read(path: Path) -> RawDataset:
     files = {"train": digest}
     val = None
     if decided.val:
-        _same_classes(path, root[decided.val], classes)
-        val, files["val"] = _list(root[decided.val], classes)
+        held = root[decided.val]
+        check_classes(path, classes, _classes(held), f"{held.name}/", all_of=True)
+        val, files["val"] = _list(held, classes)
     shown = [f"{folder.relative_to(path)}/" for folder in root.values()]
     return RawDataset(
         source, val, classes, files=files, notes=(used(*shown), *_notes_on_unused(path, decided.unused))
@@ -116,9 +129,9 @@ def _folders(path: Path) -> list[str]:
 def _read_classes(path: Path, *, check_parts: bool) -> tuple[Folder, tuple[str, ...], str]:
     """The images in a folder of class folders, the classes, and a hash of the files."""
     classes = _classes(path)
-    if check_parts:
-        check_no_parts_inside(path, {name: _folders(path / name) for name in classes})
     source, digest = _list(path, classes)
+    if check_parts:
+        check_no_parts_inside(path, dict.fromkeys(file.rpartition("/")[0] for file in source.files))
     return source, classes, digest
 
 
@@ -153,7 +166,10 @@ def _notes_on_unused(path: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if count := sum(1 for _ in _images(path / name)):
             what = f"{name}/ with {plural(count, 'image')}"
-            yield unused(what) if part_of(name) == TEST else passed_over(what)
+            if part_of(name) != TEST:
+                yield passed_over(what)
+            else:
+                yield unused(what, as_argument(path / name) if _content(path / name).below else "")
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -184,10 +200,21 @@ def _list(path: Path, classes: tuple[str, ...]) -> tuple[Folder, str]:
         raise UserError(
             f"{path}: no images in class {first_few([repr(name) for name in empty])}"
             f"{f' ({note})' if (note := inside.note()) else ''}; "
-            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder"
+            f"add some ({first_few(EXTENSIONS, 8)}) or remove the folder{_deeper_data(path, inside)}"
         )
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
     return Folder(path, tuple(files), np.array(labels, dtype=np.int64)), digest
+
+
+def _deeper_data(path: Path, inside: Unread) -> str:
+    """The folder to give instead where tar or Parquet files lie too deep; "" if none do."""
+    file = inside.examples.get(".tar") or inside.examples.get(".parquet")
+    if not file:
+        return ""
+    folder = (path / file).parent
+    while part_of(folder.name) and folder != path:
+        folder = folder.parent
+    return f", or give {as_argument(folder)} as the data"
 
 
 def _images(folder: Path) -> Iterator[tuple[str, int]]:
@@ -195,26 +222,3 @@ def _images(folder: Path) -> Iterator[tuple[str, int]]:
     for name, entry in files_below(folder, enters=lambda folder: not is_hidden(folder.name)):
         if is_image(entry.name) and is_readable(entry):
             yield name, size_of(entry)
-
-
-def _same_classes(path: Path, val: Path, classes: tuple[str, ...]) -> None:
-    val_classes = _classes(val)
-    if val_classes == classes:
-        return
-    if not set(val_classes) & set(classes):
-        raise UserError(
-            f"{path}: {val.name}/ has other classes ({first_few(val_classes, 3)}) than training "
-            f"({first_few(classes, 3)}); name them alike or, if its images have no classes, leave it out: "
-            f"give the training part as --train PATH"
-        )
-    lines = [
-        f"{path}: class {name!r} is in {val.name}/ but not in training; {nearest(name, classes)}"
-        for name in val_classes
-        if name not in classes
-    ]
-    lines += [
-        f"{path}: class {name!r} is in training but not in {val.name}/"
-        for name in classes
-        if name not in val_classes
-    ]
-    raise UserError(*lines[:6], *([f"... and {len(lines) - 6} more"] if len(lines) > 6 else []))

@@ -11,7 +11,7 @@ from rescale.data.orientation import UPRIGHT
 from rescale.data.ranges import KINDS, UNMEASURED, Measured, about, agreed, dark
 from rescale.data.raw import Encoded, Subset
 from rescale.data.source import BadImage, Data, Header, Source
-from rescale.errors import plural
+from rescale.errors import agree, plural
 from rescale.preprocess import Decoding
 from rescale.recipes import Recipe
 
@@ -79,9 +79,12 @@ def _measured_ranges(
 
 
 def _about_orientation(turned: int, looked_at: int, decoding: Decoding) -> str:
-    what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at have an EXIF orientation"
+    have, are, them = agree(turned, "has is it", "have are them").split()
+    what = f"orientation: {turned} of {plural(looked_at, 'image')} looked at {have} an EXIF orientation"
     if decoding.orientation == "exif":
-        return f"{what} and are turned upright; --set orientation=stored of train and data show leaves them"
+        return (
+            f"{what} and {are} turned upright; --set orientation=stored of train and data show leaves {them}"
+        )
     but = "" if decoding.leaves_tiff else ", except to TIFF files"
     return f"{what}, which is not applied{but} (orientation=stored)"
 

@@ -1,6 +1,6 @@
 """Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from rescale.data import cifar, digits, folders, parquet, shards
-from rescale.data.files import unread
+from rescale.data.classes import check_classes, classes_of
+from rescale.data.files import is_pattern, unread
 from rescale.data.measure import decoded
 from rescale.data.parts import OPTIONS, passed_over
 from rescale.data.raw import Classified, RawDataset, Subset
 from rescale.data.source import Data, Source
 from rescale.data.spec import WORDS, DataSpec
 from rescale.data.splits import split
-from rescale.errors import UserError, first_few, nearest, plural
+from rescale.errors import UserError, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
@@ -34,8 +35,9 @@ def open_data(
 
     A path is a folder of class folders, a folder with train/ and val/, CIFAR-10 or CIFAR-100 as torchvision
     downloads them, WebDataset tar shards, or Parquet files as on the Hugging Face hub. A single .tar or
-    .parquet file works too. `rescale.data.parts` recognises other names of the parts; a `DataSpec` can state
-    the path of each part instead. `Data.notes` says what was recognised and what was passed over.
+    .parquet file works too, and so does a pattern of several (`train-*.tar`). `rescale.data.parts` recognises
+    other names of the parts; a `DataSpec` can state the path of each part instead. `Data.notes` says what was
+    recognised and what was passed over.
 
     If there is no validation part, a tenth of each class is held out for it, at least one sample. The choice
     depends only on a hash of the samples' keys. A class with one sample keeps it in training, so the
@@ -93,20 +95,34 @@ def _passed_over(spec: DataSpec, raw: RawDataset) -> Iterator[str]:
     read = [path for source in sources for path in source.locations()]
     for root in (Path(text) for text in (spec.source, spec.train, spec.val) if text):
         inside = [path for path in read if path.startswith(f"{root}/")]
-        if inside and root.is_dir() and (line := unread(root, inside)):
+        named = [path for path in raw.unread if path.is_relative_to(root)]
+        if inside and root.is_dir() and (line := unread(root, inside, named)):
             yield line
 
 
 def _read(path: Path) -> tuple[str, RawDataset]:
     """Read a data set in the format that its layout has."""
     with _readable(path):
-        name, notes = _format(path)
+        name, notes, others = _format(path)
         raw = FORMATS[name].read(path)
-        return name, raw._replace(notes=(*notes, *raw.notes))
+        notes = [*notes, *raw.notes, *_compared(path, raw, raw.val, raw.classes)]
+        return name, raw._replace(notes=tuple(notes), unread=(*others, *raw.unread))
 
 
-def _format(path: Path) -> tuple[str, list[str]]:
-    """The format of the data in a path, and a line about each other format that is no data there.
+def _compared(where: object, raw: RawDataset, val: Source | None, classes: Sequence[str]) -> list[str]:
+    """Check the classes of the validation part against those that the data declares, else those of training.
+
+    Returns one line about the classes without validation images, if any. classes: of the validation part.
+    """
+    if val is None:
+        return []
+    known = raw.classes if raw.declared else classes_of(raw.train.strata, raw.classes)
+    lacking = check_classes(where, known, classes_of(val.strata, classes))
+    return [] if raw.declared else lacking
+
+
+def _format(path: Path) -> tuple[str, list[str], list[Path]]:
+    """The format of the data in a path, a line about each other format that is no data there, and its files.
 
     An archive or a table of facts beside an image folder is no data: its images have no labels.
     """
@@ -120,7 +136,10 @@ def _format(path: Path) -> tuple[str, list[str]]:
     contents = {name: FORMATS[name].contents(path) for name in names} if len(names) > 1 else {}
     chosen = next(iter(usable), "image folder" if contents.get("image folder") else names[0])
     others = [f"{held} ({name})" for name, held in contents.items() if name != chosen and held]
-    return chosen, [passed_over(what) for what in others]
+    left = [
+        file for module in (shards, parquet) if module is not FORMATS[chosen] for file in module.files(path)
+    ]
+    return chosen, [passed_over(what) for what in others], left
 
 
 def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
@@ -134,10 +153,14 @@ def _read_parts(spec: DataSpec) -> tuple[str, RawDataset]:
         return name, raw
     _check_apart(Path(spec.train), Path(spec.val))
     val_name, held = _read_part(Path(spec.val))
+    _check_no_file_twice(spec, raw.train, held.train)
+    where = f"--train {spec.train} --val {spec.val}"
+    lacking = _compared(where, raw, held.train, held.classes)
     return name if name == val_name else f"{name}, {val_name}", raw._replace(
-        val=_renumbered(held, raw.classes, spec),
+        val=_renumbered(held, raw.classes),
         files={**raw.files, **_of_part("val", held.files)},
-        notes=tuple(dict.fromkeys((*raw.notes, *held.notes))),
+        unread=(*raw.unread, *held.unread),
+        notes=tuple(dict.fromkeys((*raw.notes, *held.notes, *lacking))),
     )
 
 
@@ -145,11 +168,11 @@ def _read_part(path: Path) -> tuple[str, RawDataset]:
     if str(path) in WORDS:
         raise UserError(f"{path}: has its own parts; give it as --data {path}")
     with _readable(path):
-        name, notes = _format(path)
+        name, notes, others = _format(path)
         if name == "cifar":
             raise UserError(f"{path}: CIFAR has its own parts; give it as --data {path}")
         raw = FORMATS[name].read_part(path)
-        return name, raw._replace(notes=(*notes, *raw.notes))
+        return name, raw._replace(notes=(*notes, *raw.notes), unread=(*others, *raw.unread))
 
 
 def _of_part(part: str, files: Mapping[str, str]) -> dict[str, str]:
@@ -164,18 +187,21 @@ def _check_apart(train: Path, val: Path) -> None:
         raise UserError(f"--train {train} --val {val}: one lies in the other; give two separate paths")
 
 
-def _renumbered(held: RawDataset, classes: tuple[str, ...], spec: DataSpec) -> Source:
+def _check_no_file_twice(spec: DataSpec, train: Any, val: Any) -> None:
+    """Refuse patterns that stand for a common file: its images would be in both parts."""
+    if twice := set(train.locations()) & set(val.locations()):
+        raise UserError(
+            f"--train {spec.train} --val {spec.val}: {min(twice)} is in both; give separate files"
+        )
+
+
+def _renumbered(held: RawDataset, classes: tuple[str, ...]) -> Source:
     """The validation samples with the training part's numbers for their classes, matched by name."""
     if held.classes == classes:
         return held.train
     source: Any = held.train
-    present = {held.classes[label] for label in np.unique(source.strata)}
-    if unknown := sorted(present - set(classes)):
-        raise UserError(
-            f"{spec.val}: class {first_few([repr(name) for name in unknown])} is not in {spec.train}; "
-            f"{nearest(unknown[0], classes)}"
-        )
-    numbers = np.array([classes.index(name) if name in classes else -1 for name in held.classes])
+    position = {name: number for number, name in enumerate(classes)}
+    numbers = np.array([position.get(name, -1) for name in held.classes])
     return replace(source, labels=numbers[source.labels])
 
 
@@ -191,6 +217,8 @@ def _readable(path: Path) -> Iterator[None]:
 def _unknown(path: Path) -> str:
     if path.is_file():
         return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
+    if is_pattern(path):
+        return f"{path}: stands for no .tar or .parquet file"
     names = [entry.name for entry in path.iterdir()]
     if not names:
         return f"{path}: is empty; give the folder of the data"

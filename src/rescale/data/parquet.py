@@ -1,5 +1,6 @@
 """Parquet files with encoded images, in the layout of the Hugging Face hub."""
 
+import glob
 import hashlib
 import json
 import re
@@ -14,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.files import distinct_names, is_hidden_below
-from rescale.data.labels import Label, as_label, class_table, declared_names
+from rescale.data.files import as_argument, distinct_names, is_hidden_below, matching
+from rescale.data.labels import Label, are_missing, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
 from rescale.data.raw import Encoded, RawDataset
 from rescale.data.source import BadImage
-from rescale.errors import UserError, first_few
+from rescale.errors import UserError, first_few, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGE, LABEL = (
@@ -102,18 +103,18 @@ class Table(Encoded):
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a Parquet file or a folder with Parquet files, at most two levels further down."""
-    return bool(_files(path))
+    """Whether the path is a Parquet file, a pattern of some, or a folder that holds some."""
+    return bool(files(path))
 
 
 def is_usable(path: Path) -> bool:
     """Whether a file holds images and labels, unlike a table of facts about images that lie elsewhere."""
-    return any(_has_images(file) for file in _files(path))
+    return any(_has_images(file) for file in files(path))
 
 
 def contents(path: Path) -> str:
     """The Parquet files in a few words."""
-    return described(path, _files(path))
+    return described(path if path.is_dir() else path.parent, files(path))
 
 
 def read(path: Path) -> RawDataset:
@@ -127,9 +128,10 @@ def read(path: Path) -> RawDataset:
         UserError: a file is missing, damaged or has no image or label column; the files differ in their
             classes; a label is missing or is no label; a declared class has no training images.
     """
-    files, notes = _tables(path)
-    parts = files_by_part(path, files, _has_labels)
-    return _read(path, replace(parts, notes=(*notes, *parts.notes)), declared_names(path))
+    tables, others, notes = _tables(path)
+    parts = files_by_part(path, tables, _has_labels)
+    parts = replace(parts, unread=(*others, *parts.unread), notes=(*notes, *parts.notes))
+    return _read(path, parts, declared_names(path))
 
 
 def read_part(path: Path) -> RawDataset:
@@ -138,8 +140,9 @@ def read_part(path: Path) -> RawDataset:
     Raises:
         UserError: as `read`.
     """
-    files, notes = _tables(path)
-    return _read(path, Files(tuple(files), notes=tuple(notes)), declared_names(path, path.parent))
+    tables, others, notes = _tables(path)
+    parts = Files(tuple(tables), unread=tuple(others), notes=tuple(notes))
+    return _read(path, parts, declared_names(path, path.parent))
 
 
 def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
@@ -161,32 +164,40 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
     }
     if declared:
         _check_classes_present(path, declared, {int(n) for file in train for n in np.unique(numbers[file])})
-    files = {file.name: _digest(file) for file in schemas}
+    digests = {file.name: _digest(file) for file in schemas}
     val_table = _table(val, image, numbers) if val else None
     notes = (*parts.notes, *table.notes)
-    return RawDataset(_table(train, image, numbers), val_table, table.classes, files=files, notes=notes)
+    return RawDataset(
+        _table(train, image, numbers),
+        val_table,
+        table.classes,
+        files=digests,
+        notes=notes,
+        declared=table.declared,
+        unread=parts.unread,
+    )
 
 
-def _files(path: Path) -> list[Path]:
-    """The Parquet files, at most two levels further down."""
-    if path.is_file():
-        return [path] if path.suffix == ".parquet" else []
+def files(path: Path) -> list[Path]:
+    """The Parquet files of a file, a pattern or a folder, at most two levels further down."""
+    if not path.is_dir():
+        return matching(path, ".parquet")
     found = (file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet")))
     return [file for file in found if not is_hidden_below(path, file)]
 
 
-def _tables(path: Path) -> tuple[list[Path], list[str]]:
-    """The files of the first level that has tables with images, and one line about the other files."""
-    files = _files(path)
+def _tables(path: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """The files of the first level that has tables with images, the other files, and one line about them."""
+    tables = files(path)
     levels: dict[int, list[Path]] = {}
-    for file in files:
+    for file in tables:
         levels.setdefault(len(file.parts), []).append(file)
     for level in sorted(levels):
-        chosen = [file for file in levels[level] if len(files) == 1 or _has_images(file)]
+        chosen = [file for file in levels[level] if len(tables) == 1 or _has_images(file)]
         if chosen:
-            others = [file for file in files if file not in set(chosen)]
-            return chosen, [passed_over(described(path, others))] if others else []
-    return levels[min(levels)], []  # its error says what is missing
+            others = [file for file in tables if file not in set(chosen)]
+            return chosen, others, [passed_over(described(path, others))] if others else []
+    return levels[min(levels)], [], []  # its error says what is missing
 
 
 def _has_labels(file: Path) -> bool:
@@ -199,7 +210,7 @@ def _has_labels(file: Path) -> bool:
         values = opened.read(columns=[column]).column(0).unique().to_pylist()
     except (pa.ArrowException, OSError):
         return True  # reported when all labels are read
-    return not set(map(str, values)) <= {"None", "-1"}
+    return not are_missing(values)
 
 
 def _has_images(file: Path) -> bool:
@@ -218,8 +229,15 @@ def _check_complete(*files: Path) -> None:
             part, number, count = counted.groups()
             for n in range(int(count)):
                 expected = file.with_name(f"{part}-{n:0{len(number)}d}-of-{count}.parquet")
-                if expected not in files:
+                if expected in files:
+                    continue
+                if not expected.is_file():
                     raise UserError(f"{expected}: missing, one of {int(count)} files; get it again")
+                every = file.with_name(f"{glob.escape(part)}-*-of-{count}.parquet")
+                raise UserError(
+                    f"{file}: is one of {int(count)} files of a part; give all of them as "
+                    f"{as_argument(every)}"
+                )
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -255,7 +273,9 @@ def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:
         return "only one of the two declares names"
     if unshared := sorted(set(theirs) ^ set(ours)):
         return f"not in both: {first_few([name or repr(name) for name in unshared])}"
-    return "their order differs" if len(theirs) == len(ours) else f"{len(ours)} names, not {len(theirs)}"
+    if len(theirs) == len(ours):
+        return "their order differs"
+    return f"{plural(len(ours), 'name')}, not {len(theirs)}"
 
 
 def _class_label(schema: pa.Schema, label: str) -> tuple[str, ...]:

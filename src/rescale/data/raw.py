@@ -23,6 +23,8 @@ class RawDataset(NamedTuple):
         mean, std: of the RGB channels, in 0..1.
         files: size or hash by name of each file or part that was read.
         notes: what was recognised or assumed, and what was passed over, one line each.
+        declared: whether the data declares its classes, so that a part need not hold all of them.
+        unread: files that a note names because they are not read.
     """
 
     train: Source
@@ -32,6 +34,8 @@ class RawDataset(NamedTuple):
     std: tuple[float, float, float] = IMAGENET_STD
     files: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    declared: bool = False
+    unread: tuple[Path, ...] = ()
 
 
 class Classified:

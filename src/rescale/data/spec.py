@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rescale.data.files import is_pattern
 from rescale.errors import UserError, nearest
 
 WORDS = ("digits",)  # data sets that are installed with a package
@@ -17,7 +18,8 @@ class DataSpec:
     It is either a source, whose parts are recognised by their names, or the paths of the parts.
 
     Args:
-        source: `digits` or an absolute path; "" if the parts are given.
+        source: `digits` or an absolute path; "" if the parts are given. The last step of a path may be a
+            pattern of files, such as `test-*.tar`.
         train: absolute path of the training part; all images in it are trained on, but for a tenth if there
             is no validation part.
         val: absolute path of the validation part. Without `train` it can only be evaluated.
@@ -63,12 +65,16 @@ class DataSpec:
         """Raise UserError for a path that does not exist: its first missing part, and similar names there."""
         for text in (self.source, self.train, self.val):
             path = Path(text)
-            if not text or text in WORDS or path.exists():
+            if not text or text in WORDS or path.exists() or _stands_for_files(path):
                 continue
             while not path.parent.exists():
                 path = path.parent
             siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
             raise UserError(f"{path}: no such data; {nearest(path.name, [*WORDS, *siblings])}")
+
+
+def _stands_for_files(path: Path) -> bool:
+    return is_pattern(path) and any(path.parent.glob(path.name))
 
 
 def _absolute(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rescale.errors import UserError, first_few, plural
+from rescale.errors import UserError, agree, first_few, plural
 from rescale.lookup import NETWORK_FILE, label_and_name
 from rescale.models.external import External
 from rescale.models.folder import WEIGHTS, ModelFolder, is_model_folder
@@ -196,7 +196,7 @@ def _rows(
         if order is None:
             matched = len(_unique(labels).keys() & set(classes))
             named = f"the names of the weights' {plural(theirs, 'output')}"
-            return None, [f"{new}: {matched} of them are among {named}"]
+            return None, [f"{new}: {matched} of them {agree(matched, 'is', 'are')} among {named}"]
         if order == list(range(theirs)):
             return order, []
         what = "in another order" if len(order) == theirs else f"{len(order)} of {theirs}"

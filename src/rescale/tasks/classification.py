@@ -85,7 +85,8 @@ class Classification:
         if len(present) < 2:
             only = "".join(f" ({data.classes[label]})" for label in present)
             raise UserError(
-                f"{data.spec}: images of {len(present)} class only{only}; classification needs two or more"
+                f"{data.spec}: images of {plural(len(present), 'class')} only{only}; classification needs "
+                f"two or more"
             )
         unseen = np.setdiff1d(data.val.strata, present)
         if len(unseen):
