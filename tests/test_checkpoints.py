@@ -312,6 +312,10 @@ def test_harmless_content_beside_the_weights(tmp_path: Path) -> None:
         "took": datetime.timedelta(seconds=3),
         "size": torch.Size([1]),
         "device": torch.device("cpu"),
+        "recent": collections.deque([1.0, 2.0], maxlen=3),
+        "frozen": frozenset(("stem",)),
+        "counts": collections.Counter("aab"),
+        "zone": datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC),
     }
     path = saved(content, tmp_path)
     assert equal(read_checkpoint(path).tensors, RAW)
@@ -347,6 +351,69 @@ def test_what_a_pickle_asks_for_is_named(new: bool, tmp_path: Path, capsys) -> N
             read_checkpoint(tmp_path / "w.pth")
         assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
     assert "this pickle ran" not in capsys.readouterr().out
+
+
+class Settings(dict):
+    """Of a user, too."""
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (small(1), ""),
+        ({"model": small(1), "epoch": 3}, "model"),
+        ({"trainer": {"net": small(1), "step": 1}, "config": Configuration()}, "trainer.net"),
+        ({"state_dict": RAW, "state_dict_ema": MEAN, "config": Settings(lr=0.1)}, "state_dict"),
+    ],
+    ids=["model", "in a dictionary", "nested", "beside"],
+)
+def test_the_code_that_saves_the_state_dict_alone_works(content, key: str, new: bool, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    (line,) = caught.value.lines
+    assert len(line.removeprefix(str(path))) < 300
+    if not key:
+        assert "a whole model: reading it needs torch.nn.modules.container.Sequential" in line
+    _, _, code = line.partition("if you trust the file, save the state dict alone: ")
+    exec(code, {"torch": torch, "FILE": path, "NEW": tmp_path / "new.pth"})
+    assert equal(read_checkpoint(tmp_path / "new.pth", key).tensors, RAW)
+    averages = [item for item in ("state_dict_ema",) if isinstance(content, dict) and item in content]
+    assert read_checkpoint(tmp_path / "new.pth").averaged is (True if averages else None)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_torchscript_program_is_named_and_its_weights_can_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.jit.save(torch.jit.trace(small(1).eval(), torch.zeros(1, 3, 3, 3)), path)
+    with pytest.raises(
+        UserError, match=r"w.pth: a TorchScript program, not weights; save its .*alone: "
+    ) as caught:
+        read_checkpoint(path)
+    (line,) = caught.value.lines
+    assert "weights_only" not in line
+    code = line.partition("alone: ")[2]
+    exec(code, {"torch": torch, "FILE": path, "NEW": tmp_path / "new.pth"})
+    assert equal(read_checkpoint(tmp_path / "new.pth").tensors, RAW)
+
+
+def test_files_that_are_no_complete_ones_of_torch_save(tmp_path: Path) -> None:
+    whole = saved({"state_dict": RAW}, tmp_path).read_bytes()
+    save_file(RAW, tmp_path / "a.safetensors")
+    pointer = b"version https://git-lfs.github.com/spec/v1"
+    for content, words in (
+        (b"", r"w.pth: is empty; copy or download it again"),
+        (whole[: len(whole) // 2], r"w.pth: incomplete, its end is missing; copy or download it again"),
+        (b"hello", r"w.pth: not a file of torch.save \(it begins with b'hello'\)"),
+        (pointer, r"it begins with b'version https://git-lfs"),
+        ((tmp_path / "a.safetensors").read_bytes(), r"holds safetensors; name it \*.safetensors"),
+    ):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(UserError, match=words) as caught:
+            read_checkpoint(tmp_path / "w.pth")
+        assert len(caught.value.lines) == 1 and "Errno" not in str(caught.value)
 
 
 def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:
