@@ -73,6 +73,140 @@ def test_the_state_dict_that_is_taken(content, averaged, tensors, words: str, tm
     assert all(re.search(words, note) for note in checkpoint.notes)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "ema_state",
+            "ema_weights",
+            "ema_net",
+            "net_ema",
+            "ema_params",
+            "ema_model_state",
+            "model_state_ema",
+        ),
+        *(
+            "ema_net_state_dict",
+            "model_ema_best",
+            "EMA",
+            "modelEMA",
+            "swa",
+            "swa_state_dict",
+            "state_dict_swa",
+        ),
+        *("model_avg", "avg_model", "averaged", "polyak", "shadow", "ema_0.999"),
+    ],
+)
+@pytest.mark.parametrize("raw", ["state_dict", "model_state", "weights"])
+def test_a_key_that_is_named_like_an_average(key: str, raw: str, tmp_path: Path) -> None:
+    path = saved({raw: RAW, key: MEAN, "epoch": 1}, tmp_path)
+    for averaged, state in ((None, MEAN), (True, MEAN), (False, RAW)):
+        checkpoint = read_checkpoint(path, averaged=averaged)
+        assert equal(checkpoint.tensors, state) and checkpoint.averaged is (averaged is not False)
+        (note,) = checkpoint.notes
+        assert f"the file also holds {raw if checkpoint.averaged else key} (" in note
+
+
+def test_what_is_only_named_like_an_average(tmp_path: Path) -> None:
+    """Neither metrics nor an optimizer's moments, and layers stay in their network."""
+    moments = under("", {name: tensor + 1 for name, tensor in RAW.items()})
+    for content in (
+        {"state_dict": RAW, "avg_losses": {"train": torch.ones(3)}},
+        {"state_dict": RAW, "exp_avg": moments},
+        {"state_dict": RAW, "optimizer": {"ema": moments, "exp_avg": moments}},
+        RAW | {"avg_proj.weight": torch.ones(3)},
+        RAW | {"avg_proj.weight": torch.ones(3), "proj.weight": torch.ones(3)},
+    ):
+        checkpoint = read_checkpoint(saved(content, tmp_path))
+        assert checkpoint.averaged is None
+        assert equal(checkpoint.tensors, content.get("state_dict", content))
+    path = saved({"state_dict": RAW, "emacs": MEAN}, tmp_path)
+    assert read_checkpoint(path).averaged is None
+
+
+def test_every_state_dict_of_the_same_tensors_is_named(tmp_path: Path) -> None:
+    path = saved(
+        {"state_dict": RAW, "teacher": MEAN, "best": MEAN, "criterion": {"w": torch.ones(2)}}, tmp_path
+    )
+    checkpoint = read_checkpoint(path)
+    assert equal(checkpoint.tensors, RAW) and checkpoint.averaged is None
+    (note,) = checkpoint.notes
+    assert "under 'state_dict' are used; the file also holds teacher, best (" in note
+    words = (
+        r"no averaged weights \(it holds state_dict, teacher, best, criterion\); use --raw or --weights-key"
+    )
+    with pytest.raises(UserError, match=words):
+        read_checkpoint(path, averaged=True)
+
+
+def test_several_averages_under_unusual_keys_are_asked_for(tmp_path: Path) -> None:
+    path = saved({"state_dict": RAW, "ema_0.99": MEAN, "ema_0.9": MEAN}, tmp_path)
+    with pytest.raises(
+        UserError, match=r"several state dicts \(ema_0.99, ema_0.9\); choose .* --weights-key"
+    ):
+        read_checkpoint(path)
+    assert equal(read_checkpoint(path, "ema_0.9").tensors, MEAN)
+    assert equal(read_checkpoint(path, averaged=False).tensors, RAW)
+
+
+def test_an_average_without_batch_norm_s_statistics(tmp_path: Path) -> None:
+    parameters = {name: MEAN[name] for name, _ in small().named_parameters()}
+    checkpoint = read_checkpoint(saved({"model": RAW, "shadow": parameters}, tmp_path))
+    assert equal(checkpoint.tensors, {name: parameters.get(name, RAW[name]) for name in RAW})
+    assert checkpoint.averaged is True
+    assert re.search(r"statistics \(1.running_mean, .*not averaged; those under 'model'", checkpoint.notes[1])
+
+
+def test_a_bare_averaged_model(tmp_path: Path) -> None:
+    average = AveragedModel(randomise(build(NET)))
+    path = saved(average.state_dict(), tmp_path)
+    for averaged in (None, True):
+        model = build(NET)
+        report = load_weights(model, path, averaged=averaged)
+        assert report.averaged is True and not report.unused
+        assert "n_averaged of torch's AveragedModel" in report.notes[0]
+        assert equal(dict(model.state_dict()), dict(average.module.state_dict()))
+    with pytest.raises(UserError, match=r"averaged weights only, with the counter n_averaged.*--averaged"):
+        load_weights(build(NET), path, averaged=False)
+
+
+def test_lightning_s_weight_averaging(tmp_path: Path) -> None:
+    """Its on_save_checkpoint stores the average under `state_dict`, and moves the raw weights."""
+    content = {
+        "state_dict": under("model.", MEAN),
+        "current_model_state": under("model.", RAW),
+        "averaging_state": {"n_averaged": torch.tensor(4)},
+        "callbacks": {"WeightAveraging": {"latest_update_step": 4}},
+    }
+    path = saved(content, tmp_path)
+    for averaged, state in ((None, MEAN), (True, MEAN), (False, RAW)):
+        checkpoint = read_checkpoint(path, averaged=averaged)
+        assert equal(checkpoint.tensors, under("model.", state))
+        assert checkpoint.averaged is (averaged is not False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        under("net.", RAW) | under("net_ema.", MEAN),
+        under("net.", RAW) | under("net_ema.module.", MEAN) | {"net_ema.n_averaged": torch.tensor(4)},
+        under("module.net.", RAW) | under("module.net_ema.", MEAN),
+        under("net.", RAW) | under("ema.module.net.", MEAN) | {"criterion.weight": torch.ones(2)},
+        RAW | under("ema.", MEAN),
+    ],
+    ids=["net_ema", "AveragedModel", "wrapped", "all", "bare"],
+)
+def test_a_model_and_its_average_in_one_state_dict(content, tmp_path: Path) -> None:
+    path = saved({"state_dict": content}, tmp_path)
+    known = list(RAW)
+    for averaged, state in ((None, MEAN), (True, MEAN), (False, RAW)):
+        checkpoint = read_checkpoint(path, averaged=averaged)
+        assert checkpoint.averaged is (averaged is not False)
+        bare, outside = unwrapped(checkpoint.tensors, known)
+        assert equal({short: checkpoint.tensors[full] for full, short in bare.items()}, state)
+        assert not any("ema" in name for name in outside)
+
+
 def test_a_key_chooses(tmp_path: Path) -> None:
     path = saved({"state_dict": RAW, "state_dict_ema": MEAN}, tmp_path)
     raw, mean = (read_checkpoint(path, key) for key in ("state_dict", "state_dict_ema"))
@@ -99,8 +233,12 @@ def test_raw_or_averaged_weights_can_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="names the weights; leave out --averaged and --raw"):
         read_checkpoint(path, "state_dict", averaged=True)
     for content, averaged, words in (
-        ({"state_dict": RAW}, True, "names no averaged weights; use --raw"),
-        ({"model": RAW, "ema": {"shadow_params": [RAW["0.weight"]]}}, True, "unsupported form; use --raw"),
+        ({"state_dict": RAW}, True, r"names no averaged weights \(it holds state_dict\); use --raw"),
+        (
+            {"model": RAW, "ema": {"shadow_params": [RAW["0.weight"]]}},
+            True,
+            r"unsupported form \(it holds model\); use --raw",
+        ),
         ({"state_dict_ema": MEAN}, False, "averaged weights only, under 'state_dict_ema'; use --averaged"),
         ({"state_dict_ema": MEAN, "a": RAW, "b": RAW}, False, r"several state dicts \(a, b\)"),
     ):
@@ -174,6 +312,10 @@ def test_harmless_content_beside_the_weights(tmp_path: Path) -> None:
         "took": datetime.timedelta(seconds=3),
         "size": torch.Size([1]),
         "device": torch.device("cpu"),
+        "recent": collections.deque([1.0, 2.0], maxlen=3),
+        "frozen": frozenset(("stem",)),
+        "counts": collections.Counter("aab"),
+        "zone": datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC),
     }
     path = saved(content, tmp_path)
     assert equal(read_checkpoint(path).tensors, RAW)
@@ -209,6 +351,69 @@ def test_what_a_pickle_asks_for_is_named(new: bool, tmp_path: Path, capsys) -> N
             read_checkpoint(tmp_path / "w.pth")
         assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
     assert "this pickle ran" not in capsys.readouterr().out
+
+
+class Settings(dict):
+    """Of a user, too."""
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (small(1), ""),
+        ({"model": small(1), "epoch": 3}, "model"),
+        ({"trainer": {"net": small(1), "step": 1}, "config": Configuration()}, "trainer.net"),
+        ({"state_dict": RAW, "state_dict_ema": MEAN, "config": Settings(lr=0.1)}, "state_dict"),
+    ],
+    ids=["model", "in a dictionary", "nested", "beside"],
+)
+def test_the_code_that_saves_the_state_dict_alone_works(content, key: str, new: bool, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    (line,) = caught.value.lines
+    assert len(line.removeprefix(str(path))) < 300
+    if not key:
+        assert "a whole model: reading it needs torch.nn.modules.container.Sequential" in line
+    _, _, code = line.partition("if you trust the file, save the state dict alone: ")
+    exec(code, {"torch": torch, "FILE": path, "NEW": tmp_path / "new.pth"})
+    assert equal(read_checkpoint(tmp_path / "new.pth", key).tensors, RAW)
+    averages = [item for item in ("state_dict_ema",) if isinstance(content, dict) and item in content]
+    assert read_checkpoint(tmp_path / "new.pth").averaged is (True if averages else None)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_torchscript_program_is_named_and_its_weights_can_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.jit.save(torch.jit.trace(small(1).eval(), torch.zeros(1, 3, 3, 3)), path)
+    with pytest.raises(
+        UserError, match=r"w.pth: a TorchScript program, not weights; save its .*alone: "
+    ) as caught:
+        read_checkpoint(path)
+    (line,) = caught.value.lines
+    assert "weights_only" not in line
+    code = line.partition("alone: ")[2]
+    exec(code, {"torch": torch, "FILE": path, "NEW": tmp_path / "new.pth"})
+    assert equal(read_checkpoint(tmp_path / "new.pth").tensors, RAW)
+
+
+def test_files_that_are_no_complete_ones_of_torch_save(tmp_path: Path) -> None:
+    whole = saved({"state_dict": RAW}, tmp_path).read_bytes()
+    save_file(RAW, tmp_path / "a.safetensors")
+    pointer = b"version https://git-lfs.github.com/spec/v1"
+    for content, words in (
+        (b"", r"w.pth: is empty; copy or download it again"),
+        (whole[: len(whole) // 2], r"w.pth: incomplete, its end is missing; copy or download it again"),
+        (b"hello", r"w.pth: not a file of torch.save \(it begins with b'hello'\)"),
+        (pointer, r"it begins with b'version https://git-lfs"),
+        ((tmp_path / "a.safetensors").read_bytes(), r"holds safetensors; name it \*.safetensors"),
+    ):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(UserError, match=words) as caught:
+            read_checkpoint(tmp_path / "w.pth")
+        assert len(caught.value.lines) == 1 and "Errno" not in str(caught.value)
 
 
 def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:

@@ -140,3 +140,12 @@ def test_tensors_that_share_memory_are_stored(tmp_path: Path) -> None:
     write(tmp_path, MODELS["timm"], state, PREPROCESS)
     stored = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(stored[name], state[name]) for name in state)
+
+
+def test_a_model_with_its_average_inside_is_read_whole(tmp_path: Path) -> None:
+    """A folder's tensors are those of its module; nothing is chosen among them by name."""
+    one = make(network("resnet26x0.25@32").with_classes(3))[0].state_dict()
+    parts = ("net", "net_ema")
+    tensors = {f"{part}.{name}": tensor.clone() for part in parts for name, tensor in one.items()}
+    write(tmp_path / "a", MODELS["ours"], tensors, PREPROCESS)
+    assert ModelFolder.open(tmp_path / "a").tensors().keys() == tensors.keys()

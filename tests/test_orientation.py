@@ -231,7 +231,7 @@ def test_one_turned_image_is_spoken_of_in_the_singular(tmp_path: Path) -> None:
         (tmp_path / name / "0.jpg").write_bytes(photo("JPEG", orientation))
     assert (
         "orientation: 1 of 2 images looked at has an EXIF orientation and is turned upright; "
-        "--set orientation=stored leaves it as stored"
+        "--set orientation=stored of train and data show leaves it"
     ) in open_data(tmp_path).notes
 
 

@@ -86,7 +86,7 @@ def test_from_a_finished_run_and_not_from_an_unfinished_one() -> None:
 def test_a_folder_with_weights_is_no_model_to_train_from_scratch(model, tmp_path: Path) -> None:
     write(tmp_path / "a", model, make(model)[0].state_dict(), PREPROCESS)
     instead = str(tmp_path / "a" / "network.yaml") if model is NET else "timm:resnet10t@32"
-    with pytest.raises(UserError, match="add --weights") as caught:
+    with pytest.raises(UserError, match=r"rescale train --weights .* starts from its weights") as caught:
         model_to_train(str(tmp_path / "a"))
     assert f"name {instead} to train" in str(caught.value) and len(caught.value.lines) == 1
     assert model_to_train(str(tmp_path / "a"), "pretrained") == model
@@ -94,7 +94,7 @@ def test_a_folder_with_weights_is_no_model_to_train_from_scratch(model, tmp_path
     assert renamed.name == "mine" and renamed.identity == model.identity
     assert model_to_train(instead).with_classes(3).identity == model.identity
     assert model_named(str(tmp_path / "a")) == model  # its cost and its time need no weights
-    with pytest.raises(UserError, match="holds an unfinished run"):
+    with pytest.raises(UserError, match=r"holds an unfinished run.*; rescale train --resume .* continues it"):
         model_to_train(str(FORMAT_1 / "unfinished"))
 
 

@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from rescale.cli.app import app
+from rescale.cli.studies import _models as models_of
 from rescale.errors import UserError
 from rescale.lookup import names, network
 from rescale.models import build, load_weights, make, model_named
 from rescale.models.folder import ModelFolder, write
+from rescale.models.start import model_to_train
 from rescale.models.weights.export import architecture, export_weights
 from rescale.models.weights.timm_config import preprocess_of
 from rescale.preprocess import Preprocess
@@ -151,6 +153,76 @@ def test_a_folder_of_an_external_model_is_a_model_for_all_commands(tmp_path) -> 
         run("bench", f"mine={name}", "--batch", "2", "--repeats", "1", "--warmup", "0", "--json")
     )
     assert [row["model"] for row in shown] == ["mine"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    described = network("resnet26x0.25@32").with_classes(3)
+    write(tmp_path / "a", described, build(described).state_dict(), Preprocess(HALF, HALF, 32))
+    return tmp_path / "a"
+
+
+def test_weights_that_are_named_as_a_model(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = folder / "model.safetensors"
+    torch.save({"a": torch.ones(2)}, "w.pth")
+    torch.save({"a": torch.ones(2)}, "weights")
+    Path("tf.index").write_bytes(b"")
+    for name in (str(file), "a/model.safetensors", "w.pth", "./w.pth", "weights", "./tf"):
+        with pytest.raises(
+            UserError, match=r"holds weights, not a network; name the network, .* --weights "
+        ) as caught:
+            network(name)
+        (line,) = caught.value.lines
+        assert f"rescale import {Path(name)} --model NETWORK" in line
+    Path("photo.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"photo.png: not a text file in UTF-8, so not YAML$"):
+        network("./photo.png")
+
+
+def test_folders_that_are_named_as_a_model(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("empty", "weights", "networks", "external"):
+        Path(path).mkdir()
+    Path("weights/model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    Path("networks/n1.yaml").write_text((folder / "network.yaml").read_text())
+    Path("external/external.json").write_text("{}")
+    no_file = "the folder has no network.yaml or external.json"
+    for name, words in (
+        ("./empty", f"^empty: {no_file}$"),
+        (str(tmp_path / "empty"), f"empty: {no_file}$"),
+        ("empty", f"^empty: {no_file}$"),
+        ("weights", rf"{no_file}, only weights; .* rescale import weights --model NETWORK"),
+        ("networks", f"{no_file}; name one of its files, such as networks/n1.yaml$"),
+        (f"{folder}@16", r"@16: only names take @16; .* name that .*/a/network.yaml holds"),
+        ("a@16", r"only names take @16; .* a/network.yaml holds"),
+        ("external@16", r"only names take @16; .* external/external.json holds"),
+        ("nothing@16", r"no network is named 'nothing@16'"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            network(name)
+        assert len(caught.value.lines) == 1
+    assert network("a") == network(folder) == network("networks/n1.yaml")
+
+
+def test_a_study_s_models(folder, tmp_path) -> None:
+    """A folder of network files stands for them; the advice for one with weights is one that a study has."""
+    with pytest.raises(UserError, match="holds a trained model") as caught:
+        model_to_train(str(folder))
+    assert f"name {folder}/network.yaml to train this model from newly" in str(caught.value)
+    assert f"rescale train --weights {folder} starts" in str(caught.value)
+    assert model_to_train(f"{folder}/network.yaml") == network(folder)
+    external, empty, nets = (tmp_path / name for name in ("external", "empty", "nets"))
+    for path, files in (
+        (external, ["external.json", "recipe.yaml"]),
+        (empty, []),
+        (nets, ["b.yaml", "a.yaml"]),
+    ):
+        path.mkdir()
+        for file in files:
+            (path / file).touch()
+    names = list(map(str, (folder, external, empty, nets)))
+    assert models_of([*names, "resnet50"]) == [*names[:3], f"{nets}/a.yaml", f"{nets}/b.yaml", "resnet50"]
 
 
 def test_bench_refuses_a_resolution_that_a_function_does_not_take() -> None:

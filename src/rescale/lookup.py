@@ -16,6 +16,11 @@ OTHERS = ("timm:", "python:")  # prefixes of external models' names
 NETWORK_FILE, EXTERNAL_FILE = "network.yaml", "external.json"  # a model folder holds one of them
 RUN_FILE = "run.json"  # a run's folder holds it
 LONGEST = 500  # characters of a name
+WEIGHTS_SUFFIXES = (
+    *(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl"),
+    *(".h5", ".hdf5", ".keras", ".npz", ".index"),
+)
+WEIGHTS_STARTS = (b"PK\x03\x04", b"\x80", b"\x89HDF")  # first bytes of torch.save's formats and of Keras'
 _LABELLED = re.compile(r"(?P<label>[\w.+@-]+)=(?P<name>.+)")
 
 
@@ -64,18 +69,15 @@ def network(source: str | Path | Mapping[str, Any]) -> Network:
     if label:
         return replace(network(source), name=label)
     if isinstance(source, Path) or source.endswith((".yaml", ".yml")) or "/" in source:
-        path = Path(source)
-        if path.is_dir() and (path / NETWORK_FILE).is_file():
-            path = path / NETWORK_FILE  # a run or model folder
-        if not path.is_file():
-            raise UserError(f"{path}: no such network file")
-        return from_file(path)
+        return from_file(_network_file(Path(source)))
     if source.startswith(OTHERS):
         raise UserError(f"{source}: an external model; this takes networks of the project's own, as resnet50")
     base, at, size = source.partition("@")
     if at and not re.fullmatch("[0-9]+", size) and not named.parsed(source):
         raise UserError(f"{source}: @{size} is not a resolution; write a number of pixels, as in {base}@224")
     by_name = _named(source) if len(source) <= LONGEST else None
+    if by_name is None and (_exists(source) or _exists(base)):
+        return from_file(_network_file(Path(source)))
     if by_name is None:
         raise UserError(f"no network is named {source[:LONGEST]!r}; {_hint(base[:LONGEST])}")
     return checked(by_name, source)
@@ -88,6 +90,71 @@ def _hint(base: str) -> str:
     close = list(dict.fromkeys([*alike, *get_close_matches(base.lower(), known, n=3, cutoff=0.75)]))[:3]
     meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{meant}rescale models lists those of the project; timm's are written timm:NAME"
+
+
+def _exists(text: str) -> bool:
+    return 0 < len(text) <= LONGEST and Path(text).exists()
+
+
+def _network_file(path: Path) -> Path:
+    """The path of a network file, or of the one in a run or model folder.
+
+    Raises UserError, which says what else is at the path, if there is none.
+    """
+    if path.is_dir():
+        if not (path / NETWORK_FILE).is_file():
+            raise UserError(f"{path}: {_without_network(path)}")
+        return path / NETWORK_FILE
+    base, at, size = str(path).rpartition("@")
+    if not path.exists() and at and size.isdecimal() and Path(base).exists():
+        own = Path(base) / NETWORK_FILE if Path(base).is_dir() else Path(base)
+        if not own.is_file():
+            own = own.with_name(EXTERNAL_FILE)
+        raise UserError(
+            f"{path}: only names take @{size}; write it after the name that {own} holds, or set the "
+            f"resolution in a copy of that file"
+        )
+    if _holds_weights(path):
+        raise UserError(f"{path}: holds weights, not a network; {_use_of_weights(path)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such network file")
+    return path
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether a path is a file of weights, or the name of a TensorFlow checkpoint."""
+    if not path.is_file():
+        return Path(f"{path}.index").is_file()
+    if path.suffix.lower() in WEIGHTS_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(WEIGHTS_STARTS)
+    except OSError:
+        return False  # reading it as a network reports the error
+
+
+def _without_network(folder: Path) -> str:
+    """What a folder without a network file holds, and what to name instead."""
+    if (folder / EXTERNAL_FILE).is_file():
+        return "holds an external model; this needs one of this project's networks"
+    missing = f"the folder has no {NETWORK_FILE} or {EXTERNAL_FILE}"
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if any(path.suffix.lower() in WEIGHTS_SUFFIXES for path in files):
+        return f"{missing}, only weights; {_use_of_weights(folder)}"
+    if networks := [path for path in files if path.suffix in (".yaml", ".yml")]:
+        return f"{missing}; name one of its files, such as {networks[0]}"
+    return missing
+
+
+def _use_of_weights(path: Path) -> str:
+    return (
+        f"name the network, and give this as --weights {path} to rescale train, or make a model folder: "
+        f"rescale import {path} --model NETWORK -o FOLDER"
+    )
 
 
 def _named(name: str) -> Network | None:

@@ -50,8 +50,8 @@ def read_yaml(path: Path) -> Any:
         text = content.decode("utf-8-sig") if len(content) <= MOST_BYTES else ""
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8, so not YAML") from None
     if len(content) > MOST_BYTES:
         raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB, too large for a file of settings")
     return parse_yaml(text, str(path))

@@ -248,9 +248,12 @@ def command_line(words: list[str]) -> str:
 
 def _models(names: list[str]) -> list[str]:
     """The models; a folder of network files (of `rescale search`) stands for all files in it."""
+    from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE
+
     models = []
     for name in names:
         folder = Path(name)
-        inside = folder.is_dir() and not (folder / "network.yaml").is_file()
-        models += [str(file) for file in sorted(folder.glob("*.yaml"))] if inside else [name]
+        is_model = any((folder / file).is_file() for file in (NETWORK_FILE, EXTERNAL_FILE))
+        inside = sorted(folder.glob("*.yaml")) if folder.is_dir() and not is_model else []
+        models += [str(file) for file in inside] or [name]
     return models

@@ -219,5 +219,7 @@ def _lines(path: Path) -> tuple[str, ...]:
 
     try:
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--labels {path}: cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--labels {path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"--labels {path}: cannot be read: {error.strerror or error}") from None

@@ -17,7 +17,7 @@ from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
 from rescale.models.external import External, external_in
 from rescale.models.make import make
 from rescale.models.weights.load import digest, fitting
-from rescale.models.weights.read import read_checkpoint
+from rescale.models.weights.read import read_tensors
 from rescale.network import Network, to_yaml
 from rescale.preprocess import Preprocess
 
@@ -89,7 +89,7 @@ class ModelFolder:
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights, by the names in the module's state dict. Raises UserError if they are damaged."""
-        return read_checkpoint(self.path / WEIGHTS).tensors
+        return read_tensors(self.path / WEIGHTS)
 
     def load(self) -> nn.Module:
         """The module with its weights, in evaluation mode.

@@ -63,12 +63,16 @@ def model_to_train(text: str, weights: str = "") -> Network | External:
     folder = Path(label_and_name(text)[1])
     trained = is_model_folder(folder) and any((folder / file).exists() for file in (WEIGHTS, "run.json"))
     if trained and not weights:
-        kind = "a trained model" if (folder / WEIGHTS).exists() else "an unfinished run"
+        kind, instead = (
+            ("a trained model", f"rescale train --weights {folder} starts from its weights")
+            if (folder / WEIGHTS).exists()
+            else ("an unfinished run", f"rescale train --resume {folder} continues it")
+        )
         stored = ModelFolder(folder).model
         name = (stored.source or stored.name) if isinstance(stored, External) else str(folder / NETWORK_FILE)
         raise UserError(
-            f"{folder}: holds {kind}, which a new run does not use: add --weights {folder} to start from it, "
-            f"or name {name} to train this model from newly initialised weights"
+            f"{folder}: holds {kind}, which a new run does not use: name {name} to train this model from "
+            f"newly initialised weights; {instead}"
         )
     return model_named(text)
 

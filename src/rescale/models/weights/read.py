@@ -1,29 +1,16 @@
 """Read tensors from files: safetensors, or pickles, without running code that they contain."""
 
-import argparse
-import datetime
-import pathlib
-import pickle
-import re
-import types
-import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from rescale.errors import UserError, first_few
+from rescale.models.weights.pickles import unpickled
 from rescale.models.weights.state_dicts import Checkpoint, chosen
 
-ALONE = (
-    "save the state dict alone: torch.save(model.state_dict(), NEW); or, if you trust the file: "
-    "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
-)
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # of model folders and of timm
 
 
@@ -55,18 +42,30 @@ def read_checkpoint(path: Path, key: str = "", averaged: bool | None = None) -> 
             a value is not finite.
     """
     path = weights_file(path)
-    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
+    content = _safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
     checkpoint = chosen(content, key, averaged, where=str(path))
+    _check_finite(path, checkpoint.tensors)
+    return checkpoint
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file of safetensors, by the names in it.
+
+    Raises UserError if the file is missing or damaged, or a value is not finite.
+    """
+    tensors = _safetensors(weights_file(path))
+    _check_finite(path, tensors)
+    return tensors
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     non_finite = [
-        name
-        for name, tensor in checkpoint.tensors.items()
-        if tensor.is_floating_point() and not tensor.isfinite().all()
+        name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
     if non_finite:
         raise UserError(
             f"{path}: NaN or infinite values in {len(non_finite)} of its tensors ({first_few(non_finite, 3)})"
         )
-    return checkpoint
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -76,66 +75,3 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged or not safetensors: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _unpickled(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a protocol that the error below names
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError),
-        *(AttributeError, LookupError),  # raised for bytes that are not a pickle
-    ) as error:
-        if refused := _refused(path, error):
-            raise UserError(
-                f"{path}: its pickle needs {first_few(refused)}, which could run code and is not allowed; "
-                f"{ALONE}"
-            ) from None
-        if isinstance(error, pickle.UnpicklingError):
-            _, _, reason = str(error).partition("WeightsUnpickler error:")
-            what = next((f" ({line.strip()})" for line in reason.splitlines() if line.strip()), "")
-            raise UserError(
-                f"{path}: damaged, or its pickle{what} cannot be read without code that it may contain; "
-                f"{ALONE}"
-            ) from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged, or not written by torch.save: {reason}") from None
-
-
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
-def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """The allowed classes and functions that training scripts save besides tensors, by name in pickles."""
-    scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
-    assert callable(scalar) and callable(array)
-    kinds = {type(np.dtype(kind)) for kind in ("?", *np.typecodes["AllInteger"], *np.typecodes["AllFloat"])}
-    return [
-        *(argparse.Namespace, types.SimpleNamespace, list, dict, int, float),
-        (_plain_dict, "collections.defaultdict"),  # torch fills no other kinds of dictionaries
-        *(datetime.datetime, datetime.date, datetime.timedelta),
-        (scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
-        (scalar, "numpy._core.multiarray.scalar"),
-        (array, "numpy.core.multiarray._reconstruct"),
-        (array, "numpy._core.multiarray._reconstruct"),
-        np.ndarray,
-        np.dtype,
-        *kinds,
-        (pathlib.PurePosixPath, "pathlib.PosixPath"),
-        (pathlib.PurePosixPath, "pathlib._local.PosixPath"),  # Python 3.13
-    ]
-
-
-def _refused(path: Path, error: Exception) -> list[str]:
-    """The names of a pickle's classes and functions that are not allowed."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    try:
-        with torch.serialization.safe_globals(_allowed()):
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, OSError, pickle.UnpicklingError):
-        # the file format before zip archives, or another protocol
-        names = []
-    return sorted(names) or re.findall(r"GLOBAL ([\w.]+)", str(error))
