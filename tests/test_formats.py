@@ -19,6 +19,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from data_files import CLASSES, encoded, pixels, refused, samples, write_cifar, write_parquet, write_tar
 from rescale.data import BadImage, open_data, shard_index
 from rescale.data.source import Source
+from rescale.errors import UserError
 
 
 def held(source: Source) -> list[tuple[bytes, int]]:
@@ -194,6 +195,28 @@ def test_names_that_lead_outside_links_and_devices_do_no_harm(tmp_path: Path) ->
     assert sorted(held(data.train) + held(data.val)) == sorted(expected(range(9)))
     assert not outside.exists()
     assert {path.name for path in shard.parent.iterdir()} <= {"train.tar", ".train.tar.index.json"}
+
+
+def test_hard_links_are_read_and_others_counted(tmp_path: Path) -> None:
+    """tarfile stores a file that has several names once, as GNU tar does."""
+    for name, content in samples(range(6)):
+        (tmp_path / name).write_bytes(content)
+    for ending in ("png", "cls"):
+        os.link(tmp_path / f"0000.{ending}", tmp_path / f"0006.{ending}")
+        (tmp_path / f"0007.{ending}").symlink_to(f"0001.{ending}")
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        for path in sorted(tmp_path.glob("000*")):
+            tar.add(path, path.name)
+        assert sum(member.islnk() for member in tar.getmembers()) == 2
+    data = open_data(tmp_path / "train.tar")
+    assert sorted(held(data.train) + held(data.val)) == sorted([*expected(range(6)), *expected(range(1))])
+    assert any("2 as a link or device" in note for note in data.notes), data.notes
+
+
+def test_a_tar_of_class_folders_is_to_be_unpacked(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "train.tar", [(f"{n % 3}/{n}.png", encoded(n)) for n in range(6)])
+    with pytest.raises(UserError, match=r"none of its images has a class; .* or unpack it if its folders"):
+        open_data(shard)
 
 
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9, 0.999])

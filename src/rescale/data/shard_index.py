@@ -14,7 +14,7 @@ from rescale.errors import JobError, UserError, first_few, plural
 from rescale.files import write_text
 
 IMAGES, LABELS = EXTENSIONS, (".cls", ".json")  # .cls takes precedence
-_VERSION = 5
+_VERSION = 6
 _BLOCK = 512  # bytes; a tar file consists of blocks and ends with two blocks of zeros
 
 
@@ -86,7 +86,9 @@ def _caches(path: Path) -> list[Path]:
 
 def _scan(path: Path) -> Index:
     """Read the headers of a tar file once. Raises UserError if it is truncated or damaged."""
+    files: dict[str, tarfile.TarInfo] = {}  # where the content of each member lies
     images: dict[str, tarfile.TarInfo] = {}
+    names: dict[str, str] = {}
     encoded: dict[str, dict[str, bytes]] = {kind: {} for kind in LABELS}
     unread = Unread()
     end, size = 0, path.stat().st_size
@@ -98,17 +100,23 @@ def _scan(path: Path) -> Index:
                     raise UserError(f"{path}: truncated inside {member.name}; get the file again")
                 if member.isdir():
                     continue
-                if not member.isfile() or any(map(is_litter, member.name.split("/"))):
-                    unread.add(member.name, "" if member.isfile() else "as a link or device")
+                # a hard link stands for a member before it; GNU tar stores files with several names so
+                content = (
+                    files.get(member.linkname) if member.islnk() else member if member.isfile() else None
+                )
+                if content is None or any(map(is_litter, member.name.split("/"))):
+                    unread.add(member.name, "" if content else "as a link or device")
                     continue
+                files[member.name] = content
                 stem, dot, extension = member.name.rpartition(".")
                 kind = dot + extension.lower()
                 if kind in IMAGES:
                     if stem in images:
                         raise UserError(f"{path}: holds two images called {stem}; rename or remove one")
-                    images[stem] = member
+                    images[stem] = content
+                    names[stem] = member.name
                 elif kind in LABELS:
-                    encoded[kind][stem] = _content(tar, member)
+                    encoded[kind][stem] = _content(tar, content)
                 else:
                     unread.add(member.name)
     except tarfile.TarError as error:
@@ -117,10 +125,11 @@ def _scan(path: Path) -> Index:
     if not images:
         raise UserError(f"{path}: holds no images ({first_few(IMAGES, 8)}){_kinds(unread)}")
     for stem in _further_images(images, encoded):
-        unread.add(images.pop(stem).name, "beside the first image of a sample")
+        del images[stem]
+        unread.add(names.pop(stem), "beside the first image of a sample")
     labels = _labels(path, encoded[".cls"], encoded[".json"], images)
     _check_pairs(path, images, labels, unread)
-    rows = [Row(m.name, m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
+    rows = [Row(names[stem], m.offset_data, m.size, labels[stem], _pieces(m)) for stem, m in images.items()]
     return Index(rows, unread.note())
 
 
@@ -148,8 +157,10 @@ def _check_pairs(path: Path, images: Collection[str], labels: Collection[str], u
     unlabelled = sorted(set(images) - set(labels))
     alone = sorted(set(labels) - set(images))
     if not labels:
+        folders = {stem.rpartition("/")[0] for stem in images}
+        unpack = ", or unpack it if its folders are the classes" if len(folders) > 1 else ""
         raise NoLabels(
-            f'{path}: none of its images has a class; add NAME.cls or NAME.json with "label" for each'
+            f'{path}: none of its images has a class; add NAME.cls or NAME.json with "label" for each{unpack}'
         )
     if unlabelled:
         raise UserError(
