@@ -25,10 +25,11 @@ def size(encoded: bytes) -> tuple[int, int] | None:
 
 def orientation(encoded: bytes) -> int:
     """The EXIF orientation of a JPEG, 1 to 8; 1 (upright) if it has none. Reads the first segments alone."""
-    found = [at for marker, at in _segments(encoded) if marker == _APP1]
-    if not found:
+    starts = [at for marker, at in _segments(encoded) if marker == _APP1]
+    if not starts:
         return UPRIGHT
-    return orientation_in(encoded[at + 4 : at + 2 + int.from_bytes(encoded[at + 2 : at + 4])] for at in found)
+    contents = (encoded[at + 4 : at + 2 + int.from_bytes(encoded[at + 2 : at + 4])] for at in starts)
+    return orientation_in(contents)
 
 
 def decode(encoded: bytes, rows: int) -> np.ndarray:

@@ -182,8 +182,8 @@ def files(path: Path) -> list[Path]:
     """The Parquet files of a file, a pattern or a folder, at most two levels further down."""
     if not path.is_dir():
         return matching(path, ".parquet")
-    found = (file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet")))
-    return [file for file in found if not is_hidden_below(path, file)]
+    tables = (file for deep in range(3) for file in sorted(path.glob(f"{'*/' * deep}*.parquet")))
+    return [file for file in tables if not is_hidden_below(path, file)]
 
 
 def _tables(path: Path) -> tuple[list[Path], list[Path], list[str]]:

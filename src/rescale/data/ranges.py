@@ -122,18 +122,18 @@ def about(images: Sequence[Measured], kind: str, limits: tuple[float, float]) ->
 def dark(images: Sequence[Measured], kind: str, limits: tuple[float, float]) -> str:
     """A warning about the images that come out almost black though they are not black; empty if none do."""
     black, white = limits
-    found = [
+    blackened = [
         image.most
         for image in images
         if image.whole.low < image.whole.high and image.most.high - black < _ALMOST_BLACK * (white - black)
     ]
-    if not found:
+    if not blackened:
         return ""
-    high = max(extent.high for extent in found)
+    high = max(extent.high for extent in blackened)
     return (
-        f"{KINDS[kind]}: {len(found)} of {plural(len(images), 'image')} looked at come out almost black: "
-        f"their values do not exceed {text(high)}, and {text(white)} is white; --set white=VALUE of train, "
-        f"eval and data show sets another"
+        f"{KINDS[kind]}: {len(blackened)} of {plural(len(images), 'image')} looked at come out almost "
+        f"black: their values do not exceed {text(high)}, and {text(white)} is white; --set white=VALUE "
+        f"of train, eval and data show sets another"
     )
 
 
