@@ -1,6 +1,6 @@
 """Write a fixed part of a data set as an image folder, lossless: for small studies.
 
-    python scripts/make_subset.py path/to/cifar cifar-5k --per-class 500
+    python scripts/make_subset.py path/to/cifar cifar-500 --per-class 50
 
 The training images are the first of each class by a hash of their names; all validation images are kept.
 """

@@ -1,6 +1,6 @@
-"""Draw studies of one network by several recipes: held-out and training accuracy of every run.
+"""Draw studies that train one network in several ways: held-out and training accuracy of every run.
 
-python scripts/plot_recipes.py studies/cifar studies/tiny -o docs/results/recipes.png
+python scripts/plot_recipes.py studies/randaugment -o docs/results/recipes.png
 """
 
 import argparse
@@ -9,6 +9,7 @@ from textwrap import wrap
 
 from matplotlib.figure import Figure
 
+from rescale.data import DataSpec
 from rescale.studies import StudyFolder
 from rescale.training import Run
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("studies", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
     given = parser.parse_args()
-    figure = Figure(figsize=(4.6 * len(given.studies), 3.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6.6 * len(given.studies), 3.8), dpi=130, layout="constrained")
     axes = figure.subplots(1, len(given.studies), squeeze=False, sharey=True)[0]
     for axis, path in zip(axes, given.studies, strict=True):
         draw(axis, path)
@@ -30,12 +31,10 @@ def main() -> None:
 
 
 def draw(axis, path: Path) -> None:
-    """One study: a column a recipe."""
+    """One study: a column for each label."""
     plan = StudyFolder(path).plan
-    recipes = list(dict.fromkeys(item.recipe for item in plan.items))
-    for column, recipe in enumerate(recipes):
-        items = [item for item in plan.items if item.recipe == recipe]
-        runs = [Run.open(path / "runs" / item.name) for item in items]
+    for column, network in enumerate(plan.labels):
+        runs = [Run.open(path / "runs" / item.name) for item in plan.of(network)]
         held = [run.result["figures"]["top1"] for run in runs]
         trained = [trained_to(run) for run in runs]
         for shift, values, filled, what in (
@@ -49,12 +48,12 @@ def draw(axis, path: Path) -> None:
                 [column + shift] * len(values), values, "o", color=colour, markerfacecolor=face, label=label
             )
         mean = sum(held) / len(held)
-        axis.annotate(f"{mean:.1f} %", (column - 0.13, mean), ha="right", va="center", fontsize=10)
-    changes = ", ".join(plan.items[0].changes)
-    about = f"{plan.items[0].model}, {Path(plan.items[0].data).name}; {changes}; {len(runs)} seeds"
-    axis.set_title("\n".join(wrap(about, 58)), fontsize=8.5)
-    axis.set_xticks(range(len(recipes)), recipes)
-    axis.set_xlim(-0.6, len(recipes) - 0.4)
+        axis.annotate(f"{mean:.1f} %", (column - 0.16, mean), ha="right", va="center", fontsize=10)
+    changes = ", ".join(plan.shared_changes)
+    about = f"{plan.items[0].model}, {DataSpec.of(plan.items[0].data).name}; {changes}; {len(runs)} seeds"
+    axis.set_title("\n".join(wrap(about, 90)), fontsize=8.5)
+    axis.set_xticks(range(len(plan.labels)), [label.replace(" + ", "\n+ ") for label in plan.labels])
+    axis.set_xlim(-0.6, len(plan.labels) - 0.4)
     if axis.get_subplotspec().is_first_col():
         axis.set_ylabel("top-1, % (training: augmented, last epoch)")
     axis.grid(axis="y", color="0.9")

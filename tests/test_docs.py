@@ -26,7 +26,6 @@ MODULE = re.compile(r"^    # mine\.py\n(?:    .*\n|\n(?=    ))+", re.MULTILINE) 
 
 SMALLER = (  # of commands that train or time; patterns in order
     (r"timm:resnet50\b(@\d+)?", "timm:resnet10t@32"),
-    (r"docs/results/wide.yaml", "resnetrs1-1x0.125@32"),
     (r"resnetrs101@160", "resnetrs1-1-1x0.125@32"),
     (r"resnetrs50@160|resnetrs26x0.25@(32|64)", "resnetrs1-1x0.125@32"),
     (r"resnet26x0.25((\+\w+)*)@32", r"resnet1-1x0.125\1@32"),
@@ -77,8 +76,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    for name in ("cifar-5k", "tiny-5k"):  # the subsets of docs/results
-        (tmp_path / name).symlink_to(tmp_path / "path" / "to" / "images")
+    (tmp_path / "cifar-500").symlink_to(tmp_path / "path" / "to" / "images")  # of docs/results
     for name in ("device.json", "one-core.json"):
         runtime().write(tmp_path / name)
     (tmp_path / "mine.py").write_text(textwrap.dedent(MODULE.search((ROOT / "docs/guide.md").read_text())[0]))
