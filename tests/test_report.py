@@ -21,7 +21,7 @@ from rescale.bench.timing import TimingProtocol
 from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
-from rescale.report.chart import traces
+from rescale.report.chart import axis_ticks, traces
 from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences
 from rescale.report.findings import share_interval
 from rescale.report.page import breakable, page
@@ -570,6 +570,14 @@ def test_ticks_are_round_and_enough(low, high, expected):
     ticks = round_ticks(low, high)
     assert set(expected) <= set(ticks) and 3 <= len(ticks) <= 14
     assert all(low <= tick <= high for tick in ticks)
+
+
+def test_ticks_cover_the_bars(tmp_path):
+    """One network of 200 ms whose slowest quarter of steps takes 1000 ms and more."""
+    fake_study(tmp_path / "s", seeds=1)
+    row = replace(gather(tmp_path / "s").rows[0], latency_s=0.2, latency_q1_s=0.16, latency_q3_s=1.0)
+    ticks = axis_ticks([row], "latency_s")
+    assert ticks[0] <= 200 and ticks[-1] >= 1000
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,10 @@ def chart(findings: Findings) -> str:
 
 
 def axis_ticks(rows: Sequence[Row], name: str) -> list[float]:
-    """Round numbers along the horizontal axis, a little beyond the networks on both sides."""
-    values = [_scaled(row, name) for row in rows if getattr(row, name) is not None]
+    """Round numbers along the horizontal axis, a little beyond the networks and their bars on both sides."""
+    ends = (name, "latency_q1_s", "latency_q3_s") if name == "latency_s" else (name,)
+    shown = [value for row in rows for end in ends if (value := getattr(row, end)) is not None]
+    values = [MEASURES[name][0] * float(value) for value in shown]
     return round_ticks(0.8 * min(values), 1.25 * max(values))
 
 
