@@ -85,7 +85,7 @@ def axis_ticks(rows: Sequence[Row], name: str) -> list[float]:
     ends = (name, "latency_q1_s", "latency_q3_s") if name == "latency_s" else (name,)
     shown = [value for row in rows for end in ends if (value := getattr(row, end)) is not None]
     values = [MEASURES[name][0] * float(value) for value in shown]
-    return round_ticks(0.8 * min(values), 1.25 * max(values))
+    return round_ticks(0.8 * min(values), 1.25 * max(values), enough=4)  # on a phone they would be turned
 
 
 def axis_title(name: str, findings: Findings) -> str:
