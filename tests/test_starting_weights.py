@@ -268,23 +268,24 @@ def test_feature_evaluators_leave_the_model_unchanged(folder) -> None:
 def test_the_commands(folder, tmp_path, monkeypatch, capsys) -> None:
     from rescale.cli import main
 
-    def run(*words: str) -> str:
+    def run(*words: str) -> tuple[str, str]:
+        """What a command prints, to standard output and to standard error."""
         monkeypatch.setattr(sys, "argv", ["rescale", *words])
         with pytest.raises(SystemExit) as exit_:
             main()
             sys.exit(0)
         captured = capsys.readouterr()
         assert not exit_.value.code, captured.err
-        return " ".join(captured.out.split())
+        return " ".join(captured.out.split()), " ".join(captured.err.split())
 
     changes = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     out = tmp_path / "run"
-    output = run(
+    output, progress = run(
         *("train", NET, "--data", "digits", "--weights", str(folder.path), "--freeze", "backbone"),
         *("--device", "cpu", "--threads", "1", "--out", str(out), *changes),
     )
-    assert f"{out}: {NET}: top-1 " in output and "note: normalised as the starting weights" in output
+    assert f"{out}: {NET}: top-1 " in output and "normalised as the starting weights" in progress
     table = tmp_path / "predictions.parquet"
     words = ("eval", str(folder.path), "--data", "digits", "--evaluator", "top-k", "--evaluator", "knn")
-    (figures,) = json.loads(run(*words, "--predictions", str(table), "--device", "cpu", "--json"))
+    (figures,) = json.loads(run(*words, "--predictions", str(table), "--device", "cpu", "--json")[0])
     assert {"top1", "top5", "loss", "knn"} <= figures.keys() and table.is_file()
