@@ -5,9 +5,8 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rescale.data.files import as_argument, distinct_names, is_hidden_below, matching
+from rescale.data.files import as_argument, is_hidden_below, matching
 from rescale.data.labels import Label, are_missing, as_label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
-from rescale.data.raw import Encoded, RawDataset
+from rescale.data.raw import InFiles, RawDataset
 from rescale.data.source import BadImage
 from rescale.errors import UserError, first_few, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
@@ -31,7 +30,7 @@ _CACHE_BYTES = 256 << 20  # encoded images that a process caches, in whole row g
 
 
 @dataclass(frozen=True)
-class Table(Encoded):
+class Table(InFiles):
     """A source of images in rows of Parquet files, read one row group at a time.
 
     Args:
@@ -78,15 +77,6 @@ class Table(Encoded):
     def key(self, index: int) -> str:
         """Name of the file, row group and row of the image."""
         return f"{self.file_names[self.file[index]]}:{self.group[index]}:{self.row[index]}"
-
-    @cached_property
-    def file_names(self) -> tuple[str, ...]:
-        """The distinct names of the files, in the order of `paths`."""
-        return distinct_names(self.paths)
-
-    def locations(self) -> Iterator[str]:
-        """The paths of the files."""
-        return map(str, self.paths)
 
     def _group(self, file: int, group: int) -> pa.ChunkedArray:
         images = self._cache.get((file, group))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rescale.data.decode import rgb
+from rescale.data.files import distinct_names
 from rescale.data.source import IMAGENET_MEAN, IMAGENET_STD, LazyImage, Sample, Source
 from rescale.preprocess import Decoding
 
@@ -78,6 +80,21 @@ class Encoded(Classified):
     def image(self, index: int) -> LazyImage:
         """The image at `index`."""
         return rgb(self.encoded(index), self.describe(index), self.decoding)
+
+
+class InFiles(Encoded):
+    """Base class of sources with many images in each of their files. Subclasses define `paths`."""
+
+    paths: tuple[Path, ...]
+
+    @cached_property
+    def file_names(self) -> tuple[str, ...]:
+        """The distinct names of the files, in the order of `paths`."""
+        return distinct_names(self.paths)
+
+    def locations(self) -> Iterator[str]:
+        """The paths of the files."""
+        return map(str, self.paths)
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,23 @@ that lead out of the folder, links and device files are harmless.
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from rescale.data.files import distinct_names, is_hidden_below, matching
+from rescale.data.files import is_hidden_below, matching
 from rescale.data.labels import Label, are_missing, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, part_of
-from rescale.data.raw import Encoded, RawDataset
+from rescale.data.raw import InFiles, RawDataset
 from rescale.data.shard_index import IMAGES, LABELS, NoLabels, Row, index
 from rescale.data.source import BadImage
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 
 @dataclass(frozen=True)
-class Shards(Encoded):
+class Shards(InFiles):
     """A source of images inside tar files.
 
     Args:
@@ -67,15 +66,6 @@ class Shards(Encoded):
     def key(self, index: int) -> str:
         """Name of the shard and name of the image."""
         return f"{self.file_names[self.shard[index]]}:{self.names[index]}"
-
-    @cached_property
-    def file_names(self) -> tuple[str, ...]:
-        """The distinct names of the files, in the order of `paths`."""
-        return distinct_names(self.paths)
-
-    def locations(self) -> Iterator[str]:
-        """The paths of the tar files."""
-        return map(str, self.paths)
 
 
 def matches(path: Path) -> bool:
