@@ -14,7 +14,6 @@ from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # prefixes of external models' names
 NETWORK_FILE, EXTERNAL_FILE = "network.yaml", "external.json"  # a model folder holds one of them
-RUN_FILE = "run.json"  # a run's folder holds it
 LONGEST = 500  # characters of a name
 WEIGHTS_SUFFIXES = (
     *(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl"),

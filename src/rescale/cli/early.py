@@ -53,21 +53,12 @@ def check_data(data: "DataSpec | str | None") -> None:
 
 def check_run(path: Path) -> None:
     """Check that a folder is a run, or the beginning of one, which says more when it is opened."""
-    from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, RUN_FILE
+    from rescale.files import RUN_FILE
+    from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE
 
     check_folder(path)
     if not any((path / name).is_file() for name in (RUN_FILE, NETWORK_FILE, EXTERNAL_FILE)):
         raise UserError(f"{path}: no run is here (a run folder holds {RUN_FILE})")
-
-
-def check_new_run(path: Path) -> None:
-    """Check that a folder is neither a run nor a file; what else it holds is looked at when it is made."""
-    from rescale.lookup import RUN_FILE
-
-    if (path / RUN_FILE).is_file():
-        raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
-    if path.is_file():
-        raise UserError(f"{path}: is a file; give a folder that is empty or does not exist")
 
 
 def check_folder(path: Path) -> None:

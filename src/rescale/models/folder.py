@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rescale.errors import UserError
-from rescale.files import atomic, check_free, make_folder, write_json, write_text
+from rescale.files import RUN_FILE, atomic, check_free, make_folder, write_json, write_text
 from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
 from rescale.models.external import External, external_in
 from rescale.models.make import make
@@ -23,7 +23,6 @@ from rescale.preprocess import Preprocess
 
 WEIGHTS = "model.safetensors"
 PREPROCESS = "preprocess.json"
-_RUN = "run.json"  # only runs have this file
 _AVERAGED = "averaged"  # in the metadata of the weights
 
 
@@ -46,7 +45,7 @@ class ModelFolder:
         """
         if not path.is_dir():
             raise UserError(f"{path}: no such folder")
-        if (path / _RUN).is_file() and not (path / "result.json").is_file():
+        if (path / RUN_FILE).is_file() and not (path / "result.json").is_file():
             raise UserError(f"{path}: has not finished; continue it with: rescale train --resume {path}")
         if not is_model_folder(path):
             raise UserError(f"{path}: not a model folder: it has no {NETWORK_FILE} or {EXTERNAL_FILE}")
@@ -66,7 +65,7 @@ class ModelFolder:
         """How inputs are prepared; None if nothing in the folder says it."""
         if (self.path / PREPROCESS).is_file():
             return Preprocess.read(self.path / PREPROCESS)
-        if (self.path / _RUN).is_file():
+        if (self.path / RUN_FILE).is_file():
             return preprocess_of_format_1(self.path, self.model.resolution)
         return None
 
@@ -114,7 +113,7 @@ def check_new_folder(path: Path) -> None:
 
     The files of an import that was ended before it wrote the weights do not count; they are replaced.
     """
-    has_begun = (path / PREPROCESS).is_file() and not (path / _RUN).is_file()
+    has_begun = (path / PREPROCESS).is_file() and not (path / RUN_FILE).is_file()
     check_free(path, allowed=(NETWORK_FILE, EXTERNAL_FILE, PREPROCESS) if has_begun else ())
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, agree, first_few, plural
+from rescale.files import RUN_FILE
 from rescale.lookup import NETWORK_FILE, label_and_name
 from rescale.models.external import External
 from rescale.models.folder import WEIGHTS, ModelFolder, is_model_folder
@@ -61,7 +62,7 @@ def model_to_train(text: str, weights: str = "") -> Network | External:
             weights are given: its weights would silently not be used.
     """
     folder = Path(label_and_name(text)[1])
-    trained = is_model_folder(folder) and any((folder / file).exists() for file in (WEIGHTS, "run.json"))
+    trained = is_model_folder(folder) and any((folder / file).exists() for file in (WEIGHTS, RUN_FILE))
     if trained and not weights:
         kind, instead = (
             ("a trained model", f"rescale train --weights {folder} starts from its weights")

@@ -26,13 +26,13 @@ def end_with(parent: int) -> None:
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
     from rescale.data import DataSpec
+    from rescale.files import RUN_FILE
     from rescale.models.start import model_to_train
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
-    from rescale.training.run import MARK
 
     item, out = Item(**job["item"]), Path(job["out"])
-    if (out / MARK).is_file():
+    if (out / RUN_FILE).is_file():
         resume(out)
         return
     shutil.rmtree(out, ignore_errors=True)  # killed before the folder became a run

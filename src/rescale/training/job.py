@@ -11,6 +11,7 @@ from rescale import machine
 from rescale.data import Data, Loading, LoadingFailed
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
+from rescale.files import RUN_FILE
 from rescale.models import External
 from rescale.models.start import StartingWeights
 from rescale.network import Network
@@ -22,7 +23,7 @@ from rescale.training.assemble import assemble
 from rescale.training.feed import Feed, Stopped
 from rescale.training.loop import TrainingLoop
 from rescale.training.progress import Display
-from rescale.training.run import MARK, Run, Settings
+from rescale.training.run import Run, Settings
 from rescale.training.stop import StopRequest
 
 
@@ -52,7 +53,7 @@ def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
     run = job.run
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
-        is_new = processes.from_first(lambda: not (run.path / MARK).is_file())
+        is_new = processes.from_first(lambda: not (run.path / RUN_FILE).is_file())
         if is_new and job.weights is None:
             processes.from_first(lambda: run.mark(job.facts))
         loop = make_loop(job, stop, quiet, processes)

@@ -8,6 +8,7 @@ from rescale import machine
 from rescale.data import Batch, DataSpec, Loading, Source, decoding_of, open_data
 from rescale.errors import UserError
 from rescale.execution import USUAL
+from rescale.files import RUN_FILE
 from rescale.models.execute import LAYOUTS, place
 from rescale.models.folder import ModelFolder
 from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Decoding, Preprocess
@@ -15,7 +16,7 @@ from rescale.recipes import Recipe, changed
 from rescale.tasks import task_of
 from rescale.training.evaluate import evaluate
 from rescale.training.predictions import write_predictions
-from rescale.training.run import MARK, Run
+from rescale.training.run import Run
 
 BATCH = 64  # for a folder without a recipe
 
@@ -58,7 +59,7 @@ def evaluate_folder(
     """
     path = Path(path)
     folder = ModelFolder.open(path)
-    if not data and not (path / MARK).is_file():
+    if not data and not (path / RUN_FILE).is_file():
         raise UserError(f"{path}: is no run, so it has no data of its own; give --data")
     spec = DataSpec.of(data or Run.open(path).facts["data"])
     recipe = recipe or recipe_for(path)
@@ -107,7 +108,7 @@ def evaluate_folder(
 
 def recipe_for(path: str | Path) -> Recipe:
     """The recipe to evaluate a folder: the run's, or else one with the folder's crop and interpolation."""
-    if (Path(path) / MARK).is_file():
+    if (Path(path) / RUN_FILE).is_file():
         return Run.open(Path(path)).recipe
     preprocess, _ = _preprocess(ModelFolder.open(Path(path)))
     precision = "bf16" if machine.native_bf16(machine.default_device()) else "fp32"

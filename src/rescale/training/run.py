@@ -9,8 +9,8 @@ from typing import Any
 
 from rescale.errors import JobError, UserError
 from rescale.figure import Figure
-from rescale.files import LOCK, check_free, is_temporary, write_json, write_text
-from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, RUN_FILE, network
+from rescale.files import LOCK, RUN_FILE, check_free, check_no_run, is_temporary, write_json, write_text
+from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
 from rescale.models import External
 from rescale.models.folder import PREPROCESS, ModelFolder, write_model
 from rescale.network import Network
@@ -19,7 +19,6 @@ from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
 from rescale.training.format_1 import upgraded_facts, upgraded_result
 
-MARK = RUN_FILE  # a folder with this file is a run
 RECIPE = "recipe.yaml"
 # what a run holds before its first step
 BEGUN = (
@@ -74,12 +73,12 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> "Run":
         """Open an existing run. Raises UserError if the folder is none."""
-        if not (path / MARK).is_file():
+        if not (path / RUN_FILE).is_file():
             if was_begun(path):
                 raise UserError(
                     f"{path}: its run was ended before the first step; start it again with --out {path}"
                 )
-            raise UserError(f"{path}: no run is here (a run folder holds {MARK})")
+            raise UserError(f"{path}: no run is here (a run folder holds {RUN_FILE})")
         return cls(path)
 
     @classmethod
@@ -107,12 +106,12 @@ class Run:
 
     def mark(self, facts: Mapping[str, Any]) -> None:
         """Write run.json; with it the folder is a run, which can be resumed."""
-        write_json(self.path / MARK, facts)
+        write_json(self.path / RUN_FILE, facts)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Seed, task, data, settings and versions, as written when the run was started."""
-        return upgraded_facts(json.loads((self.path / MARK).read_text()))
+        return upgraded_facts(json.loads((self.path / RUN_FILE).read_text()))
 
     @property
     def model(self) -> Network | External:
@@ -176,15 +175,14 @@ def check_new(path: Path) -> None:
 
     The remains of a run that was ended at its creation do not count.
     """
-    if (path / MARK).is_file():
-        raise UserError(f"{path}: holds a run; continue it with --resume {path}, or give another --out")
+    check_no_run(path)
     if not was_begun(path):
         check_free(path, allowed=(LOCK,))
 
 
 def was_begun(path: Path) -> bool:
     """Whether the folder holds nothing but the files of a run that was ended before its first step."""
-    if not path.is_dir() or (path / MARK).exists():
+    if not path.is_dir() or (path / RUN_FILE).exists():
         return False
     entries = [entry for entry in path.iterdir() if entry.name != LOCK]
     names = {entry.name for entry in entries if not is_temporary(entry)}
