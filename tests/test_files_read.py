@@ -129,7 +129,7 @@ def test_beside_and_inside_tars(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "train.tar", members)
     with tarfile.open(shard, "a") as tar:
         link = tarfile.TarInfo("linked.png")
-        link.type, link.linkname = tarfile.LNKTYPE, "0001.png"
+        link.type, link.linkname = tarfile.SYMTYPE, "0001.png"
         tar.addfile(link)
     write_tar(tmp_path / "val.tar", samples(range(50, 56)))
     (tmp_path / "._train.tar").write_bytes(COMPANION)
