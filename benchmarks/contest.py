@@ -110,18 +110,18 @@ def maker(mode: Mode, name: str, how: str, batch: int) -> Callable[[], Step]:
 def chosen(mode: Mode, name: str, batch: int, *, quick: bool, eager: bool) -> tuple[str, list[str]]:
     """The mode and precision that `--fast auto` chooses, and its measurements."""
     from rescale import machine
-    from rescale.bench import TimingProtocol, Workers, time_network
+    from rescale.bench import Server, TimingProtocol, time_network
     from rescale.bench.choose import fastest
     from rescale.lookup import network
 
     precisions = machine.precisions()
     if quick:
         return f"channels_last {precisions[0]}", []
-    with Workers() as workers:
+    with Server() as server:
         protocol = TimingProtocol(mode=mode, batch=batch)
         steps = 1 if eager else math.inf  # compiling is tried only for a long run
         choice = fastest(
-            lambda p: time_network(network(name), p, ask=workers), protocol, precisions, steps=steps
+            lambda p: time_network(network(name), p, ask=server), protocol, precisions, steps=steps
         )
     return f"{choice.mode} {choice.precision}", [str(trial) for trial in choice.trials]
 

@@ -1,13 +1,20 @@
 """Timing: halving the batch, the clock, memory, and the stored result."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fake_study import timing
-from rescale.bench import Timing, TimingProtocol, Workers, time_network
+from rescale.bench import Server, Timing, TimingProtocol, time_network
 from rescale.bench.measure import (
     DidNotFit,
     halve_until_it_fits,
@@ -16,7 +23,7 @@ from rescale.bench.measure import (
     ran_out_of_memory,
     time_steps,
 )
-from rescale.bench.pool import request
+from rescale.bench.server import request
 from rescale.bench.timing import quartiles
 from rescale.errors import JobError, UserError
 from rescale.lookup import network
@@ -140,10 +147,10 @@ def test_cores_kept_busy_by_others():
 
 
 def test_real_networks_are_timed():
-    with Workers(2) as workers:
+    with Server() as server:
         for mode in ("train", "infer"):
             protocol = TimingProtocol(mode=mode, batch=4, precision="fp32", threads=1, warmup=1, repeats=3)
-            measured = time_network(NET, protocol, ask=workers)
+            measured = time_network(NET, protocol, ask=server)
             assert (measured.model, measured.resolution, measured.batch_fitted) == (NET.name, 32, 4)
             assert measured.quartiles_s[0] <= measured.latency_s <= measured.quartiles_s[1]
             assert measured.images_per_s == pytest.approx(4 / measured.latency_s)
@@ -152,7 +159,52 @@ def test_real_networks_are_timed():
             assert measured.settings["threads"] == 1 and measured.settings["repeats"] == 3
             names = {"device", "torch", "load_average", "others_busy_cores", "date"}
             assert names <= measured.settings.keys()
-    assert not workers.ready
+
+
+def test_each_request_is_answered_in_a_process_of_its_own(monkeypatch, capfd):
+    from rescale.bench import worker
+
+    def ends(how: Callable[[], object]) -> dict[str, Any]:
+        monkeypatch.setattr(worker, "answer", lambda _: how())
+        return worker.answer_in_child({})
+
+    def prints_and_fails() -> None:
+        print("loading the weights")
+        raise SystemExit("the model's own words")
+
+    assert ends(lambda: {"pid": os.getpid()})["pid"] != os.getpid()
+    assert ends(lambda: os.kill(os.getpid(), signal.SIGKILL)) == {"fits": False}  # as the kernel does
+    assert "the model's own words" in ends(prints_and_fails)["error"]
+    assert ends(lambda: os._exit(7)) == {"error": "exit code 7"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_was_killed_is_started_again():
+    example = request(NET, TimingProtocol(batch=1, mode="infer", threads=1, warmup=0, repeats=1), 1, None)
+    with Server() as server:
+        assert server(example)["fits"]
+        assert server._process
+        server._process.kill()
+        assert server(example) == {"fits": False}
+        assert server(example)["fits"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_measurement_ends_with_its_server():
+    endless = TimingProtocol(batch=1, mode="infer", threads=1, warmup=10**9)
+    with Server() as server:
+        asking = threading.Thread(target=server, args=[request(NET, endless, 1, None)])
+        asking.start()
+        while not (server._process and (children := children_of(server._process.pid))):
+            time.sleep(0.05)
+        server._process.kill()
+        asking.join(10)
+    while any(Path("/proc", child, "stat").exists() for child in children):
+        time.sleep(0.05)  # the test's time limit ends this if the child does not
+
+
+def children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
 
 
 def test_a_step_too_large_for_the_memory_is_halved(monkeypatch):
@@ -183,6 +235,6 @@ def test_timings_compare_by_value():
 def test_one_image_that_batch_norm_cannot_use_is_refused_before_any_network_is_timed(monkeypatch) -> None:
     from rescale.cli.bench import bench
 
-    monkeypatch.setattr("rescale.bench.Workers", None)
+    monkeypatch.setattr("rescale.bench.Server", None)
     with pytest.raises(UserError, match=r"resnet1-1-1-1x0\.0625@32: a micro-batch of one image"):
         bench(["resnet1-1-1-1x0.0625@64", "resnet1-1-1-1x0.0625@32"], batch=1, mode="train")

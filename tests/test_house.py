@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "rescale"
 ROOMS = (
     "errors", "lazy", "layout", "duration", "figure", "files", "terminal", "preprocess", "execution",
     "yaml_input", "network", "geometry", "cost",
-    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "processes", "models",
+    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "parent", "processes", "models",
     "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rescale import machine
 from rescale.bench.choose import Choice, fastest, precisions_for
 from rescale.bench.measure import DidNotFit, halve_until_it_fits
-from rescale.bench.pool import ask_once, request
+from rescale.bench.server import ask_once, request
 from rescale.bench.timing import Timing, TimingProtocol, quartiles
 from rescale.errors import JobError
 
@@ -36,7 +36,7 @@ def time_network(
         protocol: how to time; None for the defaults of `TimingProtocol`.
         recipe: a resolved recipe, whose rates, optimizer and weight average a training step has; None for
             `resnet-rs`.
-        ask: answers requests for measurements. The default starts a process for each; `Workers` is faster for
+        ask: answers requests for measurements. The default starts a process for each; `Server` is faster for
             many networks.
 
     Returns:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rescale import machine
 from rescale.bench import Ask, time_network
 from rescale.bench.choose import fastest, precisions_for
-from rescale.bench.pool import ask_once
+from rescale.bench.server import ask_once
 from rescale.bench.timing import Precision, Timing, TimingProtocol
 from rescale.memory import step_memory
 from rescale.models import External, cost_of

@@ -72,14 +72,17 @@ def time_steps(
 def peak_memory() -> int:
     """Peak resident memory of this process in bytes. It never falls, so each measurement needs a new process.
 
-    Linux resets VmHWM when a program starts; getrusage's maximum would start at the parent's value.
+    On Linux without the files mapped now: they are mostly the code of libraries, which a child of a process
+    maps again as it runs it. Linux resets VmHWM when a process begins; getrusage's maximum would start at the
+    parent's value.
     """
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+    peak_kb, files_kb = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) for name in ("VmHWM", "RssFile"))
+    return (peak_kb - files_kb) * 1024
 
 
 def busy_seconds() -> tuple[float, float] | None:

@@ -1,16 +1,19 @@
-"""Measure one network at one batch size: a JSON request on stdin, a JSON answer on stdout.
+"""Measure one network at one batch size: a JSON request a line on stdin, a JSON answer a line on stdout.
 
-A process's peak memory never falls, so each measurement runs in a new process.
+A process's peak memory never falls, so each measurement runs in a new process: a child of this one, forked
+after the imports and before any other work, so that it shares neither threads nor memory of other children.
 """
 
-import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import torch
 import torch._dynamo  # otherwise the first optimizer imports it, and it counts as the step's memory
@@ -22,6 +25,7 @@ from rescale.bench.timing import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.models import External
 from rescale.network import Network, from_mapping
+from rescale.parent import end_with
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -86,14 +90,51 @@ def wait_for(device: str) -> Callable[[], None]:
     return lambda: torch.cuda.synchronize(device)
 
 
+def answer_in_child(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request in a child process. A child that the kernel killed counts as out of memory."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    with tempfile.TemporaryFile() as printed:
+        child = os.fork()
+        if child == 0:
+            _answer_and_exit(request, writing, printed, parent)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            text = pipe.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0:
+            reply: dict[str, Any] = json.loads(text)
+            return reply
+        if code == -signal.SIGKILL:
+            return {"fits": False}
+        printed.seek(0)
+        lines = printed.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        return {"error": lines[-1]}
+
+
+def _answer_and_exit(request: dict[str, Any], writing: int, printed: IO[bytes], parent: int) -> NoReturn:
+    """Write the answer to a pipe and end, in the child; what a model's own code prints goes to `printed`."""
+    code = 1
+    try:
+        end_with(parent)
+        os.dup2(printed.fileno(), 1)
+        os.dup2(printed.fileno(), 2)
+        sys.stdout = sys.stderr = os.fdopen(2, "w", closefd=False)
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(answer(request), pipe)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def main() -> None:
-    """Answer the request on stdin. Anything that a model's own code prints goes to stderr."""
+    """Answer the requests on stdin until it is closed."""
     machine.keep_memory()
-    print("ready", flush=True)  # all imports are done
-    request = json.load(sys.stdin)
-    with contextlib.redirect_stdout(sys.stderr):
-        reply = answer(request)
-    print(json.dumps(reply))
+    for line in sys.stdin:
+        print(json.dumps(answer_in_child(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def bench(
     from functools import partial
     from typing import Any, cast
 
-    from rescale.bench import TimingProtocol, Workers, time_network
+    from rescale.bench import Server, TimingProtocol, time_network
     from rescale.cli.early import check_all, check_model, check_recipe
 
     protocol = TimingProtocol(
@@ -77,9 +77,9 @@ def bench(
         for model, used in zip(models, resolved, strict=True):
             check_images(model, used, batch)
     timings, notes = [], []
-    with Workers(len(models)) as workers, progress("timing") as advance:
+    with Server() as server, progress("timing") as advance:
         for model, used in zip(models, resolved, strict=True):
-            clock = partial(time_network, model, recipe=used, ask=workers)
+            clock = partial(time_network, model, recipe=used, ask=server)
             timings.append(clock(protocol))
             advance(len(timings), len(models), f"{model.name} {seconds(timings[-1].latency_s)}")
             notes.append(slower_than_fp32(clock, protocol, timings[-1]))

@@ -95,7 +95,7 @@ def search(
             result = find(space, wanted, samples, seed, band, hints)
         else:
             limit, wanted_mode = duration(latency, "--latency"), cast("Mode", mode)
-            with _timer(runtime, wanted_mode, measure, samples) as measured:
+            with _timer(runtime, wanted_mode, measure) as measured:
                 result = search_within(
                     space,
                     limit,
@@ -126,9 +126,9 @@ def search(
 
 
 @contextmanager
-def _timer(runtime: "RuntimeModel", mode: "Mode", measure: bool, samples: int) -> "Iterator[Measure | None]":
+def _timer(runtime: "RuntimeModel", mode: "Mode", measure: bool) -> "Iterator[Measure | None]":
     """What measures networks on the device, if that is wanted and it is this machine; else None."""
-    from rescale.bench import Workers
+    from rescale.bench import Server
     from rescale.latency import differences, measured_here
 
     if not measure:
@@ -137,8 +137,8 @@ def _timer(runtime: "RuntimeModel", mode: "Mode", measure: bool, samples: int) -
         print(f"not measured: the device file is of another machine ({other})", file=sys.stderr)
         yield None
     else:
-        with Workers(samples) as workers:
-            yield measured_here(runtime, mode, ask=workers)
+        with Server() as server:
+            yield measured_here(runtime, mode, ask=server)
 
 
 def _summary(result: "Found", samples: int, seed: int, latency_s: float | None) -> str:

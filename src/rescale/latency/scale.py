@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rescale import machine
 from rescale.bench import Ask, time_network
-from rescale.bench.pool import ask_once
+from rescale.bench.server import ask_once
 from rescale.bench.timing import Mode, TimingProtocol
 from rescale.errors import UserError
 from rescale.latency.model import RuntimeModel
@@ -128,7 +128,7 @@ def measured_here(
         runtime: the calibrated model; its device, precision, threads and execution mode are used.
         mode: `train` or `infer`.
         batch: images per step, at least 1; None for the batch of the calibration.
-        ask: answers requests for measurements. The default starts a process for each; `Workers` is faster for
+        ask: answers requests for measurements. The default starts a process for each; `Server` is faster for
             many networks.
 
     Returns:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rescale import machine
-from rescale.bench import Ask, Timing, TimingProtocol, Workers, time_network
+from rescale.bench import Ask, Server, Timing, TimingProtocol, time_network
 from rescale.errors import JobError, UserError
 from rescale.execution import USUAL
 from rescale.files import locked
@@ -147,12 +147,12 @@ def time_missing(study: StudyFolder, time_label: TimeLabel, stop: StopRequest, d
     labels = [label for label in networks if label in first.values()]
     for label in networks:  # a failure of another label of the same network has no later attempt
         study.forget_failure(_timing_name(label))
-    with Workers(len(labels)) as workers:
+    with Server() as server:
         for number, label in enumerate(labels, start=1):
             _raise_if_stopped(stop)
             display.timing(label, number, len(labels))
             try:
-                timing = time_label(study, label, workers)
+                timing = time_label(study, label, server)
             except (UserError, JobError) as error:
                 _raise_if_stopped(stop)
                 failure = Failure("timing", label, None, str(error))

@@ -1,26 +1,14 @@
 """One training run of a study in its own process: python -m rescale.studies.worker JSON."""
 
-import ctypes
 import json
-import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from rescale.errors import JobError, UserError
+from rescale.parent import end_with
 from rescale.studies.plan import Item
-
-_PR_SET_PDEATHSIG = 1
-
-
-def end_with(parent: int) -> None:
-    """End when the driver ends, however it ends (Linux): an orphaned worker would hold the run's lock."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(f"the study's driver {parent} has ended")
 
 
 def work(job: dict[str, Any]) -> None:
