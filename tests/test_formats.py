@@ -379,7 +379,7 @@ def test_parquet_in_other_places(name: str, tmp_path: Path) -> None:
 
 
 def test_row_groups_beyond_the_limit_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rescale.data.parquet._CACHE_BYTES", 1)
+    monkeypatch.setattr("rescale.data.parquet_file._CACHE_BYTES", 1)
     source: Any = open_data(write_parquet(tmp_path / "a.parquet", range(30))).train.source
     assert held(source) == expected(range(30))
     assert len(source._cache) == 1

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rescale.data import Source
 from rescale.files import atomic, printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILE = "predictions.parquet"
 
@@ -18,6 +20,9 @@ def write_predictions(path: Path, source: Source, columns: Mapping[str, np.ndarr
 
     For classification these are index, target, top and probability. Columns of two dimensions become lists.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     keys = [printable(source.key(int(index))) for index in columns["index"]]
     arrays = {"key": pa.array(keys, pa.string()), **{name: _array(value) for name, value in columns.items()}}
     with atomic(path) as temporary:
@@ -26,11 +31,15 @@ def write_predictions(path: Path, source: Source, columns: Mapping[str, np.ndarr
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """The columns by name."""
+    import pyarrow.parquet as pq
+
     table = pq.read_table(path)
     return {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
 
 
-def _array(values: np.ndarray) -> pa.Array:
+def _array(values: np.ndarray) -> "pa.Array":
+    import pyarrow as pa
+
     if values.ndim == 1:
         return pa.array(values)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
