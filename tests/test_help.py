@@ -120,9 +120,9 @@ def test_columns_that_do_not_fit_are_left_out_and_named() -> None:
         Column("activations\n(M)", ["11.3", "1.0"], name="acts", rank=1),
         Column("time\n(ms)", ["10", "1"]),
     ]
-    assert fitting(columns, room=80) == columns
+    assert fitting(columns, line_width=80) == columns
     assert table(columns, 80).splitlines()[2] == "resnet50   25.6        11.3   10"
     narrow = table(columns, 20)
     assert max(map(len, narrow.splitlines())) <= 20
     assert " ".join(narrow.split()).endswith("Left out for lack of space: params, acts.")
-    assert fitting(columns, room=5) == [columns[0], columns[3]]  # the others are never left out
+    assert fitting(columns, line_width=5) == [columns[0], columns[3]]  # the others are never left out

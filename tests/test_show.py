@@ -76,7 +76,7 @@ def test_parts_of_efficientnet_b0() -> None:
 @pytest.mark.parametrize("name", [*names(), *SCALED])
 def test_text_fits_a_terminal(name: str) -> None:
     for room, plain in ((80, True), (80, False), (100, True)):
-        text = picture.text([network(name)], plain=plain, room=room)
+        text = picture.text([network(name)], plain=plain, line_width=room)
         assert max(map(len, text.splitlines())) <= room
         assert text.isascii() or not plain
         assert "…" not in text and ("Left out" in text) == (room == 80)
@@ -86,7 +86,7 @@ def test_text_fits_a_terminal(name: str) -> None:
 
 @pytest.mark.parametrize("second", ["efficientnet_b7", "resnetrs420", "regnetx_320", "resnet101x4@320"])
 def test_two_networks_fit_beside_each_other(second: str) -> None:
-    text = picture.text([network("resnext50_32x4d"), network(second)], room=80)
+    text = picture.text([network("resnext50_32x4d"), network(second)], line_width=80)
     assert max(map(len, text.splitlines())) <= 80
     heads = [line for line in text.splitlines() if line.startswith("part  ")]
     assert len(heads) == 2 and heads[0] == heads[1]  # the same columns
@@ -98,7 +98,7 @@ def test_a_long_name_and_odd_stems_fit() -> None:
     odd = replace(
         base, name="n" * 150, stem=stem, stages=tuple(replace(s, width=20 * s.width) for s in base.stages)
     )
-    text = picture.text([odd, odd], room=80)
+    text = picture.text([odd, odd], line_width=80)
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert "2 conv, maxpool" in text
 
@@ -114,7 +114,9 @@ def test_text_says_where_the_cost_is() -> None:
         for layer in inside
         if layer.kind == "conv"
     )
-    row = next(line for line in picture.text([net], room=100).splitlines() if line.startswith("stage 3"))
+    row = next(
+        line for line in picture.text([net], line_width=100).splitlines() if line.startswith("stage 3")
+    )
     assert row.split()[:10] == ["stage", "3", "bottleneck", "3x3", "SE", "36", "1024", "256", "256", "2"]
     assert f" {100 * weights / 86_621_576:.1f}% " in row
 

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from rescale.errors import JobError, UserError
 
 LOCK = ".lock"  # in a folder that one process at a time writes to
-RUN_FILE = "run.json"  # in the folder of a run, and in no other
 
 
 def is_temporary(path: Path) -> bool:
@@ -67,14 +66,8 @@ def make_folder(path: Path) -> None:
         raise JobError(f"{path}: cannot be created ({error.strerror})") from None
 
 
-def check_no_run(folder: Path) -> None:
-    """Raise UserError if an output folder is a run, which can be resumed, or is a file."""
-    if (folder / RUN_FILE).is_file():
-        raise UserError(f"{folder}: holds a run; continue it with --resume {folder}, or give another --out")
-    _check_no_file(folder)
-
-
-def _check_no_file(folder: Path) -> None:
+def check_no_file(folder: Path) -> None:
+    """Raise UserError if an output folder is a file."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder that is empty or does not exist")
 
@@ -84,7 +77,7 @@ def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
 
     Temporary files, which only killed writers leave, do not count.
     """
-    _check_no_file(folder)
+    check_no_file(folder)
     entries = [entry for entry in folder.iterdir() if not is_temporary(entry)] if folder.is_dir() else []
     if any(entry.name not in allowed for entry in entries):
         raise UserError(f"{folder}: is not empty; give a folder that is empty or does not exist")

@@ -11,17 +11,17 @@ def width() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
-def wrapped(text: str, indent: str = "", *, first: str = "", room: int | None = None) -> str:
+def wrapped(text: str, indent: str = "", *, first: str = "", line_width: int | None = None) -> str:
     """Break a text between words into lines that fit. A longer word, such as a path, stays whole.
 
     Args:
         text: its line breaks are kept.
         indent: in front of every line but the first.
         first: in front of the first line.
-        room: characters in a line; None for those of the terminal.
+        line_width: characters in a line; None for those of the terminal.
     """
     wrapper = textwrap.TextWrapper(
-        room or width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        line_width or width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     lines: list[str] = []
     for line in text.splitlines() or [""]:
@@ -62,17 +62,19 @@ class Column:
         return max(map(len, [*self.heading.split("\n"), *words]), default=0)
 
 
-def fitting(columns: Sequence[Column], gap: int = 1, room: int | None = None) -> list[Column]:
+def fitting(columns: Sequence[Column], gap: int = 1, line_width: int | None = None) -> list[Column]:
     """The columns of a table that fit side by side.
 
     Args:
         columns: all columns, from left to right.
         gap: characters between two of them.
-        room: characters in a line; None for those of the terminal.
+        line_width: characters in a line; None for those of the terminal.
     """
     kept = list(columns)
-    room = room or width()
-    while sum(column.least + gap for column in kept) - gap > room and any(column.rank for column in kept):
+    line_width = line_width or width()
+    while sum(column.least + gap for column in kept) - gap > line_width and any(
+        column.rank for column in kept
+    ):
         kept.remove(max(kept, key=lambda column: column.rank))
     return kept
 
@@ -83,9 +85,9 @@ def left_out(columns: Sequence[Column], kept: Sequence[Column]) -> str:
     return f"Left out for lack of space: {', '.join(names)}." if names else ""
 
 
-def table(columns: Sequence[Column], room: int | None = None) -> str:
+def table(columns: Sequence[Column], line_width: int | None = None) -> str:
     """A table as plain text, with a sentence below that names the columns that did not fit."""
-    kept = fitting(columns, room=room)
+    kept = fitting(columns, line_width=line_width)
     height = max(len(column.heading.split("\n")) for column in kept)
     blocks = []
     for column in kept:
@@ -95,4 +97,4 @@ def table(columns: Sequence[Column], room: int | None = None) -> str:
         blocks.append([cell.ljust(size) if column.left else cell.rjust(size) for cell in cells])
     lines = [" ".join(cells).rstrip() for cells in zip(*blocks, strict=True)]
     missing = left_out(columns, kept)
-    return "\n".join([*lines, *([wrapped(missing, room=room)] if missing else [])])
+    return "\n".join([*lines, *([wrapped(missing, line_width=line_width)] if missing else [])])

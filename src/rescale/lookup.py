@@ -10,10 +10,10 @@ from typing import Any
 from rescale.errors import UserError
 from rescale.families import FAMILIES
 from rescale.network import Network, checked, from_file, from_mapping
+from rescale.outputs import EXTERNAL_FILE, NETWORK_FILE
 from rescale.scaling import named
 
 OTHERS = ("timm:", "python:")  # prefixes of external models' names
-NETWORK_FILE, EXTERNAL_FILE = "network.yaml", "external.json"  # a model folder holds one of them
 LONGEST = 500  # characters of a name
 WEIGHTS_SUFFIXES = (
     *(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl"),

@@ -53,8 +53,7 @@ def check_data(data: "DataSpec | str | None") -> None:
 
 def check_run(path: Path) -> None:
     """Check that a folder is a run, or the beginning of one, which says more when it is opened."""
-    from rescale.files import RUN_FILE
-    from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE
+    from rescale.outputs import EXTERNAL_FILE, NETWORK_FILE, RUN_FILE
 
     check_folder(path)
     if not any((path / name).is_file() for name in (RUN_FILE, NETWORK_FILE, EXTERNAL_FILE)):

@@ -55,7 +55,7 @@ def write_text(text: str | None, formatter: Any) -> None:
         if example := EXAMPLE.fullmatch(line):
             formatter.write(f"{indent}{example[1]}:\n{_command(example[2], formatter.width)}\n")
         else:
-            formatter.write(wrapped(line, indent, first=indent, room=formatter.width) + "\n")
+            formatter.write(wrapped(line, indent, first=indent, line_width=formatter.width) + "\n")
 
 
 def write_options(command: Any, ctx: Any, formatter: Any) -> None:
@@ -84,7 +84,7 @@ def write_groups(entries: Iterable[tuple[str, tuple[str, str]]], formatter: Any)
             if len(name) > size:
                 formatter.write(f"  {name}\n")
             first = indent if len(name) > size else f"  {name:{size}}  "
-            formatter.write(wrapped(meaning, indent, first=first, room=formatter.width) + "\n")
+            formatter.write(wrapped(meaning, indent, first=first, line_width=formatter.width) + "\n")
 
 
 def _group_of(param: Any) -> str:
@@ -97,10 +97,10 @@ def _sentence(command: Any) -> str:
     return " ".join(inspect.cleandoc(command.help or "").split("\n\n", maxsplit=1)[0].split())
 
 
-def _command(words: str, room: int) -> str:
+def _command(words: str, line_width: int) -> str:
     """A command on lines that the shell joins again."""
     wrapper = textwrap.TextWrapper(
-        room - 2, initial_indent=" " * 4, subsequent_indent=" " * 6, break_long_words=False,
+        line_width - 2, initial_indent=" " * 4, subsequent_indent=" " * 6, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
     joined = re.sub(r"(?<= )(--?[a-z][\w-]*) (?=[^-])", r"\1\0", words)  # an option and its value

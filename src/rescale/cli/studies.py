@@ -248,7 +248,7 @@ def command_line(words: list[str]) -> str:
 
 def _models(names: list[str]) -> list[str]:
     """The models; a folder of network files (of `rescale search`) stands for all files in it."""
-    from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE
+    from rescale.outputs import EXTERNAL_FILE, NETWORK_FILE
 
     models = []
     for name in names:

@@ -114,7 +114,7 @@ def train(
     )
     from rescale.errors import UserError
     from rescale.execution import USUAL, ExecutionMode
-    from rescale.files import check_no_run
+    from rescale.outputs import check_new_run
 
     spec = data_spec(data, train_part, val_part)
     if resume is not None:
@@ -137,7 +137,7 @@ def train(
             lambda: check_model(model),
             lambda: check_recipe(recipe, all_changes),
             lambda: check_data(spec),
-            lambda: check_no_run(out),
+            lambda: check_new_run(out),
             lambda: check_weights(weights) if weights else None,
             lambda: check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE),
             lambda: fast == "auto" or ExecutionMode.parse(fast),

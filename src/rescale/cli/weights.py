@@ -64,21 +64,20 @@ def import_weights(
     """
     from rescale.cli.early import check_all, check_model, check_weights
     from rescale.errors import UserError, plural
-    from rescale.files import check_free
+    from rescale.outputs import check_new_model
 
     if out is None:
         raise UserError("import needs --out, a new folder for the weights")
     check_all(
-        lambda: check_free(out, allowed=("network.yaml", "external.json", "preprocess.json")),
+        lambda: check_new_model(out),
         lambda: check_model(model) if model else None,
         lambda: check_weights(source),
     )
 
     from rescale.models import make, model_named
-    from rescale.models.folder import check_new_folder, write
+    from rescale.models.folder import write
     from rescale.models.start import fill, starting_weights
 
-    check_new_folder(out)
     described = model_named(model) if model else _named_in(Path(source))
     weights = starting_weights(source, described, weights_key, averaged)
     described = described.with_classes(classes or weights.classes or _classes(described))

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, nearest, plural
-from rescale.lookup import EXTERNAL_FILE
 from rescale.models.blocks import Rates
 from rescale.models.count import Counted, counted
+from rescale.outputs import EXTERNAL_FILE
 
 
 @dataclass(frozen=True)

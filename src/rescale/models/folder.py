@@ -12,17 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rescale.errors import UserError
-from rescale.files import RUN_FILE, atomic, check_free, make_folder, write_json, write_text
-from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
+from rescale.files import atomic, make_folder, write_json, write_text
+from rescale.lookup import network
 from rescale.models.external import External, external_in
 from rescale.models.make import make
 from rescale.models.weights.load import digest, fitting
 from rescale.models.weights.read import read_tensors
 from rescale.network import Network, to_yaml
+from rescale.outputs import EXTERNAL_FILE, NETWORK_FILE, PREPROCESS, RUN_FILE, WEIGHTS
 from rescale.preprocess import Preprocess
 
-WEIGHTS = "model.safetensors"
-PREPROCESS = "preprocess.json"
 _AVERAGED = "averaged"  # in the metadata of the weights
 
 
@@ -108,15 +107,6 @@ def is_model_folder(path: Path) -> bool:
     return any((path / name).is_file() for name in (NETWORK_FILE, EXTERNAL_FILE))
 
 
-def check_new_folder(path: Path) -> None:
-    """Raise UserError if a folder to write a model to holds anything.
-
-    The files of an import that was ended before it wrote the weights do not count; they are replaced.
-    """
-    has_begun = (path / PREPROCESS).is_file() and not (path / RUN_FILE).is_file()
-    check_free(path, allowed=(NETWORK_FILE, EXTERNAL_FILE, PREPROCESS) if has_begun else ())
-
-
 def write(
     path: Path,
     model: Network | External,
@@ -127,7 +117,7 @@ def write(
     """Write a model folder. Each file is written atomically, the weights last.
 
     Args:
-        path: a folder that `check_new_folder` has accepted.
+        path: a folder that `rescale.outputs.check_new_model` has accepted.
         model: the model that the weights belong to.
         state_dict: of the module that `make(model)` builds.
         preprocess: how inputs are prepared.

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UserError, agree, first_few, plural
-from rescale.files import RUN_FILE
-from rescale.lookup import NETWORK_FILE, label_and_name
+from rescale.lookup import label_and_name
 from rescale.models.external import External
-from rescale.models.folder import WEIGHTS, ModelFolder, is_model_folder
+from rescale.models.folder import ModelFolder, is_model_folder
 from rescale.models.head import classifier_name, classifier_of
 from rescale.models.make import make, model_named
 from rescale.models.weights.export import architecture
@@ -22,6 +21,7 @@ from rescale.models.weights.load import digest, fitting, read_weights
 from rescale.models.weights.pretrained import pretrained
 from rescale.models.weights.timm_config import CONFIG, TimmConfig, preprocess_of
 from rescale.network import Network
+from rescale.outputs import NETWORK_FILE, RUN_FILE, WEIGHTS
 from rescale.preprocess import Preprocess
 
 PRETRAINED = "pretrained"

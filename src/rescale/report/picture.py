@@ -81,13 +81,13 @@ SHORTEST = 3  # characters of a bar
 # ---- text
 
 
-def text(networks: Sequence[Network], *, plain: bool = False, room: int | None = None) -> str:
+def text(networks: Sequence[Network], *, plain: bool = False, line_width: int | None = None) -> str:
     """One network as a table, two as tables of the same columns and their totals compared.
 
-    plain: bars of # for terminals and files that know only ASCII. room: characters in a line, at most
+    plain: bars of # for terminals and files that know only ASCII. line_width: characters in a line, at most
     LINE are used; None for those of the terminal.
     """
-    room = min(room or layout.width(), LINE)
+    line_width = min(line_width or layout.width(), LINE)
     shown = [parts(network) for network in networks]
     rows = [[[part.counts.name, part.made_of, *_shape(part.counts)] for part in group] for group in shown]
     columns = [["part", "block", *SHAPE], *(row for table in rows for row in table)]
@@ -95,13 +95,13 @@ def text(networks: Sequence[Network], *, plain: bool = False, room: int | None =
         zip(columns[0], (max(map(len, cells)) for cells in zip(*columns, strict=True)), strict=True)
     )
     dropped: list[str] = []
-    while (bar := _bar_width(widths, room)) < SHORTEST and len(dropped) < len(SURPLUS):
+    while (bar := _bar_width(widths, line_width)) < SHORTEST and len(dropped) < len(SURPLUS):
         dropped.append(SURPLUS[len(dropped)])
         del widths[dropped[-1]]
     most = max(share for group in shown for part in group for share in part.shares.values())
     lines: list[str] = []
     for network, group, cells in zip(networks, shown, rows, strict=True):
-        lines += [textwrap.fill(network.name, room), _facts(network), ""]
+        lines += [textwrap.fill(network.name, line_width), _facts(network), ""]
         labels = (f"  {label:{bar + 6}s}" for label in KINDS.values())
         lines.append((_line(dict(zip(widths, widths, strict=True)), widths) + "".join(labels)).rstrip())
         for part, row in zip(group, cells, strict=True):
@@ -110,14 +110,14 @@ def text(networks: Sequence[Network], *, plain: bool = False, room: int | None =
         totals = (f"  {units.count(total):{bar + 6}s}" for total in cost(network))
         lines += [(_line({"part": "total"}, widths) + "".join(totals)).rstrip(), ""]
     if len(networks) == 2:
-        lines += [_compared(networks, room), ""]
-    lines.append(layout.wrapped(_legend(most, dropped), room=room))
+        lines += [_compared(networks, line_width), ""]
+    lines.append(layout.wrapped(_legend(most, dropped), line_width=line_width))
     return "\n".join(lines)
 
 
-def _bar_width(widths: Mapping[str, int], room: int) -> int:
+def _bar_width(widths: Mapping[str, int], line_width: int) -> int:
     """Characters for each of the three bars beside columns of these widths and the percentages."""
-    return min(14, (room - sum(widths.values()) - len(widths) + 1) // 3 - 8)
+    return min(14, (line_width - sum(widths.values()) - len(widths) + 1) // 3 - 8)
 
 
 def _legend(most: float, dropped: Sequence[str]) -> str:
@@ -156,7 +156,7 @@ def _bar(filled: float, width: int, plain: bool) -> str:
     return f"{'█' * (eighths // 8) + ' ▏▎▍▌▋▊▉'[eighths % 8]:{width}s}"[:width]
 
 
-def _compared(networks: Sequence[Network], room: int) -> str:
+def _compared(networks: Sequence[Network], line_width: int) -> str:
     """Totals of two networks and the ratio of the second to the first."""
     names = [
         network.name if len(network.name) <= NAMED else place
@@ -169,7 +169,7 @@ def _compared(networks: Sequence[Network], room: int) -> str:
         cells = [str(value) if i < 2 else units.count(value) for value in values]
         first, second = values
         columns.append(Column(f"{head:>8s}", [*cells, f"{units.digits(second / first)}x"]))
-    return layout.table(columns, room)
+    return layout.table(columns, line_width)
 
 
 # ---- figure

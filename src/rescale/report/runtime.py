@@ -19,10 +19,10 @@ PREDICTORS = {
 }
 
 
-def errors_table(model: "RuntimeModel", room: int | None = None) -> "Table":
+def errors_table(model: "RuntimeModel", line_width: int | None = None) -> "Table":
     """A table of errors: a row for each mode, predictor and kind of left-out networks.
 
-    room: characters in a line; None for those of the terminal.
+    line_width: characters in a line; None for those of the terminal.
     """
     from rescale.report.tables import drawn
 
@@ -47,7 +47,7 @@ def errors_table(model: "RuntimeModel", room: int | None = None) -> "Table":
         f"Steps of {plural(model.batch, 'image')}. {settings['device']}, threads {settings['threads']}, "
         f"{settings['precision']}, {settings['fast']}, torch {settings['torch']}, "
         f"load {settings['load_average']}, {settings['date']}.",
-        room,
+        line_width,
     )
 
 

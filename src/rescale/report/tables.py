@@ -17,12 +17,12 @@ HEADING = {"train": "step", "infer": "latency"}  # of a column of times
 GAP, EDGES = 2, 2  # characters between two columns, and at both ends of a line
 
 
-def table(findings: Findings, room: int | None = None) -> Table:
+def table(findings: Findings, line_width: int | None = None) -> Table:
     """The study's networks, a dot before those on the front; units in the headings.
 
     From the best to the worst; those of a plan by hand in its order, with the difference to the row above.
 
-    findings: of at least one row. room: characters in a line; None for those of the terminal.
+    findings: of at least one row. line_width: characters in a line; None for those of the terminal.
     """
     rows, compared = findings.rows, findings.differences
     figure, timing = rows[0].figure, findings.plan.timing
@@ -56,13 +56,13 @@ def table(findings: Findings, room: int | None = None) -> Table:
     )
     if findings.counted:
         caption += f" {findings.counted}"
-    return drawn(columns, caption, room, styles=["bold" if row.on_front else "" for row in rows])
+    return drawn(columns, caption, line_width, styles=["bold" if row.on_front else "" for row in rows])
 
 
-def timing_table(timings: Sequence[Timing], room: int | None = None) -> Table:
+def timing_table(timings: Sequence[Timing], line_width: int | None = None) -> Table:
     """What `rescale bench` prints: a line for each network, the settings below.
 
-    room: characters in a line; None for those of the terminal.
+    line_width: characters in a line; None for those of the terminal.
     """
     first = timings[0]
     used = first.settings
@@ -84,21 +84,21 @@ def timing_table(timings: Sequence[Timing], room: int | None = None) -> Table:
         f"and quartiles. {used['device']}, threads {used['threads']}, {first.fast}, "
         f"torch {used['torch']}, load {used['load_average']}."
     )
-    return drawn(columns, caption, room)
+    return drawn(columns, caption, line_width)
 
 
 def drawn(
-    columns: Sequence[Column], caption: str, room: int | None = None, styles: Sequence[str] = ()
+    columns: Sequence[Column], caption: str, line_width: int | None = None, styles: Sequence[str] = ()
 ) -> Table:
     """A table in the common style, without the columns that do not fit, which the caption names.
 
     Args:
         columns: all columns, from left to right.
         caption: what the values depend on.
-        room: characters in a line; None for those of the terminal.
+        line_width: characters in a line; None for those of the terminal.
         styles: of the rows, such as bold; none by default.
     """
-    kept = fitting(columns, GAP, (room or width()) - EDGES)
+    kept = fitting(columns, GAP, (line_width or width()) - EDGES)
     missing = left_out(columns, kept)
     table = Table(
         box=SIMPLE_HEAD,

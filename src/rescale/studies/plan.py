@@ -10,6 +10,7 @@ from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, plural
 from rescale.lookup import label_and_name
+from rescale.outputs import NETWORK_FILE
 
 MOST_RUNS = 2_000  # of a study
 
@@ -94,7 +95,7 @@ def _without_path(model: str) -> str:
     if (shown := shown_name(model)) != model:
         return shown
     path = Path(model)
-    if path.name == "network.yaml":
+    if path.name == NETWORK_FILE:
         path = path.parent
     is_path = path.suffix in (".yaml", ".yml") or ("/" in model and ":" not in model)
     return (path.stem if path.suffix in (".yaml", ".yml") else path.name) if is_path else model

@@ -14,8 +14,8 @@ from rescale.studies.plan import Item
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
     from rescale.data import DataSpec
-    from rescale.files import RUN_FILE
     from rescale.models.start import model_to_train
+    from rescale.outputs import RUN_FILE
     from rescale.recipes import recipe, with_changes
     from rescale.training import Settings, resume, train
 

@@ -18,13 +18,14 @@ from rescale.models import External, counted_cost
 from rescale.models.execute import check_mode
 from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
+from rescale.outputs import check_new_run
 from rescale.preprocess import Preprocess
 from rescale.processes import Processes, join
 from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
 from rescale.training.norms import check_images
-from rescale.training.run import FORMAT, FORMATS, Run, Settings, check_new
+from rescale.training.run import FORMAT, FORMATS, Run, Settings
 
 # Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
 # returns recipe and settings with the chosen precision and execution mode.
@@ -84,7 +85,7 @@ def _begin(
     quiet: bool,
     processes: Processes,
 ) -> Run:
-    processes.from_first(lambda: check_new(out))
+    processes.from_first(lambda: check_new_run(out))
     machine.chosen_device(settings.device)
     check_mode(model, ExecutionMode.parse(settings.fast), settings.device)
     settings = replace(settings, threads=settings.threads or processes.share_of_cores())

@@ -11,10 +11,10 @@ from rescale import machine
 from rescale.data import Data, Loading, LoadingFailed
 from rescale.errors import JobError
 from rescale.execution import ExecutionMode
-from rescale.files import RUN_FILE
 from rescale.models import External
 from rescale.models.start import StartingWeights
 from rescale.network import Network
+from rescale.outputs import RUN_FILE
 from rescale.processes import Processes
 from rescale.recipes import Recipe
 from rescale.tasks import task_of

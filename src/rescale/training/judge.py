@@ -8,9 +8,9 @@ from rescale import machine
 from rescale.data import Batch, DataSpec, Loading, Source, decoding_of, open_data
 from rescale.errors import UserError
 from rescale.execution import USUAL
-from rescale.files import RUN_FILE
 from rescale.models.execute import LAYOUTS, place
 from rescale.models.folder import ModelFolder
+from rescale.outputs import RUN_FILE
 from rescale.preprocess import IMAGENET_MEAN, IMAGENET_STD, Decoding, Preprocess
 from rescale.recipes import Recipe, changed
 from rescale.tasks import task_of

@@ -2,35 +2,34 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rescale.errors import JobError, UserError
 from rescale.figure import Figure
-from rescale.files import LOCK, RUN_FILE, check_free, check_no_run, is_temporary, write_json, write_text
-from rescale.lookup import EXTERNAL_FILE, NETWORK_FILE, network
+from rescale.files import LOCK, write_json, write_text
+from rescale.lookup import network
 from rescale.models import External
-from rescale.models.folder import PREPROCESS, ModelFolder, write_model
+from rescale.models.folder import ModelFolder, write_model
 from rescale.network import Network
+from rescale.outputs import (
+    DATA,
+    METRICS,
+    NETWORK_FILE,
+    PREPROCESS,
+    RECIPE,
+    RUN_FILE,
+    check_new_run,
+    rows,
+    was_begun,
+)
 from rescale.preprocess import Preprocess
 from rescale.recipes import Recipe, Resolved, from_file
 from rescale.recipes import to_yaml as recipe_to_yaml
 from rescale.training.format_1 import upgraded_facts, upgraded_result
 
-RECIPE = "recipe.yaml"
-# what a run holds before its first step
-BEGUN = (
-    NETWORK_FILE,
-    EXTERNAL_FILE,
-    PREPROCESS,
-    RECIPE,
-    "data.json",
-    "metrics.jsonl",
-    "checkpoints",
-    "tensorboard",
-)
 FORMAT, FORMATS = 2, (1, 2)  # the format that is written; those that are read
 
 
@@ -95,13 +94,13 @@ class Run:
         The remains of a run that was ended at its creation are removed. Raises UserError if the folder holds
         anything else.
         """
-        check_new(path)
+        check_new_run(path)
         _remove_begun(path, model)
         run = cls(path)
         write_model(path, model)
         preprocess.write(path / PREPROCESS)
         write_text(path / RECIPE, recipe_to_yaml(resolved.recipe, resolved.sources))
-        write_json(path / "data.json", data)
+        write_json(path / DATA, data)
         return run
 
     def mark(self, facts: Mapping[str, Any]) -> None:
@@ -134,7 +133,7 @@ class Run:
     @property
     def data(self) -> dict[str, Any]:
         """The data's manifest."""
-        return json.loads((self.path / "data.json").read_text())
+        return json.loads((self.path / DATA).read_text())
 
     @property
     def headline(self) -> Figure:
@@ -149,8 +148,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete rows of metrics.jsonl."""
-        path = self.path / "metrics.jsonl"
-        return list(_complete_rows(path.read_text())) if path.is_file() else []
+        return list(rows(self.path / METRICS))
 
     def rewind(self, step: int, evaluated: int) -> None:
         """Drop the rows after `step` and after `evaluated` epochs: they will be written again."""
@@ -159,36 +157,15 @@ class Run:
             for row in self.metrics()
             if row["step"] <= step and (row["kind"] == "train" or row["epoch"] <= evaluated)
         ]
-        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl."""
         try:
-            with (self.path / "metrics.jsonl").open("a") as file:
+            with (self.path / METRICS).open("a") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise JobError(f"{self.path}: metrics cannot be written ({error.strerror})") from error
-
-
-def check_new(path: Path) -> None:
-    """Raise UserError if the output folder holds anything; an existing run can be resumed.
-
-    The remains of a run that was ended at its creation do not count.
-    """
-    check_no_run(path)
-    if not was_begun(path):
-        check_free(path, allowed=(LOCK,))
-
-
-def was_begun(path: Path) -> bool:
-    """Whether the folder holds nothing but the files of a run that was ended before its first step."""
-    if not path.is_dir() or (path / RUN_FILE).exists():
-        return False
-    entries = [entry for entry in path.iterdir() if entry.name != LOCK]
-    names = {entry.name for entry in entries if not is_temporary(entry)}
-    steps = {entry.name for entry in (path / "checkpoints").glob("step-*")}
-    rows = Run(path).metrics() if "metrics.jsonl" in names else []
-    return bool(entries) and names <= set(BEGUN) and steps <= {"step-00000000"} and not rows
 
 
 def _remove_begun(path: Path, model: Network | External) -> None:
@@ -198,13 +175,3 @@ def _remove_begun(path: Path, model: Network | External) -> None:
         raise UserError(f"{path}: holds the {NETWORK_FILE} of another network; give another --out")
     for entry in entries:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def _complete_rows(text: str) -> Iterator[dict[str, Any]]:
-    """The rows of JSON lines. An incomplete last row, left by a killed process, is dropped."""
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return
-        yield row

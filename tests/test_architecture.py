@@ -18,15 +18,15 @@ from rescale.recipes.recipe import MEANING
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
-ROOMS = (
-    "errors", "lazy", "layout", "duration", "figure", "files", "terminal", "preprocess", "execution",
-    "yaml_input", "network", "geometry", "cost",
-    "memory", "rounding", "families", "scaling", "lookup", "search", "machine", "parent", "processes", "models",
-    "recipes", "optim", "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
+PACKAGES = (
+    "errors", "lazy", "layout", "duration", "figure", "files", "outputs", "terminal", "preprocess",
+    "execution", "yaml_input", "network", "geometry", "cost", "memory", "rounding", "families",
+    "scaling", "lookup", "search", "machine", "parent", "processes", "models", "recipes", "optim",
+    "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[1]
 
 
@@ -43,11 +43,11 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_run_one_way(path: Path) -> None:
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if room in ("__init__", "__main__"):
+    package = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if package in ("__init__", "__main__"):
         return
-    allowed = ROOMS[: ROOMS.index(room) + 1]
-    wrong = {name for name in imports(path) if room_of(name) not in allowed}
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    wrong = {name for name in imports(path) if package_of(name) not in allowed}
     assert not wrong
 
 
@@ -60,17 +60,17 @@ def test_programs_are_not_imported() -> None:
     assert {path: imports(path) & names for path in SOURCE.rglob("*.py") if imports(path) & names} == {}
 
 
-def test_every_room_is_described() -> None:
+def test_every_package_is_described() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     listed = [
         line.split("`")[1].rstrip("/").removesuffix(".py")
         for line in text.splitlines()
         if line.startswith("| `")
     ]
-    assert [name for name in listed if name in ROOMS] == list(ROOMS)
+    assert [name for name in listed if name in PACKAGES] == list(PACKAGES)
 
 
-SHAPES = ("geometry", "families", "scaling", "search")  # the rooms that may work out areas and groups
+SHAPES = ("geometry", "families", "scaling", "search")  # the packages that may compute areas and groups
 SIDES = {"size", "side", "kernel", "resolution", "height", "width", "stride"}
 
 
@@ -103,8 +103,8 @@ def shape_arithmetic(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_areas_and_groups_are_geometrys(path: Path) -> None:
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    assert room in SHAPES or not shape_arithmetic(path.read_text())
+    package = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert package in SHAPES or not shape_arithmetic(path.read_text())
 
 
 @pytest.mark.parametrize(
