@@ -189,6 +189,14 @@ def test_folders_without_data_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "train: holds no class folders")
 
 
+@pytest.mark.parametrize("name", ["images.zip", "IMAGES.TAR.GZ", "train.tgz", "train.tar.bz2", "a.7z"])
+def test_packed_archives_are_to_be_unpacked(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    refused(tmp_path / name, f"{name}: is a packed archive; unpack it and give the folder")
+    (tmp_path / "README.md").touch()
+    refused(tmp_path, f"holds no images but 1 packed archive: unpack {name}")
+
+
 def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder", classes=("ant",))
     refused(tmp_path / "folder", "1 class only (ant)")

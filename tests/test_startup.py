@@ -27,6 +27,8 @@ MISTAKES = {  # a command line: a part of its message
     "train --resume .": ".: no run is here (a run folder holds run.json)",
     "train resnet50 --data digits --out a/run": "a/run: holds a run; continue it with --resume a/run",
     "train resnet50 --data digits --out a/run/run.json": "run.json: is a file; give a folder",
+    "train resnet50 --data digits --out full": "full: is not empty; give a folder that is empty",
+    "import . --model resnet50 -o full": "full: is not empty; give a folder that is empty",
     "eval no/run": "no/run: no such folder",
     "import none.pth --model resnet50 -o a": "none.pth: no such file",
     "import . --model resnet51 -o a": "did you mean",
@@ -84,6 +86,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     code, folder = RUN.replace("HEAVY", repr(HEAVY)), tmp_path_factory.mktemp("folder")
     (folder / "a/run").mkdir(parents=True)
     (folder / "a/run/run.json").touch()
+    (folder / "full").mkdir()
+    (folder / "full/notes.txt").touch()
     return json.loads(python(code, json.dumps(list(MISTAKES)), folder))
 
 

@@ -1,5 +1,6 @@
 """Open a data set: recognise its format, read it, and split off validation and minival parts."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -214,8 +215,16 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
 
 
+def _is_archive(path: Path) -> bool:
+    endings = [ending for _, endings, _ in shutil.get_unpack_formats() for ending in endings]
+    return path.name.lower().endswith((*endings, ".7z", ".rar")) and path.suffix != ".tar"
+
+
 def _unknown(path: Path) -> str:
+    """What is wrong with a path that holds no data, and what to do."""
     if path.is_file():
+        if _is_archive(path):
+            return f"{path}: is a packed archive; unpack it and give the folder"
         return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
     if is_pattern(path):
         return f"{path}: stands for no .tar or .parquet file"
@@ -224,6 +233,8 @@ def _unknown(path: Path) -> str:
         return f"{path}: is empty; give the folder of the data"
     if any(map(folders.is_image, names)):
         return f"{path}: its images are in no class folders; make a folder per class with its images inside"
+    if packed := sorted(filter(_is_archive, path.iterdir())):
+        return f"{path}: holds no images but {plural(len(packed), 'packed archive')}: unpack {packed[0].name}"
     return (
         f"{path}: no data of a known layout; known: class folders of images, train/ and val/ with class "
         f"folders, CIFAR's batches, *.tar shards, *.parquet files"
