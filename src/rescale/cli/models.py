@@ -218,9 +218,9 @@ def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     columns = [
         Column(f"{'network':24s}", [row["name"] for row in rows], left=True),
         Column("pixels", [str(row["resolution"]) for row in rows], rank=2),
-        Column("MACs\n(G)", [f"{row['macs'] / 1e9:.3f}" for row in rows]),
-        Column("params\n(M)", [f"{row['params'] / 1e6:.3f}" for row in rows], rank=3),
-        Column("acts\n(M)", [f"{row['activations'] / 1e6:.3f}" for row in rows], rank=4),
+        _counts("MACs", [row["macs"] for row in rows], "G", 1e9),
+        _counts("params", [row["params"] for row in rows], "M", 1e6, rank=3),
+        _counts("acts", [row["activations"] for row in rows], "M", 1e6, rank=4),
     ]
     if any("step_memory" in row for row in rows):
         peaks = [row["step_memory"] and row["step_memory"]["peak"] / 2**30 for row in rows]
@@ -235,3 +235,12 @@ def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     if set(sources) != {"arithmetic"}:
         columns.append(Column("counted\nby", sources, rank=1, left=True))
     return columns
+
+
+def _counts(title: str, values: Sequence[float], unit: str, size: float, rank: int = 0) -> Column:
+    """A column of counts, in one unit unless a value is too small for three decimals of it."""
+    from rescale.report import units
+
+    if min(values) < 0.1 * size:
+        return Column(title, [units.count(value) for value in values], rank=rank)
+    return Column(f"{title}\n({unit})", [f"{value / size:.3f}" for value in values], rank=rank)
