@@ -22,6 +22,7 @@ from rescale.errors import UserError, plural
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 FORMATS = {"cifar": cifar, "tar shards": shards, "parquet": parquet, "image folder": folders}
+OTHER_FILE = "a file of another type; give the folder of the data, or a .tar or .parquet file"
 VAL_SHARE = 0.1  # of a data set without a validation part
 
 
@@ -223,9 +224,8 @@ def _is_archive(path: Path) -> bool:
 def _unknown(path: Path) -> str:
     """What is wrong with a path that holds no data, and what to do."""
     if path.is_file():
-        if _is_archive(path):
-            return f"{path}: is a packed archive; unpack it and give the folder"
-        return f"{path}: is a file of another type; give the folder of the data, or a .tar or .parquet file"
+        kind = "a packed archive; unpack it and give the folder" if _is_archive(path) else OTHER_FILE
+        return f"{path}: is {kind}"
     if is_pattern(path):
         return f"{path}: stands for no .tar or .parquet file"
     names = [entry.name for entry in path.iterdir()]
