@@ -143,7 +143,10 @@ def test_rejected_sources(tmp_path: Path) -> None:
         str(folder),
         replace(NET, stages=NET.stages[1:]),
     )
-    refused("holds resnet26x0.25@32, not timm:resnet26", str(folder), External("timm:resnet26", 32))
+    exported = rf"; in timm's names: rescale export-weights {folder} -o FOLDER"
+    refused(
+        f"holds resnet26x0.25@32, not timm:resnet26{exported}", str(folder), External("timm:resnet26", 32)
+    )
     theirs = tmp_path / "theirs"
     model = External("timm:resnet10t.c3_in1k@64", 64, 5)
     write(theirs, model, make(model)[0].state_dict(), PREPROCESS)

@@ -260,8 +260,16 @@ def _check_same(path: Path, stored: Network | External, model: Network | Externa
         if lines := differences(stored, model):
             more = f"; {len(lines) - 3} more" if len(lines) > 3 else ""
             raise UserError(f"{path}: holds {stored.name}, another network: {'; '.join(lines[:3])}{more}")
-    elif isinstance(stored, Network) or isinstance(model, Network) or _structure(stored) != _structure(model):
-        raise UserError(f"{path}: holds {stored.name}, not {model.name}")
+        return
+    if (
+        isinstance(stored, External)
+        and isinstance(model, External)
+        and _structure(stored) == _structure(model)
+    ):
+        return
+    for_timm = isinstance(stored, Network) and model.name.startswith("timm:")
+    layout = f"; in timm's names: rescale export-weights {path} -o FOLDER" if for_timm else ""
+    raise UserError(f"{path}: holds {stored.name}, not {model.name}{layout}")
 
 
 def _structure(model: External) -> str:
