@@ -326,6 +326,33 @@ def test_the_page_in_a_browser(reported):
     assert light["sorted"] == "ascending"
 
 
+@pytest.mark.parametrize(
+    ("clipboard", "command_works", "button"),
+    [
+        ("{writeText: async text => { copied = text; }}", "false", "copied"),
+        ("{writeText: async () => { throw new Error('forbidden'); }}", "true", "copied"),
+        ("undefined", "false", "selected"),  # as in a page that is not served securely
+    ],
+)
+def test_the_copy_button_in_a_browser(reported, clipboard, command_works, button):
+    seen = in_browser(
+        reported[1]["report.html"],
+        f"""
+        let copied = "";
+        Object.defineProperty(navigator, "clipboard", {{value: {clipboard}}});
+        document.execCommand = () => {command_works};
+        const pressed = document.querySelector(".command button");
+        pressed.click();
+        setTimeout(() => report({{
+          button: pressed.textContent,
+          taken: copied || getSelection().toString(),
+          command: document.querySelector(".command pre").textContent,
+        }}), 100)""",
+    )
+    assert seen["command"].startswith("rescale study pareto")
+    assert (seen["button"], seen["taken"]) == (button, seen["command"])
+
+
 def test_the_page_on_a_phone(reported):
     phone = in_browser(reported[1]["report.html"], LAYOUT, width=390)
     assert phone["window"] == 390 and phone["wide"] <= 390 and phone["right"] <= 390
