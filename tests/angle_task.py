@@ -137,4 +137,5 @@ class AngleError:
 
     def predictions(self) -> dict[str, np.ndarray]:
         index, target, degrees = (np.concatenate([row[i] for row in self.rows]) for i in range(3))
-        return {"index": index, "target": target, "degrees": degrees}
+        score = np.abs(target - degrees)  # the headline figure is its mean
+        return {"index": index, "target": target, "degrees": degrees, "score": score}

@@ -289,7 +289,7 @@ def test_two_processes_resumed_as_one(tmp_path) -> None:
         assert ended(process)[0] == 1
     resumed = resume(tmp_path / "run", quiet=True)
     one = begin(tmp_path / "one", settings=Settings(threads=1), batch=64, epochs=4)
-    assert resumed.result["loss"] == pytest.approx(one.result["loss"], rel=0.05)
+    assert resumed.result["figures"]["loss"] == pytest.approx(one.result["figures"]["loss"], rel=0.05)
     assert resumed.result["steps"] == one.result["steps"] == 88
 
 

@@ -8,6 +8,7 @@ from rescale.report import units
 from rescale.report.findings import Findings
 from rescale.studies import Difference, Row, Speedup, best_first, smallest_visible
 from rescale.studies.differences import LEAST, LEVEL, POWER
+from rescale.studies.images import ImageDifference
 
 _SEEDS = ("no common seed", "one seed", "two seeds")
 
@@ -32,7 +33,7 @@ def _best(findings: Findings) -> str:
     if all(difference.told_apart for difference in compared.values()):
         return f"{text}, which is told apart from every other network ({_method(compared.values())})."
     if few := _too_few(compared.values()):
-        return f"{text}; by {few}, networks are not told apart."
+        return f"{text}; by {few}, networks are not told apart.{_over_images(findings)}"
     if all(difference.p is None for difference in compared.values()):
         return f"{text}; all seeds differ alike, so networks are not told apart."
     close = [label for label, difference in compared.items() if not difference.told_apart]
@@ -57,7 +58,7 @@ def _row_by_row(findings: Findings) -> str:
     """Which rows of a plan by hand differ from the row above by more than chance."""
     compared = findings.differences
     if few := _too_few(compared.values()):
-        return f"By {few}, no row is told apart from the row above."
+        return f"By {few}, no row is told apart from the row above.{_over_images(findings)}"
     if all(difference.p is None for difference in compared.values()):
         return "All seeds differ alike, so no row is told apart from the row above."
     method = _method(compared.values())
@@ -68,6 +69,21 @@ def _row_by_row(findings: Findings) -> str:
     rest = len(compared) - len(apart)
     others = f" {rest} other row{'s are' if rest > 1 else ' is'} not." if rest else ""
     return f"Told apart from the row above: {named}; {method}.{others}"
+
+
+def _over_images(findings: Findings) -> str:
+    """What the held-out images say of the networks as they are trained here; empty without scores."""
+    tested = [d for d in findings.evidence.differences.values() if d.low is not None and d.high is not None]
+    if not tested:
+        return ""
+    apart = sum(d.low > 0 or d.high < 0 for d in tested)  # type: ignore[operator]
+    differs = (
+        f"{apart} of {plural(len(tested), 'row')} {'differs' if apart == 1 else 'differ'} from the row above"
+        if findings.plan.by_hand
+        else f"it differs from {apart} of {plural(len(tested), 'other')}"
+    )
+    chance = f"by more than the choice of the {plural(tested[0].images, 'image')} explains"
+    return f" As trained here, {differs} {chance}."
 
 
 def _too_few(compared: Iterable[Difference]) -> str:
@@ -102,6 +118,18 @@ def difference_text(difference: Difference | None, row: Row) -> str:
     return f"{mean} ({low} to {high})"
 
 
+def image_difference_text(difference: ImageDifference | None, row: Row) -> str:
+    """A difference over images as a cell: its mean, its interval, and p of McNemar's test if it applies."""
+    if difference is None:
+        return units.MISSING
+    mean = units.difference(difference.mean, row.value)
+    if difference.low is None or difference.high is None:
+        return f"{mean} ({plural(difference.images, 'image')})"
+    low, high = (units.difference(end, row.value) for end in (difference.low, difference.high))
+    mcnemar = "" if difference.p is None else f"; p {difference.p:.3f}"
+    return f"{mean} ({low} to {high}{mcnemar})"
+
+
 def power(findings: Findings) -> str:
     """The smallest difference that the seeds would probably have shown; empty where nothing was tested."""
     tested = [difference for difference in findings.differences.values() if difference.p is not None]
@@ -122,8 +150,21 @@ def speedup_sentences(findings: Findings) -> list[str]:
     if findings.figure is None:
         return []
     seeds = min(row.seeds for row in findings.rows)
-    remark = f"; from {_SEEDS[seeds]}, which tells nothing apart" if seeds < LEAST else ""
-    return [speedup_sentence(pair, findings.figure) + remark for pair in findings.speedups]
+    if seeds < LEAST:
+        remarks = [f"; from {_SEEDS[seeds]}, which tells nothing apart"] * len(findings.speedups)
+    else:
+        remarks = [_mean_interval(findings, pair) for pair in findings.speedups]
+    pairs = zip(findings.speedups, remarks, strict=True)
+    return [speedup_sentence(pair, findings.figure) + remark for pair, remark in pairs]
+
+
+def _mean_interval(findings: Findings, speedup: Speedup) -> str:
+    """The interval of the mean speed-up over draws of seeds, images and timings."""
+    interval = findings.evidence.intervals.get((speedup.fast, speedup.slow))
+    if interval is None:
+        return "; under other seeds the two fronts may not overlap"
+    low, high = map(units.digits, interval)
+    return f"; the mean lies between {low}× and {high}× (95 %, over seeds, images and timings)"
 
 
 def speedup_sentence(speedup: Speedup, figure: Figure) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rescale.data import DataSpec
 from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
+from rescale.report.evidence import Evidence, evidence_of
 from rescale.studies import (
     Difference,
     Failure,
@@ -41,7 +42,7 @@ class Findings:
 
     results: finished runs. rows: in the plan's order if a person wrote it, otherwise from the best to the
     worst. differences: by label; of a plan by hand each row minus the one above it, otherwise the best row
-    minus each other one. recipes: resolved, by label.
+    minus each other one. recipes: resolved, by label. evidence: how far the values can be trusted.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Findings:
     speedups: list[Speedup]
     failures: list[Failure]
     recipes: Mapping[str, Mapping[str, Any]]
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def missing(self) -> list[Item]:
@@ -131,7 +133,23 @@ class Findings:
             )
         if max(row.seeds for row in self.rows) == 1:
             return text + ". One seed each, so there are no error bars over seeds."
-        return text + ". ± is the standard deviation over seeds (n − 1)."
+        return text + f". ± is the standard deviation over seeds (n − 1).{self._floor}"
+
+    @property
+    def _floor(self) -> str:
+        """How much of the spread over seeds the number of images explains alone; empty where unknown."""
+        both = [(row.value_std, row.value_floor) for row in self.rows if row.value_std and row.value_floor]
+        if not both:
+            return ""
+        spread, explained = (
+            units.digits((sum(value**2 for value in values) / len(both)) ** 0.5)
+            for values in zip(*both, strict=True)
+        )
+        unit = units.points(self.rows[0].figure)
+        return (
+            f" The number of these images alone explains {f'{explained} {unit}'.rstrip()} of a spread of "
+            f"{spread} (root mean squares)."
+        )
 
     @property
     def departures(self) -> list[str]:
@@ -208,6 +226,9 @@ class Findings:
             warnings.append(f"{plural(bad, 'damaged image')} replaced, counted over all runs")
         if self.missing:
             warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
+        if self.evidence.unscored:
+            names = first_few(self.evidence.unscored)
+            warnings.append(f"no scores of single images, so not compared image by image: {names}")
         return warnings
 
     @property
@@ -254,7 +275,20 @@ def gather(path: Path) -> Findings:
     )
     by_label = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
     recipes = {item.label: _recipe(study.run(item)) for item in results}
-    return Findings(path, plan, results, timings, rows, by_label, speedups(rows), study.failures(), recipes)
+    compared_fronts = speedups(rows)
+    evidence = evidence_of(study, list(results), rows, timings, values, compared_fronts)
+    rows = [
+        replace(
+            row,
+            front_chance=evidence.chances.get(row.label),
+            value_floor=evidence.floors.get(row.label),
+        )
+        for row in rows
+    ]
+    failures = study.failures()
+    return Findings(
+        path, plan, results, timings, rows, by_label, compared_fronts, failures, recipes, evidence
+    )
 
 
 def _others_busy(timing: Timing) -> float:

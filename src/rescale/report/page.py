@@ -8,9 +8,11 @@ import rescale
 from rescale.errors import plural
 from rescale.report import units
 from rescale.report.chart import chart
-from rescale.report.claims import difference_text, headline, power, speedup_sentences
+from rescale.report.claims import difference_text, headline, image_difference_text, power, speedup_sentences
 from rescale.report.findings import Findings
 from rescale.studies import Row, short_names
+from rescale.studies.chances import DRAWS
+from rescale.studies.images import DRAWS as BOOTSTRAPS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,6 +37,9 @@ def page(findings: Findings) -> str:
         power=power(findings),
         groups=len({row.group for row in findings.rows}),
         speedups=speedup_sentences(findings),
+        draws=f"{DRAWS:,}",
+        bootstraps=f"{BOOTSTRAPS:,}",
+        one_seed=any(row.seeds == 1 for row in findings.rows),
         agreed=agreed,
         differing=differing,
         recipe_labels=list(findings.recipes),
@@ -95,6 +100,7 @@ def _additive(findings: Findings) -> list[Column]:
     names = short_names([row.model for row in findings.rows])
     models = {row.label: names[row.model] for row in findings.rows}
     unit = units.points(findings.rows[0].figure)
+    over_images = findings.evidence.differences
     made = [
         Column(
             f"to the row above{', ' * bool(unit)}{unit}",
@@ -104,6 +110,15 @@ def _additive(findings: Findings) -> list[Column]:
             lambda row: "apart" if row.label in compared and compared[row.label].told_apart else "",
         )
     ]
+    if over_images:
+        made.append(
+            Column(
+                "over images",
+                "descending",
+                lambda row: image_difference_text(over_images.get(row.label), row),
+                lambda row: over_images[row.label].mean if row.label in over_images else None,
+            )
+        )
     if any(difference.sign_flip is not None for difference in compared.values()):
         p_values = {label: difference.sign_flip for label, difference in compared.items()}
         made.append(
@@ -145,10 +160,16 @@ def _costs(time_name: str) -> list[Column]:
         Column("MACs", "ascending", lambda row: units.count(row.macs), lambda row: row.macs),
         Column("params", "ascending", lambda row: units.count(row.params), lambda row: row.params),
         Column("activ.", "ascending", lambda row: units.count(row.activations), lambda row: row.activations),
-        Column(
-            "front", "descending", lambda row: "●" if row.on_front else "", lambda row: float(row.on_front)
-        ),
+        Column("front", "descending", _front_text, lambda row: row.on_front + (row.front_chance or 0.0)),
     ]
+
+
+def _front_text(row: Row) -> str:
+    """A dot on the front, and the chance of being there."""
+    if row.front_chance is None:
+        return "●" if row.on_front else ""
+    chance = f"{100 * row.front_chance:.0f} %"
+    return f"● {chance}" if row.on_front else chance
 
 
 def timing_settings(findings: Findings) -> list[tuple[str, str]]:

@@ -199,18 +199,33 @@ def speedup(a: str, line_a: Sequence[Point], b: str, line_b: Sequence[Point]) ->
     The ratio's logarithm is piecewise linear, so its extremes lie at the points of either front or the
     ends of the overlap, and are exact. `fast` is the one that is faster in the (geometric) mean.
     """
-    worst = max(line_a[0].quality, line_b[0].quality)
-    best = min(line_a[-1].quality, line_b[-1].quality)
-    if worst > best:
+    places, ratios = _ratios(line_a, line_b)
+    if not places:
         return None
-    inside = {p.quality for p in (*line_a, *line_b) if worst <= p.quality <= best}
-    places = sorted(inside | {worst, best})
-    ratios = [latency_at(line_b, place) / latency_at(line_a, place) for place in places]
     fast, slow = a, b
     if _mean_log(places, ratios) < 0:
         fast, slow, ratios = b, a, [1 / ratio for ratio in ratios]
     least, most = ratios.index(min(ratios)), ratios.index(max(ratios))
-    return Speedup(fast, slow, ratios[least], places[least], ratios[most], places[most], worst, best)
+    return Speedup(
+        fast, slow, ratios[least], places[least], ratios[most], places[most], places[0], places[-1]
+    )
+
+
+def mean_speedup(line_a: Sequence[Point], line_b: Sequence[Point]) -> float | None:
+    """How many times as fast the first front is at equal quality, in the geometric mean over the overlap."""
+    places, ratios = _ratios(line_a, line_b)
+    return math.exp(_mean_log(places, ratios)) if places else None
+
+
+def _ratios(line_a: Sequence[Point], line_b: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """The qualities of both fronts' points in their overlap and its ends, and b's seconds over a's there."""
+    worst = max(line_a[0].quality, line_b[0].quality)
+    best = min(line_a[-1].quality, line_b[-1].quality)
+    if worst > best:
+        return [], []
+    inside = {p.quality for p in (*line_a, *line_b) if worst <= p.quality <= best}
+    places = sorted(inside | {worst, best})
+    return places, [latency_at(line_b, place) / latency_at(line_a, place) for place in places]
 
 
 def _mean_log(places: Sequence[float], ratios: Sequence[float]) -> float:
@@ -218,10 +233,11 @@ def _mean_log(places: Sequence[float], ratios: Sequence[float]) -> float:
     logs = [math.log(ratio) for ratio in ratios]
     if len(places) == 1:
         return logs[0]
-    return sum(
+    area = sum(
         (right - left) * (logs[i] + logs[i + 1]) / 2
         for i, (left, right) in enumerate(itertools.pairwise(places))
     )
+    return area / (places[-1] - places[0])
 
 
 def speedups(rows: Sequence[Row]) -> list[Speedup]:

@@ -12,7 +12,9 @@ from rescale.errors import UserError
 from rescale.files import LOCK, is_temporary, write_text
 from rescale.studies.plan import Item, Plan, file_name
 from rescale.studies.plan_file import PLAN, from_file, plan_in, to_yaml
+from rescale.tasks.scores import scores_of
 from rescale.training.format_1 import upgraded_result
+from rescale.training.predictions import FILE, read_predictions
 from rescale.training.run import Run
 
 
@@ -64,6 +66,21 @@ class StudyFolder:
     def results(self) -> dict[Item, dict[str, Any]]:
         """The results of all finished runs, in the plan's order."""
         return {item: result for item in self.plan.items if (result := self.result(item))}
+
+    def scores(self, item: Item) -> dict[str, float] | None:
+        """The score of each held-out image of a finished run, by its key; None if the run has none.
+
+        The headline figure is their mean. Runs of old versions have no predictions, and some figures are no
+        means over images.
+        """
+        file = self.run(item) / FILE
+        if not file.is_file():
+            return None
+        predictions = read_predictions(file)
+        scores = scores_of(predictions)
+        if scores is None:
+            return None
+        return dict(zip(predictions["key"].tolist(), scores.tolist(), strict=True))
 
     def networks(self) -> dict[str, str]:
         """What is timed once, by label: the network's identity, and the precision if it is that of the run.

@@ -26,7 +26,9 @@ class Row:
     deviation (n - 1), None for one seed. figures: means of all other figures of the evaluation, by name.
     changes: of the recipe, as one text. latency_s: for `batch` images, quartiles beside it. macs, params,
     activations: of one image. counted: how macs were counted (`rescale.models.count.Source`).
-    on_front: every other network of the study is slower or has a worse value.
+    on_front: every other network of the study is slower or has a worse value. front_chance: the share of
+    draws of seeds, images and timings in which it is on the front. value_floor: the standard deviation over
+    seeds that the finite number of held-out images explains alone.
     """
 
     label: str
@@ -60,6 +62,8 @@ class Row:
     device: str | None = None
     counted: str | None = None
     on_front: bool = False
+    front_chance: float | None = None
+    value_floor: float | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property

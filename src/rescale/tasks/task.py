@@ -47,7 +47,11 @@ class Evaluator(Protocol):
         """The figures by name. Raises JobError if there was no sample."""
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """Columns of a table with one row per sample, including `index`; empty if none are kept."""
+        """Columns of a table with one row per sample, including `index`; empty if none are kept.
+
+        If the headline figure is a mean over samples, the column `score` has what it is the mean of, so that
+        studies can compare networks sample by sample.
+        """
 
 
 class Task(Protocol):

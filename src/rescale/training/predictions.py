@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rescale.data import Source
+from rescale.errors import UserError
 from rescale.files import atomic, printable
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ def write_predictions(path: Path, source: Source, columns: Mapping[str, np.ndarr
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """The columns by name."""
+    """The columns by name. Raises UserError for a damaged file."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{path}: cannot be read ({reason}); remove it, or copy it again") from None
     return {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
 
 
