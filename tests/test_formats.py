@@ -368,6 +368,19 @@ def test_parquet_holds_what_was_put_in(tmp_path: Path) -> None:
     assert data.train.describe(11).endswith("train-00001-of-00002.parquet:group 1 row 0")
 
 
+def test_a_change_in_one_of_two_files_of_one_name_changes_the_digest(tmp_path: Path) -> None:
+    for part, numbers in (("train", range(12)), ("val", range(20, 26))):
+        write_parquet(tmp_path / part / "0000.parquet", numbers)
+    before = open_data(tmp_path)
+    assert len(before.files) == 2
+    for part, numbers in (("train", range(30, 42)), ("val", range(50, 56))):
+        kept = (tmp_path / part / "0000.parquet").read_bytes()
+        write_parquet(tmp_path / part / "0000.parquet", numbers)
+        assert open_data(tmp_path).digest != before.digest
+        (tmp_path / part / "0000.parquet").write_bytes(kept)
+    assert open_data(tmp_path).digest == before.digest
+
+
 @pytest.mark.parametrize(
     "name", ["plain_text/train/0000.parquet", "plain_text/train-0.parquet", "all.parquet"]
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rescale.data.files import as_argument, is_hidden_below, matching
+from rescale.data.files import as_argument, distinct_names, is_hidden_below, matching
 from rescale.data.labels import Label, class_table, declared_names
 from rescale.data.parts import Files, described, files_by_part, passed_over
 from rescale.data.raw import RawDataset
@@ -92,7 +92,7 @@ def _read(path: Path, parts: Files, names: tuple[str, ...]) -> RawDataset:
     }
     if declared:
         _check_classes_present(path, declared, {int(n) for file in train for n in np.unique(numbers[file])})
-    digests = {file.name: parquet_file.digest(file) for file in schemas}
+    digests = dict(zip(distinct_names(tuple(schemas)), map(parquet_file.digest, schemas), strict=True))
     val_table = parquet_file.table_of(val, image, numbers) if val else None
     notes = (*parts.notes, *table.notes)
     return RawDataset(
