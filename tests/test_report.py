@@ -22,7 +22,7 @@ from rescale.errors import first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, units, write_report
 from rescale.report.chart import axis_ticks, traces
-from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences
+from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences, spent
 from rescale.report.findings import share_interval
 from rescale.report.page import breakable, page
 from rescale.report.plots import Box, places, round_ticks, style
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 def reported(tmp_path_factory):
     path = tmp_path_factory.mktemp("reports") / "study"
     fake_study(path, failing="resnetrs26x0.5@32")
-    return path, write_report(path)
+    return path, write_report(gather(path))
 
 
 def test_the_page_loads_nothing(reported):
@@ -120,7 +120,7 @@ def test_notes_are_not_all_about_what_did_not_apply(tmp_path, capsys, monkeypatc
     for path in (tmp_path / "s").rglob("result.json"):
         result = json.loads(path.read_text())
         path.write_text(json.dumps(result | {"not_applied": ["dropout is 0.25", *result["not_applied"]]}))
-    monkeypatch.setattr("rescale.report.write_report", lambda path: {})
+    monkeypatch.setattr("rescale.report.write_report", lambda findings: {})
     show_report(tmp_path / "s", as_json=False)
     printed = capsys.readouterr().out
     assert "note: dropout is 0.25" in printed and "not applied: dropout" not in printed
@@ -142,7 +142,7 @@ def judged_by_error(tmp_path_factory):
     """A study whose headline figure is an error, of which less is better."""
     path = tmp_path_factory.mktemp("reports") / "pose"
     fake_study(path, figure=ERROR)
-    return path, write_report(path)
+    return path, write_report(gather(path))
 
 
 def test_the_page_of_an_error(judged_by_error):
@@ -187,7 +187,7 @@ def test_the_axis_title_fits_the_picture(figure, tmp_path):
     from PIL import Image
 
     fake_study(tmp_path / "s", seeds=1, figure=figure)
-    with Image.open(write_report(tmp_path / "s")["pareto.png"]) as image:
+    with Image.open(write_report(gather(tmp_path / "s"))["pareto.png"]) as image:
         grey = image.convert("L")
         edges = grey.crop((0, 0, 60, 2)), grey.crop((0, grey.height - 2, 60, grey.height))
     assert all(edge.getextrema() == (255, 255) for edge in edges)
@@ -197,7 +197,7 @@ def test_names_are_escaped(tmp_path):
     study = fake_study(tmp_path / "s", seeds=1)
     plan = study.plan_file.read_text().replace("MADE-UP", "<script>alert(1)</script>")
     study.plan_file.write_text(plan)
-    text = write_report(study.path)["report.html"].read_text()
+    text = write_report(gather(study.path))["report.html"].read_text()
     assert "<script>alert(1)" not in text and "&lt;script&gt;alert(1)" in text
 
 
@@ -236,7 +236,7 @@ def test_an_empty_study_has_a_report_too(tmp_path):
     study = fake_study(tmp_path / "s", seeds=1)
     shutil.rmtree(study.path / "runs")
     shutil.rmtree(study.path / "timings")
-    text = write_report(study.path)["report.html"].read_text()
+    text = write_report(gather(study.path))["report.html"].read_text()
     assert "No network has finished training yet" in text
     assert "not finished: resnetrs26x0.125@32-s0" in text
 
@@ -647,3 +647,17 @@ def test_the_command_prints_the_same_and_json_is_json(reported, capsys):
     printed = capsys.readouterr().out
     assert "failed: resnetrs26x0.5@32, seed 0: training: step 7: the loss is nan" in printed
     assert printed.strip().endswith("results.csv") and "report.html" in printed
+
+
+def test_the_budget_spent_and_its_price(tmp_path):
+    path = fake_study(tmp_path / "s", seeds=3).path
+    results = StudyFolder(path).results()
+    hours = sum(result["seconds"] for result in results.values()) / 3600
+    findings = gather(path, price_per_hour=2.5)
+    assert f"{len(results)} trainings took" in spent(findings)
+    assert spent(findings).endswith(f"; price {2.5 * hours:,.2f}.")
+    assert "price" not in spent(gather(path))
+    groups = {row.group for row in findings.rows}
+    assert sum(budget.trainings for budget in findings.budgets.values()) == len(results)
+    table = page(findings).split('id="budgets"')[1].split("</table>")[0]
+    assert all(f"<td>{group}</td>" in table for group in groups)

@@ -91,4 +91,4 @@ def test_a_study_of_format_1_is_reported(tmp_path: Path) -> None:
     shutil.copytree(FORMAT_1 / "study", tmp_path / "study")
     rows = gather(tmp_path / "study").rows
     assert len(rows) == 2 and all(row.latency_s for row in rows)
-    assert "top-1" in write_report(tmp_path / "study")["report.html"].read_text()
+    assert "top-1" in write_report(gather(tmp_path / "study"))["report.html"].read_text()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
+from rescale.cli.dry_run import DryRun, dry_run
 from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
 from rescale.cli.train import ON_BAD_IMAGE
@@ -96,6 +97,7 @@ def pareto(
     workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
+    dry: DryRun = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="More networks: --models A B C works too.")
     ] = None,
@@ -139,9 +141,13 @@ def pareto(
 
     device = machine.chosen_device(device)
     plan = replace(plan, timing=replace(plan.timing, device=device))
-    _print_notes(check(plan))
+    checked = check(plan)
+    _print_notes(checked.notes)
     settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
-    carry_out(out, plan, settings, as_json)
+    if dry:
+        dry_run(out, plan, checked, settings, as_json)
+    else:
+        carry_out(out, plan, settings, as_json)
 
 
 def run(
@@ -151,6 +157,7 @@ def run(
     workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
+    dry: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Run the missing parts of a study's plan.yaml; the plan may be written by hand.
@@ -167,20 +174,28 @@ def run(
     from rescale import machine
     from rescale.studies import Settings, check
 
-    _print_notes(check(plan))
+    checked = check(plan)
+    _print_notes(checked.notes)
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
-    carry_out(folder, plan, settings, as_json)
+    if dry:
+        dry_run(folder, plan, checked, settings, as_json)
+    else:
+        carry_out(folder, plan, settings, as_json)
 
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")],
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, help="Price of an hour of this machine, to show what the trainings cost."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write report.html, pareto.png, pareto.svg and results.csv of a study, also of an unfinished one.
 
     Example: rescale report studies/a
     """
-    show_report(folder, as_json)
+    show_report(folder, as_json, price_per_hour)
 
 
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
@@ -197,7 +212,7 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
         raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")
 
 
-def show_report(folder: Path, as_json: bool) -> None:
+def show_report(folder: Path, as_json: bool, price_per_hour: float | None = None) -> None:
     """Write the report and print its table, speed-ups, failures and paths."""
     from rescale.studies.plan_file import plan_in
 
@@ -206,8 +221,8 @@ def show_report(folder: Path, as_json: bool) -> None:
     from rescale.report import claims, gather, table, write_report
     from rescale.terminal import console
 
-    paths = write_report(folder)
-    findings = gather(folder)
+    findings = gather(folder, price_per_hour)
+    paths = write_report(findings)
     if as_json:
         print(json.dumps([asdict(row) for row in findings.rows], indent=1))
         return
@@ -227,6 +242,7 @@ def show_report(folder: Path, as_json: bool) -> None:
         ),
         findings.uncertainty,
         claims.power(findings),
+        claims.spent(findings),
     ):
         if line:
             print(wrapped(line, "  "))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rescale.duration import clock
 from rescale.errors import first_few, plural
 from rescale.figure import Figure
 from rescale.report import units
@@ -143,6 +144,21 @@ def power(findings: Findings) -> str:
         f"Networks are compared by {_method(tested)} (Holm). With this spread, a true difference of "
         f"{shown} is found with a probability of {POWER:.0%}."
     ).replace("%.", " %.")
+
+
+def spent(findings: Findings) -> str:
+    """How many trainings there were, how long they took, and their price if that of an hour is known."""
+    if not findings.budgets:
+        return ""
+    trainings = sum(budget.trainings for budget in findings.budgets.values())
+    seconds = sum(budget.seconds for budget in findings.budgets.values())
+    price = price_text(seconds, findings.price_per_hour, "; price ")
+    return f"{plural(trainings, 'training')} took {clock(seconds)} (the times of all, added){price}."
+
+
+def price_text(seconds: float, per_hour: float | None, before: str = "") -> str:
+    """The price of a time, with a text before it; empty if the price of an hour is unknown."""
+    return "" if per_hour is None else f"{before}{seconds / 3600 * per_hour:,.2f}"
 
 
 def speedup_sentences(findings: Findings) -> list[str]:

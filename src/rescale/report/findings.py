@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -36,6 +36,13 @@ TIMED = {"train": "training step", "infer": "inference"}
 TIME = {"train": "training step", "infer": "latency"}  # what its time is called
 
 
+class Budget(NamedTuple):
+    """What the trainings of a group took. seconds: of all trainings, of which several may run at a time."""
+
+    trainings: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Findings:
     """All that is known about a study.
@@ -43,6 +50,7 @@ class Findings:
     results: finished runs. rows: in the plan's order if a person wrote it, otherwise from the best to the
     worst. differences: by label; of a plan by hand each row minus the one above it, otherwise the best row
     minus each other one. recipes: resolved, by label. evidence: how far the values can be trusted.
+    price_per_hour: of the machine that trained, in any currency; None if unknown.
     """
 
     folder: Path
@@ -55,6 +63,16 @@ class Findings:
     failures: list[Failure]
     recipes: Mapping[str, Mapping[str, Any]]
     evidence: Evidence = field(default_factory=Evidence)
+    price_per_hour: float | None = None
+
+    @property
+    def budgets(self) -> dict[str, Budget]:
+        """What the finished trainings of each group took."""
+        spent: dict[str, Budget] = {}
+        for item, result in self.results.items():
+            before = spent.get(item.group, Budget(0, 0.0))
+            spent[item.group] = Budget(before.trainings + 1, before.seconds + result["seconds"])
+        return spent
 
     @property
     def missing(self) -> list[Item]:
@@ -262,8 +280,11 @@ def by_remark(lines: Iterable[str]) -> list[str]:
     ]
 
 
-def gather(path: Path) -> Findings:
-    """Read a study's folder. Raises UserError if there is none."""
+def gather(path: Path, price_per_hour: float | None = None) -> Findings:
+    """Read a study's folder. Raises UserError if there is none.
+
+    price_per_hour: of the machine that trained, for the report.
+    """
     study = StudyFolder(path)
     plan, results, timings = study.plan, study.results(), study.timings()
     rows, values = aggregate(results, timings), values_by_seed(results)
@@ -287,7 +308,17 @@ def gather(path: Path) -> Findings:
     ]
     failures = study.failures()
     return Findings(
-        path, plan, results, timings, rows, by_label, compared_fronts, failures, recipes, evidence
+        path,
+        plan,
+        results,
+        timings,
+        rows,
+        by_label,
+        compared_fronts,
+        failures,
+        recipes,
+        evidence,
+        price_per_hour,
     )
 
 

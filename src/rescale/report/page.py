@@ -5,10 +5,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rescale
+from rescale.duration import clock
 from rescale.errors import plural
 from rescale.report import units
 from rescale.report.chart import chart
-from rescale.report.claims import difference_text, headline, image_difference_text, power, speedup_sentences
+from rescale.report.claims import (
+    difference_text,
+    headline,
+    image_difference_text,
+    power,
+    price_text,
+    speedup_sentences,
+    spent,
+)
 from rescale.report.findings import Findings
 from rescale.studies import Row, short_names
 from rescale.studies.chances import DRAWS
@@ -40,6 +49,11 @@ def page(findings: Findings) -> str:
         draws=f"{DRAWS:,}",
         bootstraps=f"{BOOTSTRAPS:,}",
         one_seed=any(row.seeds == 1 for row in findings.rows),
+        budgets=[
+            (group, trainings, clock(seconds), price_text(seconds, findings.price_per_hour))
+            for group, (trainings, seconds) in findings.budgets.items()
+        ],
+        spent=spent(findings),
         agreed=agreed,
         differing=differing,
         recipe_labels=list(findings.recipes),

@@ -1,15 +1,17 @@
 """Check that a plan can be carried out before anything runs."""
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 from rescale.data import open_data
 from rescale.errors import UserError
 from rescale.execution import ExecutionMode
 from rescale.figure import Figure
-from rescale.models import cost_of
+from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
 from rescale.models.start import model_to_train
+from rescale.network import Network
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
 from rescale.studies.plan import Item, Plan
@@ -20,36 +22,64 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def check(plan: Plan) -> list[str]:
+class Prepared(NamedTuple):
+    """What a run will train.
+
+    Args:
+        model: with the outputs that the data needs.
+        recipe: resolved.
+        images: of the training part.
+        figure: the headline figure.
+    """
+
+    model: Network | External
+    recipe: Recipe
+    images: int
+    figure: Figure
+
+
+class Checked(NamedTuple):
+    """A plan that can be carried out.
+
+    Args:
+        notes: what was recognised, assumed or passed over in the data, one line each.
+        runs: what each item trains; items that differ in the seed alone share it.
+    """
+
+    notes: list[str]
+    runs: dict[Item, Prepared]
+
+
+def check(plan: Plan) -> Checked:
     """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError.
 
     All runs must be judged by the same headline figure.
-
-    Returns:
-        What was recognised, assumed or passed over in the data, one line each.
     """
     models = _look_up(model_to_train, (item.model for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
 
-    def checked_headline(item: Item) -> Figure:
+    def prepared(item: Item) -> Prepared:
         recipe, model = recipes[item.recipe, item.changes], models[item.model]
         images = round(len(data[item.data].train) * (1 - held_out(recipe, model)))
         resolved = resolve(recipe, model, images).recipe
         task = task_of(resolved, data[item.data])
         task.check(data[item.data])
         check_parts(data[item.data])
-        cost_of(task.adapt(model, data[item.data]))  # an external model may not take these images
+        adapted = task.adapt(model, data[item.data])
+        cost_of(adapted)  # an external model may not take these images
         check_batch(resolved, model, images)
         if plan.timing.fast != "auto":
             check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
-        return task.headline
+        return Prepared(adapted, resolved, images, task.headline)
 
-    figures = _look_up(checked_headline, (item for item in plan.items if item.seed == plan.items[0].seed))
-    _raise_mistakes(figures)
-    common_figure(figures)
-    return [f"{opened.spec.name}: {note}" for opened in data.values() for note in opened.notes]
+    without_seed = {item: replace(item, seed=0) for item in plan.items}
+    runs = _look_up(prepared, without_seed.values())
+    _raise_mistakes(runs)
+    common_figure({item: run.figure for item, run in runs.items()})
+    notes = [f"{opened.spec.name}: {note}" for opened in data.values() for note in opened.notes]
+    return Checked(notes, {item: runs[key] for item, key in without_seed.items()})
 
 
 class _Lookup(dict[Key, Value]):

@@ -1,0 +1,65 @@
+"""What a plan will cost on this machine, before any of it runs: each network's step is timed briefly."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from rescale.bench import Ask, TimingProtocol, time_network
+from rescale.studies.checks import Prepared
+from rescale.studies.plan import Item
+
+LARGEST = 32  # images of a timed step at most; the time of larger ones is in proportion
+WARMUP, REPEATS = 1, 3
+
+
+class Price(NamedTuple):
+    """The price of one run.
+
+    Args:
+        steps: optimizer steps of the run.
+        batch: images per step.
+        seconds: of all its steps, without loading images and without evaluations.
+    """
+
+    steps: int
+    batch: int
+    seconds: float
+
+
+def prices(
+    runs: Mapping[Item, Prepared], items: Iterable[Item], protocol: TimingProtocol, ask: Ask
+) -> dict[Item, Price]:
+    """The price of each of these items, by a few steps of each network and recipe.
+
+    Args:
+        runs: what each item trains.
+        items: the items to price.
+        protocol: device, threads and execution mode of the trainings.
+        ask: answers requests for measurements.
+
+    Raises:
+        JobError: a model fails, or not one image fits into memory.
+    """
+    by_network: dict[Item, Price] = {}
+    priced = {}
+    for item in items:
+        key = replace(item, seed=0)
+        if key not in by_network:
+            by_network[key] = _price(runs[item], protocol, ask)
+        priced[item] = by_network[key]
+    return priced
+
+
+def _price(run: Prepared, protocol: TimingProtocol, ask: Ask) -> Price:
+    recipe = run.recipe
+    timed = replace(
+        protocol,
+        mode="train",
+        batch=min(recipe.batch // recipe.accumulate, LARGEST),
+        precision="auto",
+        warmup=WARMUP,
+        repeats=REPEATS,
+    )
+    timing = time_network(run.model, timed, recipe, ask)
+    steps = recipe.total_steps(run.images // recipe.batch)
+    return Price(steps, recipe.batch, steps * recipe.batch / timing.images_per_s)
