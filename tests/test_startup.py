@@ -158,3 +158,20 @@ def test_describing_data_needs_no_torch() -> None:
         "sys.stdout = sys.stderr\ntry: main()\nexcept SystemExit: pass\nsys.stdout = sys.__stdout__"
     )
     assert modules_after(code, "torch", "torchvision", "sklearn") == []
+
+
+def test_a_studys_worker_needs_little_before_the_optimizer() -> None:
+    names = (
+        "rich",
+        "pyarrow",
+        "torchvision",
+        "torch._dynamo",
+        "sklearn",
+        "tensorboard",
+        "matplotlib",
+        "timm",
+    )
+    code = (
+        "import rescale.studies.worker, rescale.training, rescale.recipes\nfrom rescale.models import build"
+    )
+    assert modules_after(code, "torch", *names) == ["torch"]

@@ -3,11 +3,14 @@
 All consoles and text columns of the project are made here, since rich reads both as markup by default.
 """
 
-from rich.console import Console
-from rich.progress import TextColumn
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported where output begins: rich takes longer than most of what is imported with it
+    from rich.console import Console
+    from rich.progress import TextColumn
 
 
-def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> "Console":
     """A console that prints text, and the cells of tables, unchanged.
 
     Args:
@@ -15,14 +18,18 @@ def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fals
         quiet: print nothing.
         soft_wrap: leave long lines to the terminal instead of breaking them.
     """
+    from rich.console import Console
+
     return Console(
         stderr=stderr, quiet=quiet, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
     )
 
 
-def text_column(text: str) -> TextColumn:
+def text_column(text: str) -> "TextColumn":
     """A column of a progress bar that shows fields of its task unchanged.
 
     text: names the fields, such as "{task.description}".
     """
+    from rich.progress import TextColumn
+
     return TextColumn(text, markup=False)

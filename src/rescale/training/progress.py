@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Column
-
 from rescale.figure import Figure
 from rescale.terminal import console, text_column
 from rescale.training.step import StepResult
@@ -18,6 +15,9 @@ class Display:
     """Shows steps and evaluations on standard error. The bar is shown only on a terminal."""
 
     def __init__(self, name: str, steps: int, steps_per_epoch: int, headline: Figure, quiet: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.table import Column
+
         self.epochs = -(-steps // steps_per_epoch)
         self.headline = headline
         self.console = console(stderr=True, quiet=quiet)
