@@ -120,7 +120,8 @@ def _spread(part: Source, count: int) -> Sequence[int]:
     source, _ = _located(part, 0)
     run = getattr(source, "neighbours", 1)
     starts = np.linspace(0, len(part), max(1, min(count, len(part)) // run), endpoint=False).astype(int)
-    return [int(i) for i in np.unique(starts[:, None] + np.arange(run)) if i < len(part)]
+    indices = (starts[:, None] + np.arange(run)).ravel().tolist()
+    return sorted({i for i in indices if i < len(part)})
 
 
 def _located(source: Source, index: int) -> tuple[Source, int]:
