@@ -41,7 +41,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     from rescale.cli.progress import progress
     from rescale.studies import StudyFolder, outlook
     from rescale.studies.price import prices
-    from rescale.studies.runner import default_jobs, mode_of_training
+    from rescale.studies.runner import mode_of_training, parallel
 
     study = StudyFolder(out)
     study.check_available(plan)
@@ -50,16 +50,11 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
         print(line, file=sys.stderr)
     missing = [item for item in plan.items if item not in finished]
     device = settings.device or machine.default_device()
-    jobs = settings.jobs or default_jobs(device, len(missing))
-    threads = max(1, machine.cores() // jobs)
+    jobs, threads = parallel(settings, len(missing))
     fast = mode_of_training(plan.timing)
     protocol = TimingProtocol(device=device, threads=threads, fast=fast)
-    priced: dict[Item, Price] = {}
     with Server() as server, progress("measuring") as advance:
-        for label in (labels := list(dict.fromkeys(item.label for item in missing))):
-            items = [item for item in missing if item.label == label]
-            priced |= prices(checked.runs, items, protocol, server)
-            advance(labels.index(label) + 1, len(labels), label)
+        priced = prices(checked.runs, missing, protocol, server, advance)
     commands = {item: command_of(item, settings, threads, fast) for item in missing}
     if as_json:
         rows = [

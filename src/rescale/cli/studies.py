@@ -137,17 +137,12 @@ def pareto(
     check_plan(plan)
 
     from rescale import machine
-    from rescale.studies import Settings, check
+    from rescale.studies import Settings
 
     device = machine.chosen_device(device)
     plan = replace(plan, timing=replace(plan.timing, device=device))
-    checked = check(plan)
-    _print_notes(checked.notes)
     settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
-    if dry:
-        dry_run(out, plan, checked, settings, as_json)
-    else:
-        carry_out(out, plan, settings, as_json)
+    _check_and_run(out, plan, settings, dry, as_json)
 
 
 def run(
@@ -172,15 +167,10 @@ def run(
     check_plan(plan)
 
     from rescale import machine
-    from rescale.studies import Settings, check
+    from rescale.studies import Settings
 
-    checked = check(plan)
-    _print_notes(checked.notes)
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
-    if dry:
-        dry_run(folder, plan, checked, settings, as_json)
-    else:
-        carry_out(folder, plan, settings, as_json)
+    _check_and_run(folder, plan, settings, dry, as_json)
 
 
 def report(
@@ -196,6 +186,19 @@ def report(
     Example: rescale report studies/a
     """
     show_report(folder, as_json, price_per_hour)
+
+
+def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_json: bool) -> None:
+    """Check a plan, print what was recognised in its data, and run it or only say what it would take."""
+    from rescale.studies import check
+
+    checked = check(plan)
+    for line in checked.notes:
+        print(note(line), file=sys.stderr)
+    if dry:
+        dry_run(out, plan, checked, settings, as_json)
+    else:
+        carry_out(out, plan, settings, as_json)
 
 
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
@@ -248,11 +251,6 @@ def show_report(folder: Path, as_json: bool, price_per_hour: float | None = None
             print(wrapped(line, "  "))
     for path in paths.values():
         print(path)
-
-
-def _print_notes(notes: list[str]) -> None:
-    for line in notes:
-        print(note(line), file=sys.stderr)
 
 
 def command_line(words: list[str]) -> str:

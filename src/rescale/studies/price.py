@@ -1,6 +1,6 @@
 """What a plan will cost on this machine, before any of it runs: each network's step is timed briefly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from rescale.bench import Ask, TimingProtocol, time_network
 from rescale.studies.checks import Prepared
 from rescale.studies.plan import Item
 
+Progress = Callable[[int, int, str], None]
 LARGEST = 32  # images of a timed step at most; the time of larger ones is in proportion
 WARMUP, REPEATS = 1, 3
 
@@ -27,7 +28,11 @@ class Price(NamedTuple):
 
 
 def prices(
-    runs: Mapping[Item, Prepared], items: Iterable[Item], protocol: TimingProtocol, ask: Ask
+    runs: Mapping[Item, Prepared],
+    items: Iterable[Item],
+    protocol: TimingProtocol,
+    ask: Ask,
+    progress: Progress = lambda done, of, label: None,
 ) -> dict[Item, Price]:
     """The price of each of these items, by a few steps of each network and recipe.
 
@@ -36,18 +41,18 @@ def prices(
         items: the items to price.
         protocol: device, threads and execution mode of the trainings.
         ask: answers requests for measurements.
+        progress: called with the number of networks that are timed, that of all, and the last one's label.
 
     Raises:
         JobError: a model fails, or not one image fits into memory.
     """
+    without_seed = {item: replace(item, seed=0) for item in items}
+    different = {key: item for item, key in without_seed.items()}
     by_network: dict[Item, Price] = {}
-    priced = {}
-    for item in items:
-        key = replace(item, seed=0)
-        if key not in by_network:
-            by_network[key] = _price(runs[item], protocol, ask)
-        priced[item] = by_network[key]
-    return priced
+    for key, item in different.items():
+        by_network[key] = _price(runs[item], protocol, ask)
+        progress(len(by_network), len(different), item.label)
+    return {item: by_network[key] for item, key in without_seed.items()}
 
 
 def _price(run: Prepared, protocol: TimingProtocol, ask: Ask) -> Price:

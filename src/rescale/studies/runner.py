@@ -90,13 +90,18 @@ def default_jobs(device: str, missing: int) -> int:
     return 1 if device.startswith("cuda") else max(1, min(machine.cores(), missing, 8))
 
 
+def parallel(settings: Settings, missing: int) -> tuple[int, int]:
+    """How many of the missing trainings run at a time, and the CPU threads of each."""
+    jobs = settings.jobs or default_jobs(settings.device or machine.default_device(), missing)
+    return jobs, max(1, machine.cores() // jobs)
+
+
 def train_missing(
     study: StudyFolder, settings: Settings, start: Start, stop: StopRequest, display: Display
 ) -> None:
     """Train every run that has no result, in the plan's order, `jobs` at a time."""
     waiting = deque(item for item in study.plan.items if study.result(item) is None)
-    jobs = settings.jobs or default_jobs(settings.device or machine.default_device(), len(waiting))
-    threads = max(1, machine.cores() // jobs)
+    jobs, threads = parallel(settings, len(waiting))
     running: dict[Item, Worker] = {}
     attempts: dict[Item, int] = {}
     display.begin(len(study.plan.items) - len(waiting))
