@@ -56,6 +56,11 @@ def shortened(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text."""
+    return str(error).strip().split("\n")[0]
+
+
 def plural(number: float, noun: str) -> str:
     """A number with its noun: 1 image, 2 images; 1 class, 2 classes."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"

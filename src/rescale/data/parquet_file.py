@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rescale.data.labels import Label, are_missing, as_label
 from rescale.data.raw import InFiles
 from rescale.data.source import BadImage
-from rescale.errors import UserError
+from rescale.errors import UserError, first_line
 from rescale.preprocess import USUAL_DECODING, Decoding
 
 IMAGE, LABEL = (
@@ -60,7 +60,7 @@ class Table(InFiles):
         try:
             cell = self._group(int(self.file[index]), int(self.group[index]))[int(self.row[index])].as_py()
         except (pa.ArrowException, OSError) as error:
-            raise BadImage(f"{where}: its row group cannot be read ({_first_line(error)})") from None
+            raise BadImage(f"{where}: its row group cannot be read ({first_line(error)})") from None
         encoded = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(encoded, bytes):
             raise BadImage(f"{where}: no image bytes in column {self.column}")
@@ -116,7 +116,7 @@ def opened_file(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(
-            f"{path}: truncated, damaged or not a Parquet file ({_first_line(error)}); get it again"
+            f"{path}: truncated, damaged or not a Parquet file ({first_line(error)}); get it again"
         ) from None
 
 
@@ -148,7 +148,7 @@ def labels_of(path: Path, schema: pa.Schema, image: str, label: str) -> list[Lab
         column = opened_file(path).read(columns=[label]).column(0)
         values = column.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged ({_first_line(error)}); get it again") from None
+        raise UserError(f"{path}: damaged ({first_line(error)}); get it again") from None
     if pa.types.is_integer(column.type) and not column.null_count:
         return values
     return [as_label(value, f"{path}: row {row}") for row, value in enumerate(values)]
@@ -175,7 +175,3 @@ def digest(path: Path) -> str:
         footer = int.from_bytes(file.read(4), "little")
         file.seek(-min(size, footer + 8), 2)
         return hashlib.sha256(f"{size} ".encode() + file.read()).hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rescale.data import Source
-from rescale.errors import UserError
+from rescale.errors import UserError, first_line
 from rescale.files import atomic, printable
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be read ({reason}); remove it, or copy it again") from None
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); remove it, or copy it again"
+        ) from None
     return {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
 
 
