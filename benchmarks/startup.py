@@ -29,8 +29,10 @@ MISTAKES = {  # seconds at most: a mistake is found before torch is imported
     "cost resnetrs152@256": 1.0,
 }
 WORKER = (
-    "import rescale.studies.worker, rescale.training, rescale.recipes\n"
-    "from rescale.models import build\nfrom rescale.data import open_data\n"
+    "import rescale.studies.worker\nfrom rescale.imports import faster_imports\n"
+    "with faster_imports():\n"
+    "    import rescale.training, rescale.recipes\n"
+    "    from rescale.models import build\n    from rescale.data import open_data\n"
     "open_data('digits'); build(rescale.network('resnetrs1-1x0.125@32'))"
 )
 IMPORTS = {  # seconds at most beyond `import torch`

@@ -1,11 +1,14 @@
 """Start-up: arguments are checked before anything heavy is imported; what is imported is needed."""
 
+import gc
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from rescale.imports import faster_imports
 
 HEAVY = (
     "torch", "torch._dynamo", "torchvision", "torchvision.models", "timm", "pyarrow", "sklearn", "scipy",
@@ -175,3 +178,21 @@ def test_a_studys_worker_needs_little_before_the_optimizer() -> None:
         "import rescale.studies.worker, rescale.training, rescale.recipes\nfrom rescale.models import build"
     )
     assert modules_after(code, "torch", *names) == ["torch"]
+
+
+def test_the_collector_is_paused_for_imports_alone() -> None:
+    """Inside it does not run, also if an import fails; outside it is as it was."""
+    with faster_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), faster_imports():
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with faster_imports():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rescale.cost import Cost, cost
 from rescale.errors import JobError, UserError
-from rescale.lazy import on_first_use
+from rescale.imports import on_first_use
 from rescale.lookup import network
 from rescale.network import Network
 from rescale.scaling import scale

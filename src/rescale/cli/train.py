@@ -10,6 +10,7 @@ import typer
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.help import EXECUTION
 from rescale.cli.models import Json, network_names
+from rescale.imports import faster_imports
 from rescale.layout import note, wrapped
 
 ON_BAD_IMAGE = ("raise", "skip")
@@ -145,12 +146,13 @@ def train(
 
     from functools import partial
 
-    from rescale import machine
-    from rescale.bench.for_run import choose_for_run
-    from rescale.models.start import model_to_train
-    from rescale.training import Settings, is_first_process
-    from rescale.training import resume as continue_run
-    from rescale.training import train as begin
+    with faster_imports():
+        from rescale import machine
+        from rescale.bench.for_run import choose_for_run
+        from rescale.models.start import model_to_train
+        from rescale.training import Settings, is_first_process
+        from rescale.training import resume as continue_run
+        from rescale.training import train as begin
 
     if resume is not None:
         run = continue_run(resume, data=spec, workers=workers)

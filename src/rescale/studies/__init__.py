@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rescale.lazy import on_first_use
+from rescale.imports import on_first_use
 
 if TYPE_CHECKING:
     from rescale.studies.analysis import (

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import JobError, UserError
+from rescale.imports import faster_imports
 from rescale.parent import end_with
 from rescale.studies.plan import Item
 
 
 def work(job: dict[str, Any]) -> None:
     """Train a run, or resume it if its folder already holds a run."""
-    from rescale.data import DataSpec
-    from rescale.models.start import model_to_train
-    from rescale.outputs import RUN_FILE
-    from rescale.recipes import recipe, with_changes
-    from rescale.training import Settings, resume, train
+    with faster_imports():
+        from rescale.data import DataSpec
+        from rescale.models.start import model_to_train
+        from rescale.outputs import RUN_FILE
+        from rescale.recipes import recipe, with_changes
+        from rescale.training import Settings, resume, train
 
     item, out = Item(**job["item"]), Path(job["out"])
     if (out / RUN_FILE).is_file():
@@ -34,8 +36,9 @@ def main() -> None:
     """Exit code 2: the user's mistake; 1: the job failed; STOPPED: saved on request. Prints why."""
     job = json.loads(sys.argv[1])
     end_with(job["parent"])
-    from rescale.training.feed import Stopped
-    from rescale.training.stop import STOPPED
+    with faster_imports():
+        from rescale.training.feed import Stopped
+        from rescale.training.stop import STOPPED
 
     try:
         work(job)
