@@ -134,7 +134,8 @@ def additive_study(path: Path, *, seeds: int = 3) -> StudyFolder:
         for seed in range(seeds)
         for label, (model, own, _) in ADDITIVE.items()
     )
-    StudyFolder(path).keep_plan(Plan("MADE-UP FIGURES: additive", items, TimingProtocol(batch=32)))
+    made = Plan("MADE-UP FIGURES: additive", items, TimingProtocol(batch=32), kind="additive")
+    StudyFolder(path).keep_plan(made)
     study = StudyFolder(path)
     for item in items:
         finish(study, item, ADDITIVE[item.label][2][item.seed])

@@ -19,8 +19,8 @@ from rescale.recipes.recipe import MEANING
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "rescale"
 PACKAGES = (
-    "errors", "imports", "layout", "duration", "figure", "files", "outputs", "terminal", "preprocess",
-    "execution", "yaml_input", "network", "geometry", "cost", "memory", "rounding", "families",
+    "errors", "imports", "layout", "duration", "figure", "units", "files", "outputs", "terminal",
+    "preprocess", "execution", "yaml_input", "network", "geometry", "cost", "memory", "rounding", "families",
     "scaling", "lookup", "search", "machine", "parent", "processes", "models", "recipes", "optim",
     "data", "tasks", "training", "bench", "latency", "studies", "report", "cli",
 )  # fmt: skip

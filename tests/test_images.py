@@ -102,7 +102,7 @@ def test_few_images_claim_nothing() -> None:
 
 def test_a_study_without_predictions_says_so(tmp_path: Path) -> None:
     findings = gather(fake_study(tmp_path / "s", seeds=2).path)
-    assert findings.evidence.images == 0 and findings.evidence.differences == {}
+    assert findings.evidence.images == 0 and findings.analysis.over_images == {}
     assert any(line.startswith("no scores of single images") for line in findings.warnings)
 
 
@@ -124,8 +124,8 @@ def with_predictions(study: StudyFolder, images: int = 400) -> Path:
 def test_a_study_of_one_seed_is_compared_over_images(tmp_path: Path) -> None:
     findings = gather(with_predictions(fake_study(tmp_path / "s", seeds=1)))
     assert findings.evidence.images == 400 and findings.evidence.floors == {}
-    assert all(difference.p is not None for difference in findings.evidence.differences.values())
-    apart = sum(d.low > 0 or d.high < 0 for d in findings.evidence.differences.values())
+    assert all(difference.p is not None for difference in findings.analysis.over_images.values())
+    apart = sum(d.low > 0 or d.high < 0 for d in findings.analysis.over_images.values())
     others = len(findings.rows) - 1
     assert 0 < apart < others
     assert f"As trained here, it differs from {apart} of {others} others by more than" in claims.headline(
@@ -150,7 +150,7 @@ def test_several_seeds_have_a_floor_and_a_chance_of_the_front(tmp_path: Path) ->
 def test_rows_of_a_plan_by_hand_are_compared_with_the_row_above_over_images(tmp_path: Path) -> None:
     findings = gather(with_predictions(additive_study(tmp_path / "s")))
     means = {row.label: row.value for row in findings.rows}
-    noise = findings.evidence.differences["+ noise"]
+    noise = findings.analysis.over_images["+ noise"]
     assert noise.mean == pytest.approx(means["+ noise"] - means["+ SE"], abs=0.3)  # whole images
     assert noise.low < noise.mean < noise.high and noise.p is None
     assert "over images" in page(findings)

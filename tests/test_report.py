@@ -17,10 +17,11 @@ from scipy import stats
 
 from fake_study import ADDITIVE, ERROR, NETWORKS, additive_study, fake_study, finish, timing
 from fake_study import plan as made_up_plan
+from rescale import units
 from rescale.bench.timing import TimingProtocol
 from rescale.errors import first_few
 from rescale.figure import Figure
-from rescale.report import gather, table, units, write_report
+from rescale.report import gather, table, write_report
 from rescale.report.chart import axis_ticks, traces
 from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences, spent
 from rescale.report.findings import share_interval
@@ -526,7 +527,7 @@ def test_a_plan_by_hand_keeps_its_order_and_shows_what_each_row_adds(additive):
 def test_differences_to_the_row_above_are_paired_t_tests(additive):
     sample = [a - b for a, b in zip(ADDITIVE["+ SE"][2], ADDITIVE["+ smoothing"][2], strict=True)]
     expected = stats.ttest_1samp(sample, 0.0)
-    difference = additive.differences["+ SE"]
+    difference = additive.analysis.differences["+ SE"]
     assert difference.p == pytest.approx(3 * expected.pvalue)
     assert (difference.low, difference.high) == pytest.approx(expected.confidence_interval(1 - 0.05 / 3))
     assert headline(additive) == (

@@ -94,7 +94,7 @@ def additive(*, precision="auto", timed="auto"):
         "width": ("resnet26x0.5@32", ()),
     }
     items = [Item(model, "resnet-2015", "digits", 0, own, label, "g") for label, (model, own) in rows.items()]
-    return Plan("additive", tuple(items), TimingProtocol(batch=32, precision=timed))
+    return Plan("additive", tuple(items), TimingProtocol(batch=32, precision=timed), kind="additive")
 
 
 def test_a_network_is_timed_once(tmp_path):

@@ -63,8 +63,8 @@ def bench(
     from rescale.layout import note
     from rescale.models import counted_cost, model_named
     from rescale.recipes import resolve
-    from rescale.report.units import seconds
     from rescale.training.norms import check_images
+    from rescale.units import seconds
 
     protocol = replace(protocol, device=machine.chosen_device(device))
     chosen = check_recipe(recipe)

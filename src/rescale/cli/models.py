@@ -239,7 +239,7 @@ def cost_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def _counts(title: str, values: Sequence[float], unit: str, size: float, rank: int = 0) -> Column:
     """A column of counts, in one unit unless a value is too small for three decimals of it."""
-    from rescale.report import units
+    from rescale import units
 
     if min(values) < 0.1 * size:
         return Column(title, [units.count(value) for value in values], rank=rank)

@@ -201,7 +201,7 @@ def _print(
     if timed is not None:
         _print_rounds(timed)
     elif solved is not None:
-        from rescale.report.units import count
+        from rescale.units import count
 
         off = 100 * (solved.reached / solved.wanted - 1)
         print(f"wanted {count(solved.wanted)}, reached {count(solved.reached)} ({off:+.2f} %)")
@@ -212,7 +212,7 @@ def _print(
 
 def _print_rounds(timed: "Scaled") -> None:
     """Print the proposals with their times, and whether the best one is within the tolerance."""
-    from rescale.report.units import seconds
+    from rescale.units import seconds
 
     for i, proposal in enumerate(timed.rounds, start=1):
         print(f"round {i}: factor {proposal.factor:g}, predicted {seconds(proposal.predicted_s)}", end="")

@@ -143,7 +143,7 @@ def _timer(runtime: "RuntimeModel", mode: "Mode", measure: bool) -> "Iterator[Me
 
 def _summary(result: "Found", samples: int, seed: int, latency_s: float | None) -> str:
     """How many networks were drawn and kept, and in which order they are listed."""
-    from rescale.report.units import seconds
+    from rescale.units import seconds
 
     drawn = (
         f"{len(result.networks)} of {result.drawn:,} drawn "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rescale.report import units
+from rescale import units
 from rescale.report.findings import Findings
 from rescale.report.plots import round_ticks, style
 from rescale.studies import Row, front, fronts, point
@@ -206,7 +206,7 @@ def hover(row: Row, findings: Findings) -> str:
         f"params: {units.count(row.params)}",
         f"activations: {units.count(row.activations)}",
     ]
-    if findings.plan.by_hand:
+    if not findings.analysis.ranked:
         lines.insert(1, _escaped(", ".join([row.model, *findings.own_changes[row.label]])))
     return "<br>".join(lines)
 

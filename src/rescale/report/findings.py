@@ -1,35 +1,32 @@
 """The contents of a study's report, read once from its folder; other modules draw and print them."""
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from rescale import units
 from rescale.bench.timing import Timing
 from rescale.data import DataSpec
 from rescale.errors import first_few, plural
 from rescale.figure import Figure
-from rescale.report import units
-from rescale.report.evidence import Evidence, evidence_of
 from rescale.studies import (
-    Difference,
     Failure,
     Item,
     Plan,
     Row,
     Speedup,
     StudyFolder,
-    against_best,
     aggregate,
     best_first,
-    paired_differences,
     short_names,
     speedups,
     values_by_seed,
 )
+from rescale.studies.evidence import Evidence, evidence_of, image_scores
+from rescale.studies.kinds import Analysis, Kind, Outcome, kind_of
 
 BUSY = 0.25  # cores that others may use while a network is timed before the report warns
 TIMED = {"train": "training step", "infer": "inference"}
@@ -47,23 +44,31 @@ class Budget(NamedTuple):
 class Findings:
     """All that is known about a study.
 
-    results: finished runs. rows: in the plan's order if a person wrote it, otherwise from the best to the
-    worst. differences: by label; of a plan by hand each row minus the one above it, otherwise the best row
-    minus each other one. recipes: resolved, by label. evidence: how far the values can be trusted.
-    price_per_hour: of the machine that trained, in any currency; None if unknown.
+    results: finished runs. analysis: what the kind of study makes of them. recipes: resolved, by label.
+    evidence: how far the values can be trusted. price_per_hour: of the machine that trained, in any currency;
+    None if unknown.
     """
 
     folder: Path
     plan: Plan
     results: Mapping[Item, Mapping[str, Any]]
     timings: Mapping[str, Timing]
-    rows: list[Row]
-    differences: Mapping[str, Difference]
+    analysis: Analysis
     speedups: list[Speedup]
     failures: list[Failure]
     recipes: Mapping[str, Mapping[str, Any]]
     evidence: Evidence = field(default_factory=Evidence)
     price_per_hour: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of study."""
+        return kind_of(self.plan)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The networks with a finished run, in the order of the report's tables."""
+        return self.analysis.rows
 
     @property
     def budgets(self) -> dict[str, Budget]:
@@ -126,7 +131,7 @@ class Findings:
         seeds = sorted({row.seeds for row in self.rows})
         models = list(dict.fromkeys(item.model for item in self.plan.items))
         parts = [
-            *(short_names(models).values() if self.plan.by_hand and len(models) == 1 else []),
+            *(short_names(models).values() if len(models) == 1 and len(self.plan.labels) > 1 else []),
             "data " + ", ".join(dict.fromkeys(DataSpec.of(item.data).name for item in self.plan.items)),
             "recipe " + ", ".join(dict.fromkeys(Path(item.recipe).stem for item in self.plan.items)),
         ]
@@ -288,16 +293,9 @@ def gather(path: Path, price_per_hour: float | None = None) -> Findings:
     study = StudyFolder(path)
     plan, results, timings = study.plan, study.results(), study.timings()
     rows, values = aggregate(results, timings), values_by_seed(results)
-    if not plan.by_hand:
-        rows = best_first(rows)
-    ordered = [values[row.label] for row in rows]
-    compared = (
-        paired_differences(list(itertools.pairwise(ordered))) if plan.by_hand else against_best(ordered, 0)
-    )
-    by_label = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
-    recipes = {item.label: _recipe(study.run(item)) for item in results}
     compared_fronts = speedups(rows)
-    evidence = evidence_of(study, list(results), rows, timings, values, compared_fronts)
+    scores, unscored = image_scores(study, list(results))
+    evidence = evidence_of(rows, timings, values, scores, compared_fronts, unscored)
     rows = [
         replace(
             row,
@@ -306,17 +304,15 @@ def gather(path: Path, price_per_hour: float | None = None) -> Findings:
         )
         for row in rows
     ]
-    failures = study.failures()
     return Findings(
         path,
         plan,
         results,
         timings,
-        rows,
-        by_label,
+        kind_of(plan).analyse(Outcome(plan, rows, values, scores)),
         compared_fronts,
-        failures,
-        recipes,
+        study.failures(),
+        {item.label: _recipe(study.run(item)) for item in results},
         evidence,
         price_per_hour,
     )

@@ -7,12 +7,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rescale import layout
+from rescale import layout, units
 from rescale.cost import Cost, PartCost, by_part, cost
 from rescale.errors import UserError, plural
 from rescale.layout import Column
 from rescale.network import Network, Stage
-from rescale.report import units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

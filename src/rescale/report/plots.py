@@ -7,8 +7,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rescale import units
 from rescale.errors import plural
-from rescale.report import units
 from rescale.report.findings import Findings
 from rescale.studies import Row, fronts
 

@@ -6,10 +6,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from rescale import units
 from rescale.bench.timing import Timing
 from rescale.errors import plural
 from rescale.layout import Column, fitting, left_out, width
-from rescale.report import units
 from rescale.report.claims import difference_text
 from rescale.report.findings import TIMED, Findings
 
@@ -20,11 +20,11 @@ GAP, EDGES = 2, 2  # characters between two columns, and at both ends of a line
 def table(findings: Findings, line_width: int | None = None) -> Table:
     """The study's networks, a dot before those on the front; units in the headings.
 
-    From the best to the worst; those of a plan by hand in its order, with the difference to the row above.
+    In the order of the analysis, with the differences if they are among its columns.
 
     findings: of at least one row. line_width: characters in a line; None for those of the terminal.
     """
-    rows, compared = findings.rows, findings.differences
+    rows, compared = findings.rows, findings.analysis.differences
     figure, timing = rows[0].figure, findings.plan.timing
     micros = [row.latency_s and 1e6 * row.latency_s for row in rows]
     rates = [units.MISSING if row.images_per_s is None else units.digits(row.images_per_s) for row in rows]
@@ -37,9 +37,10 @@ def table(findings: Findings, line_width: int | None = None) -> Table:
     macs = _column("MACs", [row.macs for row in rows], 1000, units.COUNTS, rank=1)
     params = _column("params", [row.params for row in rows], 1000, units.COUNTS, rank=2)
     activations = [row.activations for row in rows]
-    if findings.plan.by_hand:
+    if "difference" in findings.analysis.columns:
         differences = [difference_text(compared.get(row.label), row) for row in rows]
-        columns += [Column(f"to the row above\n{units.points(figure)}", differences), time, macs, params]
+        heading = f"to {findings.kind.COMPARED}\n{units.points(figure)}"
+        columns += [Column(heading, differences), time, macs, params]
     else:
         columns += [
             time,

@@ -171,6 +171,8 @@ def check_same_study(path: Path, old: Plan, new: Plan) -> None:
             lines.append(f"{path}: holds another study: it has {item.name}, which is not asked for")
         else:
             lines.append(f"{path}: holds another study: {item.name} has {differences(item, here[item.name])}")
+    if old.kind != new.kind:
+        lines.append(f"{path}: holds another study: of kind {old.kind}, not {new.kind}")
     if old.timing != new.timing:
         lines.append(f"{path}: timed in another way: {differences(old.timing, new.timing)}")
     if lines:

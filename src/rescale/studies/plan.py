@@ -43,7 +43,7 @@ class Plan:
     """All runs of a study in their order, and how its networks are timed.
 
     command: the command that made the plan; empty if it was written by hand. notes: for the report: how the
-    study departs from the recipes, and why.
+    study departs from the recipes, and why. kind: name of the kind of study (`rescale.studies.kinds`).
     """
 
     title: str
@@ -51,10 +51,11 @@ class Plan:
     timing: TimingProtocol = field(default_factory=TimingProtocol)
     command: str = ""
     notes: tuple[str, ...] = ()
+    kind: str = "pareto"
 
     @property
     def by_hand(self) -> bool:
-        """Whether a person wrote the plan: its order has a meaning, and each row may change the recipe."""
+        """Whether a person wrote the plan, in a file of their own."""
         return not self.command
 
     @property

@@ -10,6 +10,7 @@ import yaml
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, shortened, validation_lines
+from rescale.studies.kinds import kind_of
 from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family, short_names
 from rescale.yaml_input import Dumper, read_yaml
 
@@ -34,7 +35,10 @@ class _WrittenItem:
 
 @dataclass(frozen=True)
 class _WrittenPlan:
-    """A file. data, recipe, changes: of all items. seeds: of items without their own; a number or a list."""
+    """A file. data, recipe, changes: of all items. seeds: of items without their own; a number or a list.
+
+    kind: of study; without one, a plan that a command made is pareto, one that a person wrote is additive.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
 
@@ -47,6 +51,7 @@ class _WrittenPlan:
     timing: TimingProtocol = field(default_factory=TimingProtocol)
     command: str = ""
     notes: tuple[str, ...] = ()
+    kind: str = ""
 
 
 def to_yaml(plan: Plan) -> str:
@@ -90,7 +95,9 @@ def from_file(path: Path) -> Plan:
         timing=written.timing,
         command=written.command,
         notes=written.notes,
+        kind=written.kind or ("pareto" if written.command else "additive"),
     )
+    kind_of(plan)
     check_names(plan)
     return plan
 

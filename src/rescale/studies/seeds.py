@@ -9,6 +9,7 @@ from typing import Any
 from rescale.errors import first_few
 from rescale.studies.analysis import values_by_seed
 from rescale.studies.differences import LEAST, POWER, smallest_visible
+from rescale.studies.kinds import kind_of
 from rescale.studies.plan import Item, Plan
 
 ASSUMED = 0.5  # standard deviation over seeds of a difference of two networks, in the figure's unit
@@ -33,7 +34,7 @@ def outlook(plan: Plan, results: Mapping[Item, Mapping[str, Any]]) -> str:
             f"that takes {LEAST} seeds, 5 are usual"
         )
     seeds = min(enough)
-    comparisons = networks - 1 if plan.by_hand else math.comb(networks, 2)
+    comparisons = kind_of(plan).comparisons(networks)
     smallest = smallest_visible(seeds, comparisons)
     deviation = _deviation(results)
     known = ASSUMED if deviation is None else deviation

@@ -1,26 +1,26 @@
 """How far a study's values can be trusted: its held-out images one by one, and its front under new draws."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rescale.bench.timing import Timing
-from rescale.studies import Row, Speedup, StudyFolder
+from rescale.studies.analysis import Speedup
 from rescale.studies.chances import Draws, Measured, draws, front_chances, speedup_interval
-from rescale.studies.images import ImageDifference, aligned, floor, over_images
+from rescale.studies.folder import StudyFolder
+from rescale.studies.images import aligned, floor
 from rescale.studies.plan import Item
+from rescale.studies.rows import Row
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rows alone do not say.
+    """What the values alone do not say.
 
     Args:
-        differences: over images, by label: each row minus the one above it, or the best row minus each other.
         floors: by label, the spread over seeds that the number of images explains alone.
         chances: by label, the share of draws in which the network is on the front.
         intervals: of the mean speed-up, by the two groups of a `Speedup`.
@@ -28,7 +28,6 @@ class Evidence:
         unscored: labels of networks with a run that has no scores.
     """
 
-    differences: Mapping[str, ImageDifference] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
     chances: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[tuple[str, str], Interval] = field(default_factory=dict)
@@ -37,33 +36,30 @@ class Evidence:
 
 
 def evidence_of(
-    study: StudyFolder,
-    items: Sequence[Item],
     rows: Sequence[Row],
     timings: Mapping[str, Timing],
     values: Mapping[str, Mapping[int, float]],
+    scores: Mapping[str, np.ndarray],
     speedups: Sequence[Speedup],
+    unscored: tuple[str, ...] = (),
 ) -> Evidence:
-    """Compare the networks over images, and draw seeds, images and timings anew.
+    """Draw seeds, images and timings anew, and find what the number of images explains.
 
     Args:
-        study: the folder, whose predictions are read.
-        items: the finished runs.
-        rows: in the plan's order if a person wrote it, otherwise the best first.
+        rows: the networks with a finished run.
         timings: by label.
         values: the headline figure's values of each seed, by label.
+        scores: of `image_scores`.
         speedups: pairs of groups to give an interval for.
+        unscored: of `image_scores`.
     """
-    by_label, unscored = image_scores(study, items)
-    scored = {row.label: by_label[row.label] for row in rows if row.label in by_label}
-    drawn, timed = _draws(rows, timings, values, scored)
+    drawn, timed = _draws(rows, timings, values, scores)
     chances = dict(zip((row.label for row in timed), front_chances(drawn), strict=True)) if drawn else {}
     return Evidence(
-        _differences(rows, scored, by_hand=study.plan.by_hand),
-        {label: spread for label, scores in scored.items() if (spread := floor(scores)) is not None},
+        {label: spread for label, known in scores.items() if (spread := floor(known)) is not None},
         chances,
         _intervals(drawn, timed, speedups),
-        min((scores.shape[1] for scores in scored.values()), default=0),
+        min((known.shape[1] for known in scores.values()), default=0),
         unscored,
     )
 
@@ -80,23 +76,6 @@ def image_scores(study: StudyFolder, items: Sequence[Item]) -> tuple[dict[str, n
         return {}, unscored
     labels = np.array([label for label, _ in usable])
     return {label: matrix[labels == label] for label in dict.fromkeys(labels.tolist())}, unscored
-
-
-def _differences(
-    rows: Sequence[Row], scored: Mapping[str, np.ndarray], *, by_hand: bool
-) -> dict[str, ImageDifference]:
-    """By label: a row minus the one above it, or the best row minus each other one.
-
-    The best one is known only from the same values, so the level is then divided among all pairs.
-    """
-    count = len(rows)
-    comparisons = max(1, count - 1 if by_hand else count * (count - 1) // 2)
-    differences = {}
-    for above, row in itertools.pairwise(rows):
-        first, second = (above, row) if by_hand else (row, rows[0])
-        if first.label in scored and second.label in scored:
-            differences[row.label] = over_images(scored[first.label], scored[second.label], comparisons)
-    return differences
 
 
 def _draws(

@@ -1,0 +1,270 @@
+"""Additive: changes of a recipe and of a network, each added to the ones before it."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from rescale.data.spec import DataSpec
+from rescale.errors import UserError, plural, validation_lines
+from rescale.studies.differences import Difference, paired_differences
+from rescale.studies.images import ImageDifference, over_images
+from rescale.studies.kinds.kind import SEEDS, Analysis, Outcome, Preset, Request, chosen_preset, merged
+from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family
+from rescale.studies.rows import Row
+from rescale.studies.wording import beyond_images, by, method, too_few
+from rescale.yaml_input import read_yaml
+
+QUESTION = "What does each change bring, added to the ones before it?"
+SOURCE = "ResNet-RS, Table 1"
+COMPARED: Literal["the row above", "the best"] = "the row above"
+COLUMNS = (
+    "value", "difference", "published", "over images", "sign-flip", "model", "changes", "time", "MACs",
+    "params", "front",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of the study: what it adds to the row above.
+
+    Args:
+        label: the row's name.
+        changes: "key=value" of the recipe.
+        parts: of the network's name, such as "se".
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    label: str
+    changes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A file of rows. model, recipe: of the first row; changes: of all rows."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    rows: tuple[Change, ...]
+    model: str = ""
+    recipe: str = ""
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The numbers in which presets differ. short, long: epochs. magnitude: of RandAugment.
+
+    parts: of ResNet-D, as far as the network can have them.
+    """
+
+    short: int
+    long: int
+    magnitude: int
+    parts: tuple[str, ...]
+
+
+_LENGTHS = {
+    "tiny": Lengths(3, 12, 10, ("poolshortcut",)),
+    "small": Lengths(30, 117, 10, ("deepstem", "convpool", "poolshortcut")),
+    "paper": Lengths(90, 350, 15, ("deepstem", "convpool", "poolshortcut")),
+}
+PRESETS: Mapping[str, Preset] = {
+    "tiny": Preset(
+        "handwritten digits, a network of some 10 k parameters, 3 and 12 epochs",
+        ("resnet1-1-1x0.0625+smallstem@8",),
+        "digits",
+        "resnet-2015",
+        {
+            "batch=32": "4096 images are more than there are",
+            "flip=0": "a mirrored digit is another digit",
+            "crop_area_min=0.8": "a small part of a digit does not say which it is",
+            "eval_crop=1": "a digit fills its scan: the centre crop would leave out a pixel on each side",
+        },
+        batch=64,
+    ),
+    "small": Preset(
+        "your images at 64 pixels, 30 and 117 epochs",
+        ("resnet26x0.25@64",),
+        "",
+        "resnet-2015",
+        {"batch=128": "4096 images are more than small data sets fill"},
+    ),
+    "paper": Preset(
+        "ResNet-200 at 256 pixels on ImageNet, 90 and 350 epochs",
+        ("resnet200@256",),
+        "",
+        "resnet-2015",
+        batch=256,
+    ),
+}
+PUBLISHED = {  # ImageNet, percent, means of two runs: Table 1
+    "ResNet": 79.0,
+    "+ cosine schedule": 79.3,
+    "+ longer training": 78.8,
+    "+ weight average": 79.1,
+    "+ label smoothing": 80.4,
+    "+ stochastic depth": 80.6,
+    "+ RandAugment": 81.0,
+    "+ dropout": 80.7,
+    "+ lower weight decay": 82.2,
+    "+ squeeze-and-excitation": 82.9,
+    "+ ResNet-D": 83.4,
+}
+
+
+def table_1(lengths: Lengths) -> tuple[Change, ...]:
+    """The rows of the paper's table. All rates are numbers, so that no rule for short runs switches one off.
+
+    The rates are not printed there; those of the last row's network in Table 8 are taken for all rows.
+    """
+    rates = (
+        (f"epochs={lengths.short}",),
+        ("schedule=cosine",),
+        (f"epochs={lengths.long}",),
+        ("ema=0.9999",),
+        ("label_smoothing=0.1",),
+        ("stochastic_depth=0.1",),
+        ("augment=randaugment", "randaugment_layers=2", f"randaugment_magnitude={lengths.magnitude}"),
+        ("dropout=0.25",),
+        ("weight_decay=4e-5",),
+    )
+    *labels, excitation, resnet_d = PUBLISHED
+    return (
+        *(Change(label, changes) for label, changes in zip(labels, rates, strict=True)),
+        Change(excitation, parts=("se",)),
+        Change(resnet_d, parts=lengths.parts),
+    )
+
+
+def plan(request: Request) -> Plan:
+    """Every row with each seed. Raises UserError: data is missing, or the rows' file is wrong."""
+    preset = chosen_preset(PRESETS, request.preset) or (PRESETS["small"] if request.rows is None else None)
+    if len(request.models) > 1 or len(request.recipes) > 1:
+        raise UserError("an additive study begins with one network and one recipe; make a study for each")
+    if request.rows is not None:
+        written = read_rows(request.rows)
+    else:
+        written = Rows(table_1(_LENGTHS[request.preset or "small"]))
+    model = (*request.models, *filter(None, [written.model]), *(preset.models if preset else ()))
+    recipe = (*request.recipes, *filter(None, [written.recipe]), *([preset.recipe] if preset else []))
+    data = request.data or (preset.data if preset else "")
+    wanted = (("--models", model), ("--recipe", recipe), ("--data", data))
+    if missing := [name for name, value in wanted if not value]:
+        raise UserError(
+            f"{' and '.join(missing)} missing, as in: rescale study additive --data images --out a, "
+            "or --preset tiny"
+        )
+    shared = merged(merged(preset.changes if preset else (), written.changes), request.changes)
+    first = Item(model[0], recipe[0], DataSpec.of(data).plain(), changes=shared, group=family(model[0]))
+    seeds = request.seeds or SEEDS
+    check_size(len(written.rows), seeds)
+    rows = tuple(cumulative(first, written.rows))
+    made = Plan(
+        request.title or default_title([first]).replace("speed and accuracy", "the additive study"),
+        tuple(replace(row, seed=seed) for seed in range(seeds) for row in rows),
+        request.timing,
+        request.command,
+        preset.notes(shared) if preset else (),
+        kind="additive",
+    )
+    check_names(made)
+    return made
+
+
+def read_rows(path: Path) -> Rows:
+    """Read a file of rows. Raises UserError: each mistake with its place and the nearest right key."""
+    from dataclasses import fields
+
+    from pydantic import TypeAdapter, ValidationError
+
+    plain = read_yaml(path)
+    kinds: dict[str, Any] = {"rows": Change}
+
+    def known(place: tuple[str | int, ...]) -> list[str]:
+        names = [step for step in place if isinstance(step, str)]
+        return [item.name for item in fields(kinds[names[-1]] if names else Rows)]
+
+    try:
+        rows = TypeAdapter(Rows).validate_python(plain)
+    except ValidationError as error:
+        raise UserError(*validation_lines(error, str(path), known)) from None
+    if len(rows.rows) < 2:
+        raise UserError(f"{path}: an additive study has two rows or more, found {len(rows.rows)}")
+    return rows
+
+
+def cumulative(first: Item, rows: Sequence[Change]) -> list[Item]:
+    """An item for each row, with the changes and parts of the rows above it."""
+    items, item = [], first
+    for row in rows:
+        model = item.model
+        for part in row.parts:
+            name, at, size = model.rpartition("@")
+            model = f"{name}+{part}@{size}" if at else f"{model}+{part}"
+        item = replace(item, model=model, changes=merged(item.changes, row.changes), label=row.label)
+        items.append(item)
+    return items
+
+
+def comparisons(networks: int) -> int:
+    """Each row is compared with the row above."""
+    return networks - 1
+
+
+def analyse(outcome: Outcome) -> Analysis:
+    """The networks in the plan's order, each compared with the one above it."""
+    rows = list(outcome.rows)
+    values = [outcome.values[row.label] for row in rows]
+    compared = paired_differences(list(itertools.pairwise(values)))
+    differences = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
+    scores = outcome.scores
+    of_images = {
+        row.label: over_images(scores[above.label], scores[row.label], max(1, comparisons(len(rows))))
+        for above, row in itertools.pairwise(rows)
+        if above.label in scores and row.label in scores
+    }
+    answer = _answer(rows, differences, of_images) if rows else ""
+    return Analysis(
+        answer, rows, differences, of_images, COLUMNS, ("steps", "pareto"), False, _published(rows)
+    )
+
+
+def _answer(
+    rows: Sequence[Row], compared: Mapping[str, Difference], of_images: Mapping[str, ImageDifference]
+) -> str:
+    """Which rows differ from the row above by more than chance."""
+    if not compared:
+        return f"Only {rows[0].label} has finished, so there is nothing to compare it with."
+    differences = list(compared.values())
+    if few := too_few(differences):
+        apart, tested, chance = beyond_images(of_images.values())
+        verb = "differs" if apart == 1 else "differ"
+        also = f" As trained here, {apart} of {plural(tested, 'row')} {verb} from the row above {chance}."
+        return f"By {few}, no row is told apart from the row above.{also * bool(tested)}"
+    if all(difference.p is None for difference in differences):
+        return "All seeds differ alike, so no row is told apart from the row above."
+    apart_rows = [row for row in rows if row.label in compared and compared[row.label].told_apart]
+    if not apart_rows:
+        return f"No row is told apart from the row above ({method(differences)})."
+    named = ", ".join(f"{row.label} ({by(compared[row.label], row)})" for row in apart_rows)
+    rest = len(compared) - len(apart_rows)
+    others = f" {rest} other row{'s are' if rest > 1 else ' is'} not." if rest else ""
+    return f"Told apart from the row above: {named}; {method(differences)}.{others}"
+
+
+def _published(rows: Sequence[Row]) -> dict[str, str]:
+    """The paper's values and their differences to its row above, of rows that have the same names."""
+    above = dict(itertools.pairwise(reversed(PUBLISHED)))
+    texts = {}
+    for row in rows:
+        if (value := PUBLISHED.get(row.label)) is not None:
+            earlier = PUBLISHED.get(above.get(row.label, ""), math.nan)
+            minus = "\N{MINUS SIGN}"
+            step = "" if math.isnan(earlier) else f" ({value - earlier:+.1f})".replace("-", minus)
+            texts[row.label] = f"{value:.1f}{step}"
+    return texts
