@@ -112,7 +112,7 @@ def test_the_table_of_a_study(study: Path) -> None:
 
 
 def test_what_a_study_prints(study: Path, capsys) -> None:
-    from rescale.cli.studies import show_report
+    from rescale.cli.report import show_report
 
     show_report(study, as_json=False)
     text = "\n".join(line for line in capsys.readouterr().out.splitlines() if not line.startswith(str(study)))

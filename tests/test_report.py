@@ -38,13 +38,16 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.loads, self.cells, self.scripts, self.styles, self.own = [], [], [], [], []
+        self.links = []
         self.row, self.place = None, ""
         self.feed(text.replace("<wbr>", ""))  # where a name may be broken
 
     def handle_starttag(self, tag, attributes):
         self.place = tag
         for name, value in attributes:
-            if name in ("src", "href", "action", "srcset", "data", "poster", "background"):
+            if tag == "a" and name == "href":
+                self.links.append(value)
+            elif name in ("src", "href", "action", "srcset", "data", "poster", "background"):
                 self.loads.append(value)
         if tag == "tr":
             self.row = []
@@ -75,6 +78,13 @@ def test_the_page_loads_nothing(reported):
     assert len(page.scripts) - len(short) == 1
     for text in (*short, *page.styles, *page.own):
         assert not re.search(r"https?://|//[a-z]+\.[a-z]", text.replace('"http://www.w3.org', "")), text[:200]
+
+
+def test_every_link_of_the_page_leads_to_a_file_beside_it(reported):
+    folder, paths = reported
+    links = [link for link in Page(paths["report.html"].read_text()).links if not link.startswith("#")]
+    assert {"pareto.png", "pareto.svg", "results.csv"} <= set(links)
+    assert [link for link in links if not (folder / link).exists()] == []
 
 
 def test_the_page_holds_the_results(reported):
@@ -115,7 +125,7 @@ def test_the_interval_over_images_holds_at_the_ends_too():
 
 def test_notes_are_not_all_about_what_did_not_apply(tmp_path, capsys, monkeypatch):
     """Among them is what was applied, as that the dropout of a resolution without a rate is 0.25."""
-    from rescale.cli.studies import show_report
+    from rescale.cli.report import show_report
 
     fake_study(tmp_path / "s", seeds=1)
     for path in (tmp_path / "s").rglob("result.json"):
@@ -166,7 +176,7 @@ def test_the_page_of_an_error(judged_by_error):
 
 
 def test_pictures_table_and_csv_of_an_error(judged_by_error, capsys):
-    from rescale.cli.studies import show_report
+    from rescale.cli.report import show_report
 
     path, paths = judged_by_error
     svg = paths["pareto.svg"].read_text()
@@ -639,7 +649,7 @@ def test_units(shown, expected):
 
 
 def test_the_command_prints_the_same_and_json_is_json(reported, capsys):
-    from rescale.cli.studies import show_report
+    from rescale.cli.report import show_report
 
     show_report(reported[0], as_json=True)
     rows = json.loads(capsys.readouterr().out)

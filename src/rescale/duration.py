@@ -17,3 +17,11 @@ def remaining(elapsed: float, done: float, of: float) -> str:
         of: all parts, in the same unit.
     """
     return f"about {clock(elapsed / done * (of - done))} left" if 0 < done < of else ""
+
+
+def roughly(seconds: float) -> str:
+    """A duration in its largest unit, to two digits: 40 s, 33 min, 5.5 h, 12 days, 3.4 years."""
+    units = (("years", 365.25 * 86400), ("days", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    name, size = next((unit for unit in units if seconds >= unit[1]), units[-1])
+    value = float(f"{seconds / size:.2g}")
+    return f"{value:,.0f} {name}" if value >= 10 or value == int(value) else f"{value:g} {name}"

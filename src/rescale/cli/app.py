@@ -14,15 +14,18 @@ from rescale.cli import (
     models,
     quickstart,
     recipes,
+    report,
     scaling,
     search,
     show,
     studies,
+    study_list,
     train,
     weights,
 )
 from rescale.cli.help import Command, Group
 from rescale.errors import UserError
+from rescale.studies.kinds import KINDS
 
 app = typer.Typer(
     name="rescale",
@@ -52,10 +55,10 @@ def _about(
         raise UserError(f"torchrun is for rescale train; run rescale {context.invoked_subcommand} without it")
 
 
-study = typer.Typer(
-    cls=Group, help="Train and compare many runs.", no_args_is_help=True, rich_markup_mode=None
-)
-study.command("pareto", cls=Command)(studies.pareto)
+study = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
+study.callback()(study_list.about_studies)
+for kind in KINDS:
+    study.command(kind, cls=Command, help=studies.help_of(kind))(studies.study_of_kind)
 study.command("run", cls=Command)(studies.run)
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {  # by the groups of rescale --help
@@ -75,7 +78,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {  # by the groups of resc
         "export-weights": weights.export_weights,
     },
     "Time": {"bench": bench.bench, "calibrate": calibrate.calibrate},
-    "Studies": {"report": studies.report},
+    "Studies": {"report": report.report},
 }
 for group, commands in COMMANDS.items():
     for name, command in commands.items():

@@ -1,8 +1,7 @@
-"""rescale study pareto, rescale study run, rescale report."""
+"""rescale study KIND and rescale study run."""
 
-import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,8 @@ from rescale.cli.dry_run import DryRun, dry_run
 from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
 from rescale.cli.train import ON_BAD_IMAGE
-from rescale.layout import note, wrapped
+from rescale.layout import note
+from rescale.studies.kinds import KINDS
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
@@ -46,25 +46,36 @@ BadImage = Annotated[
 ]
 
 
-def pareto(
+def study_of_kind(
+    context: typer.Context,
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="NAMES", help="Names, network files, folders of them or timm:NAME, separated by commas."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The study's folder; the same command continues it.")],
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; the same command continues it.")
+    ] = None,
     data: Annotated[
         str, typer.Option(help="digits, or a folder of images, CIFAR, tar shards or Parquet.")
     ] = "",
     train_part: TrainPart = "",
     val_part: ValPart = "",
+    preset: Annotated[
+        str, typer.Option(help="tiny, small or paper: networks, recipe and lengths (rescale study --list).")
+    ] = "",
     recipe: Annotated[
-        list[str] | None, typer.Option(help="A recipe (default resnet-rs); several are compared.")
+        list[str] | None, typer.Option(help="A recipe; pareto compares several (default resnet-rs).")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network, with seeds 0, 1, ...")] = 1,
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The rows of an additive study, as YAML.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Runs of each network, with seeds 0, 1, ...; 0: as the kind has.")
+    ] = 0,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of every recipe.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value in all runs.")
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
     mode: Annotated[
@@ -103,37 +114,33 @@ def pareto(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train networks by the same recipe, time them on this machine and draw the Pareto curve.
-
-    If interrupted, repeat the command to run what is missing. A failed network does not stop the others.
-
-    Example: rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a
-    """
+    """Train the networks of a kind of study, time them and write its report."""
     from typing import Any, cast
 
     from rescale.bench import TimingProtocol
     from rescale.cli.early import check_choice, check_plan
     from rescale.errors import UserError
-    from rescale.studies import pareto_plan
+    from rescale.studies.kinds import Request
 
-    spec = data_spec(data, train_part, val_part)
-    if spec is None:
-        raise UserError(
-            "--data missing, as in: rescale study pareto --models resnetrs50 --data images --out a"
-        )
+    if out is None:
+        raise UserError(f"--out missing, as in: rescale study {context.info_name} --preset tiny --out a")
     check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
-    plan = pareto_plan(
-        _models([name for part in (*models, *(more or [])) for name in part.replace(",", " ").split()]),
-        recipe or ["resnet-rs"],
-        spec,
+    named = [name for part in (*(models or []), *(more or [])) for name in part.replace(",", " ").split()]
+    request = Request(
+        preset=preset,
+        data=data_spec(data, train_part, val_part) or "",
+        models=tuple(_models(named)),
+        recipes=tuple(recipe or ()),
         seeds=seeds,
-        changes=changes or [],
+        changes=tuple(changes or ()),
+        rows=rows,
         timing=TimingProtocol(
             cast(Any, mode), batch, "cpu", cast(Any, precision), threads or None, fast=fast
         ),
         title=title,
         command=command_line(sys.argv[1:]),
     )
+    plan = KINDS[str(context.info_name)].plan(request)
     check_plan(plan)
 
     from rescale import machine
@@ -143,6 +150,17 @@ def pareto(
     plan = replace(plan, timing=replace(plan.timing, device=device))
     settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
     _check_and_run(out, plan, settings, dry, as_json)
+
+
+def help_of(name: str) -> str:
+    """The help text of a kind of study."""
+    kind = KINDS[name]
+    return (
+        f"{kind.QUESTION}\n\n{kind.ABOUT} Source: {kind.SOURCE}.\n\n"
+        "If interrupted, repeat the command to run what is missing. A failed run does not stop the "
+        "others.\n\n"
+        f"Example: {kind.EXAMPLE}"
+    )
 
 
 def run(
@@ -173,21 +191,6 @@ def run(
     _check_and_run(folder, plan, settings, dry, as_json)
 
 
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")],
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option(min=0, help="Price of an hour of this machine, to show what the trainings cost."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write report.html, pareto.png, pareto.svg and results.csv of a study, also of an unfinished one.
-
-    Example: rescale report studies/a
-    """
-    show_report(folder, as_json, price_per_hour)
-
-
 def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_json: bool) -> None:
     """Check a plan, print what was recognised in its data, and run it or only say what it would take."""
     from rescale.studies import check
@@ -203,6 +206,7 @@ def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_
 
 def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
     """Run a study, write its report and print it. Raises JobError if every training failed."""
+    from rescale.cli.report import show_report
     from rescale.errors import JobError
     from rescale.studies import StudyFolder, outlook, run_study
 
@@ -213,44 +217,6 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
     show_report(out, as_json)
     if not study.results():
         raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")
-
-
-def show_report(folder: Path, as_json: bool, price_per_hour: float | None = None) -> None:
-    """Write the report and print its table, speed-ups, failures and paths."""
-    from rescale.studies.plan_file import plan_in
-
-    plan_in(folder)  # before torch is imported
-
-    from rescale.report import claims, gather, table, write_report
-    from rescale.terminal import console
-
-    findings = gather(folder, price_per_hour)
-    paths = write_report(findings)
-    if as_json:
-        print(json.dumps([asdict(row) for row in findings.rows], indent=1))
-        return
-    screen = console()
-    if findings.rows:
-        screen.print(table(findings))
-    for line in (
-        claims.headline(findings),
-        *claims.speedup_sentences(findings),
-        *(f"note: {line}" for line in findings.notes),
-        *findings.warnings,
-        *(
-            f"failed: {failure.label}"
-            + (f", seed {failure.seed}" if failure.seed is not None else "")
-            + f": {failure.what}: {failure.reason}"
-            for failure in findings.failures
-        ),
-        findings.uncertainty,
-        claims.power(findings),
-        claims.spent(findings),
-    ):
-        if line:
-            print(wrapped(line, "  "))
-    for path in paths.values():
-        print(path)
 
 
 def command_line(words: list[str]) -> str:

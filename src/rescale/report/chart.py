@@ -1,4 +1,4 @@
-"""The interactive Pareto curve: Plotly's script and data, as a part of the page."""
+"""The interactive Pareto curve."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +19,20 @@ SYMBOLS = {  # Plotly's names of Matplotlib's markers
     "o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down",
     "P": "cross", "X": "x",
 }  # fmt: skip
-FONT = {"family": "system-ui, sans-serif", "size": 14}  # as the page's; the page's style sets the colours
 NAMES = 12  # size of the networks' names; templates/chart.js moves them apart
-CLEAR = "rgba(0,0,0,0)"
-_NO_BUTTONS = ["select2d", "lasso2d", "sendChartToCloud"]  # the page uses no network
 
 
-def chart(findings: Findings) -> str:
-    """The curve as HTML, Plotly's script within it. A menu changes the horizontal axis.
+def note(findings: Findings) -> str:
+    """What the lines and bars mean."""
+    worse = f"every other one costs more or has a worse {findings.rows[0].figure.label}"
+    return (
+        f"Lines: each family's own front. Grey: the common front, whose networks are filled: {worse}. "
+        "Bars: upright the standard deviation over seeds, across the quartiles of the timed steps."
+    )
+
+
+def figure(findings: Findings) -> Any:
+    """The curve. A menu changes the horizontal axis.
 
     findings: of at least one row.
     """
@@ -54,30 +60,18 @@ def chart(findings: Findings) -> str:
         for name in known
     ]
     drawing.update_layout(
-        template="plotly_white",
         height=520,
         margin={"l": 60, "r": 20, "t": 60, "b": 60},
         xaxis={
             "type": "log",
-            "title": {"text": axis_title(known[0], findings), "font": FONT},
+            "title": {"text": axis_title(known[0], findings)},
             "tickvals": axis_ticks(rows, known[0]),
         },
-        yaxis={"title": {"text": _escaped(units.axis(rows[0].figure)), "font": FONT}},
+        yaxis={"title": {"text": _escaped(units.axis(rows[0].figure))}},
         legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
         updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom"}],
-        font=FONT,
-        hoverlabel={"font": FONT},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
     )
-    drawn: str = drawing.to_html(
-        full_html=False,
-        include_plotlyjs=True,
-        include_mathjax=False,
-        div_id="pareto",
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": _NO_BUTTONS},
-    )
-    return drawn
+    return drawing
 
 
 def axis_ticks(rows: Sequence[Row], name: str) -> list[float]:

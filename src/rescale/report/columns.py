@@ -1,5 +1,6 @@
 """The columns of the page's table of networks, by the names that an analysis gives."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
@@ -54,15 +55,22 @@ def _value(findings: Findings) -> Column:
 
 
 def _published(findings: Findings) -> Column | None:
-    """The paper's numbers, which are of its data and training."""
-    published = findings.analysis.published
-    if not published:
+    """The paper's values, which are of its data and training; in a study of rows also their differences."""
+    analysis = findings.analysis
+    known = analysis.published
+    if not known:
         return None
+    texts = {label: f"{value:.1f}" for label, value in known.items()}
+    if not analysis.ranked:
+        for above, row in itertools.pairwise(analysis.rows):
+            if above.label in known and row.label in known:
+                step = f"{known[row.label] - known[above.label]:+.1f}".replace("-", "\N{MINUS SIGN}")
+                texts[row.label] += f" ({step})"
     return Column(
         "in the paper",
         "descending",
-        lambda row: published.get(row.label, units.MISSING),
-        lambda row: float(published[row.label].split()[0]) if row.label in published else None,
+        lambda row: texts.get(row.label, units.MISSING),
+        lambda row: known.get(row.label),
     )
 
 

@@ -8,9 +8,9 @@ import rescale
 from rescale import units
 from rescale.duration import clock
 from rescale.errors import plural
-from rescale.report.chart import chart
 from rescale.report.claims import headline, power, price_text, speedup_sentences, spent
 from rescale.report.columns import columns
+from rescale.report.figures import FIGURES, as_html, drawn
 from rescale.report.findings import Findings
 from rescale.studies.chances import DRAWS
 from rescale.studies.images import DRAWS as BOOTSTRAPS
@@ -50,7 +50,10 @@ def page(findings: Findings) -> str:
         differing=differing,
         recipe_labels=list(findings.recipes),
         settings=timing_settings(findings),
-        chart=Markup(chart(findings)) if findings.rows else "",
+        figures=[
+            (name, FIGURES[name], Markup(as_html(name, findings, with_script=i == 0)))
+            for i, name in enumerate(drawn(findings))
+        ],
         version=rescale.__version__,
     )
 

@@ -1,23 +1,26 @@
 """Additive: changes of a recipe and of a network, each added to the ones before it."""
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, plural, validation_lines
 from rescale.studies.differences import Difference, paired_differences
-from rescale.studies.images import ImageDifference, over_images
 from rescale.studies.kinds.kind import SEEDS, Analysis, Outcome, Preset, Request, chosen_preset, merged
 from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family
 from rescale.studies.rows import Row
 from rescale.studies.wording import beyond_images, by, method, too_few
 from rescale.yaml_input import read_yaml
 
+if TYPE_CHECKING:  # brings numpy
+    from rescale.studies.images import ImageDifference
+
 QUESTION = "What does each change bring, added to the ones before it?"
+ABOUT = "Trains a network with more and more of the changes, each row with several seeds."
+EXAMPLE = "rescale study additive --data images --models resnet26x0.25@64 --out studies/additive"
 SOURCE = "ResNet-RS, Table 1"
 COMPARED: Literal["the row above", "the best"] = "the row above"
 COLUMNS = (
@@ -69,13 +72,13 @@ class Lengths:
 
 
 _LENGTHS = {
-    "tiny": Lengths(3, 12, 10, ("poolshortcut",)),
+    "tiny": Lengths(2, 8, 10, ("poolshortcut",)),
     "small": Lengths(30, 117, 10, ("deepstem", "convpool", "poolshortcut")),
     "paper": Lengths(90, 350, 15, ("deepstem", "convpool", "poolshortcut")),
 }
 PRESETS: Mapping[str, Preset] = {
     "tiny": Preset(
-        "handwritten digits, a network of some 10 k parameters, 3 and 12 epochs",
+        "digits, 10 k parameters, 2 and 8 epochs",
         ("resnet1-1-1x0.0625+smallstem@8",),
         "digits",
         "resnet-2015",
@@ -85,21 +88,21 @@ PRESETS: Mapping[str, Preset] = {
             "crop_area_min=0.8": "a small part of a digit does not say which it is",
             "eval_crop=1": "a digit fills its scan: the centre crop would leave out a pixel on each side",
         },
-        batch=64,
+        images=1_437,
     ),
     "small": Preset(
-        "your images at 64 pixels, 30 and 117 epochs",
+        "your images, 64 pixels, 30, 117 epochs",
         ("resnet26x0.25@64",),
         "",
         "resnet-2015",
         {"batch=128": "4096 images are more than small data sets fill"},
     ),
     "paper": Preset(
-        "ResNet-200 at 256 pixels on ImageNet, 90 and 350 epochs",
+        "ImageNet, ResNet-200, 90, 350 epochs",
         ("resnet200@256",),
         "",
         "resnet-2015",
-        batch=256,
+        images=1_281_167,
     ),
 }
 PUBLISHED = {  # ImageNet, percent, means of two runs: Table 1
@@ -218,6 +221,8 @@ def comparisons(networks: int) -> int:
 
 def analyse(outcome: Outcome) -> Analysis:
     """The networks in the plan's order, each compared with the one above it."""
+    from rescale.studies.images import over_images
+
     rows = list(outcome.rows)
     values = [outcome.values[row.label] for row in rows]
     compared = paired_differences(list(itertools.pairwise(values)))
@@ -229,13 +234,12 @@ def analyse(outcome: Outcome) -> Analysis:
         if above.label in scores and row.label in scores
     }
     answer = _answer(rows, differences, of_images) if rows else ""
-    return Analysis(
-        answer, rows, differences, of_images, COLUMNS, ("steps", "pareto"), False, _published(rows)
-    )
+    published = {row.label: PUBLISHED[row.label] for row in rows if row.label in PUBLISHED}
+    return Analysis(answer, rows, differences, of_images, COLUMNS, ("steps", "pareto"), False, published)
 
 
 def _answer(
-    rows: Sequence[Row], compared: Mapping[str, Difference], of_images: Mapping[str, ImageDifference]
+    rows: Sequence[Row], compared: Mapping[str, Difference], of_images: Mapping[str, "ImageDifference"]
 ) -> str:
     """Which rows differ from the row above by more than chance."""
     if not compared:
@@ -255,16 +259,3 @@ def _answer(
     rest = len(compared) - len(apart_rows)
     others = f" {rest} other row{'s are' if rest > 1 else ' is'} not." if rest else ""
     return f"Told apart from the row above: {named}; {method(differences)}.{others}"
-
-
-def _published(rows: Sequence[Row]) -> dict[str, str]:
-    """The paper's values and their differences to its row above, of rows that have the same names."""
-    above = dict(itertools.pairwise(reversed(PUBLISHED)))
-    texts = {}
-    for row in rows:
-        if (value := PUBLISHED.get(row.label)) is not None:
-            earlier = PUBLISHED.get(above.get(row.label, ""), math.nan)
-            minus = "\N{MINUS SIGN}"
-            step = "" if math.isnan(earlier) else f" ({value - earlier:+.1f})".replace("-", minus)
-            texts[row.label] = f"{value:.1f}{step}"
-    return texts

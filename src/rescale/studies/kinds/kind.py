@@ -30,7 +30,7 @@ class Preset:
         data: a built-in data set; empty: the user's own.
         recipe: the recipe that all runs have or begin with.
         changes: of the recipe, in all runs, each with the reason for it: a text, empty if the paper has it.
-        batch: images of a timed step.
+        images: training images of such data, which estimates of time assume.
     """
 
     about: str
@@ -38,7 +38,7 @@ class Preset:
     data: str
     recipe: str
     changes: Mapping[str, str] = field(default_factory=dict)
-    batch: int = 32
+    images: int = 50_000
 
     def notes(self, changes: Sequence[str]) -> tuple[str, ...]:
         """The reasons for those of these changes that are the preset's own."""
@@ -104,7 +104,7 @@ class Analysis:
         columns: names of the table's columns, beside the networks' names (`rescale.report.columns`).
         figures: names of the figures, the most important one first (`rescale.report.figures`).
         ranked: the rows are in the order of their values.
-        published: the paper's own numbers, as text, by label. They are never ours.
+        published: the paper's own values, by label. They are never ours.
     """
 
     answer: str
@@ -114,7 +114,7 @@ class Analysis:
     columns: tuple[str, ...]
     figures: tuple[str, ...]
     ranked: bool
-    published: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, float] = field(default_factory=dict)
 
 
 class Kind(Protocol):
@@ -122,12 +122,16 @@ class Kind(Protocol):
 
     Args:
         QUESTION: what it answers, in a sentence.
+        ABOUT: what it does, in a sentence.
+        EXAMPLE: a command.
         SOURCE: the paper's table or figure that it repeats.
         PRESETS: by name; the first is the smallest.
         COMPARED: what the networks' differences are to: "the row above", or "the best".
     """
 
     QUESTION: str
+    ABOUT: str
+    EXAMPLE: str
     SOURCE: str
     PRESETS: Mapping[str, Preset]
     COMPARED: Literal["the row above", "the best"]

@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rescale import units
 from rescale.errors import UserError, first_few, plural
 from rescale.studies.analysis import best_first
 from rescale.studies.differences import Difference, against_best
-from rescale.studies.images import ImageDifference, over_images
 from rescale.studies.kinds.kind import Analysis, Outcome, Preset, Request, chosen_preset, merged
 from rescale.studies.plan import Plan, pareto_plan
 from rescale.studies.rows import Row
 from rescale.studies.wording import beyond_images, measured, method, too_few
 
+if TYPE_CHECKING:  # brings numpy
+    from rescale.studies.images import ImageDifference
+
 QUESTION = "Which networks are the most accurate for their time, trained by the same recipe?"
+ABOUT = "Trains networks by the same recipe, times them on this machine and draws the Pareto curve."
+EXAMPLE = "rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a"
 SOURCE = "ResNet-RS, Figure 4 and Table 7"
 COMPARED: Literal["the row above", "the best"] = "the best"
 COLUMNS = ("value", "published", "time", "images/s", "memory", "MACs", "params", "activ.", "front")
@@ -46,26 +50,26 @@ _SMALL = {
 }
 PRESETS: Mapping[str, Preset] = {
     "tiny": Preset(
-        "handwritten digits, networks of some 10 k parameters",
+        "digits, three networks, 10 epochs",
         tuple(f"resnetrs{depths}+smallstem@8" for depths in ("1-1-1x0.0625", "1-1-1x0.125", "2-2-2x0.125")),
         "digits",
         "resnet-rs",
         _DIGITS,
-        batch=64,
+        images=1_437,
     ),
     "small": Preset(
-        "your images at 32 to 64 pixels, 30 epochs",
+        "your images, 32 or 64 pixels, 30 epochs",
         ("resnetrs26x0.25@32", "resnetrs26x0.25@64", "resnetrs50x0.25@64", "resnetrs50x0.5@64"),
         "",
         "resnet-rs",
         _SMALL,
     ),
     "paper": Preset(
-        "ResNet-RS of Table 7 on ImageNet, 350 epochs",
+        "ImageNet, ResNet-RS, 350 epochs",
         tuple(PUBLISHED),
         "",
         "resnet-rs",
-        batch=1024,
+        images=1_281_167,
     ),
 }
 
@@ -103,6 +107,8 @@ def comparisons(networks: int) -> int:
 
 def analyse(outcome: Outcome) -> Analysis:
     """The networks from the best to the worst; the best one is compared with each of the others."""
+    from rescale.studies.images import over_images
+
     rows = best_first(outcome.rows)
     compared = against_best([outcome.values[row.label] for row in rows], 0) if rows else []
     differences = {row.label: difference for row, difference in zip(rows[1:], compared, strict=True)}
@@ -115,12 +121,12 @@ def analyse(outcome: Outcome) -> Analysis:
     parts = (_best(rows, differences, of_images), _front(rows)) if rows else ()
     answer = " ".join(part for part in parts if part)
     names = {row.label: f"{row.model.partition('@')[0]}@{row.resolution}" for row in rows}
-    published = {label: f"{PUBLISHED[name]}" for label, name in names.items() if name in PUBLISHED}
+    published = {label: PUBLISHED[name] for label, name in names.items() if name in PUBLISHED}
     return Analysis(answer, rows, differences, of_images, COLUMNS, ("pareto",), True, published)
 
 
 def _best(
-    rows: Sequence[Row], compared: Mapping[str, Difference], of_images: Mapping[str, ImageDifference]
+    rows: Sequence[Row], compared: Mapping[str, Difference], of_images: Mapping[str, "ImageDifference"]
 ) -> str:
     """The best network, and from which others it is told apart."""
     best = rows[0]
