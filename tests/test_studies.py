@@ -576,7 +576,7 @@ def test_threads_workers_and_mode_reach_the_trainings_and_the_timing(tmp_path, m
     for fast, trained in (("contiguous", "contiguous"), ("auto", "channels_last")):
         result = CliRunner().invoke(app, [*words.split(), *more.split(), fast])
         assert result.exit_code == 0, result.exception
-        _, plan, settings, _ = carried[-1]
+        _, plan, settings, *_ = carried[-1]
         assert (plan.timing.threads, plan.timing.batch, plan.timing.fast) == (1, 1, fast)
         study = StudyFolder(tmp_path / fast)
         study.keep_plan(plan)

@@ -15,6 +15,7 @@ RUN_FILE = "run.json"  # in the folder of a run, and in no other
 RECIPE = "recipe.yaml"
 DATA = "data.json"
 METRICS = "metrics.jsonl"
+RESULT = "result.json"  # of a finished run
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 _BEFORE_FIRST_STEP = (
     NETWORK_FILE, EXTERNAL_FILE, PREPROCESS, RECIPE, DATA, METRICS, CHECKPOINTS, TENSORBOARD,

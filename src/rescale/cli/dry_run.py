@@ -44,7 +44,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     from rescale.studies.runner import mode_of_training, parallel
 
     study = StudyFolder(out)
-    study.check_available(plan)
+    study.check_available(plan, checked.configurations)
     finished = study.results() if study.plan_file.is_file() else {}
     if line := outlook(plan, finished):
         print(line, file=sys.stderr)

@@ -1,6 +1,7 @@
 """rescale study KIND and rescale study run."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from rescale.studies.kinds import KINDS
 
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
+    from rescale.studies.configuration import Configuration
 
 Jobs = Annotated[
     int,
@@ -201,11 +203,20 @@ def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_
     if dry:
         dry_run(out, plan, checked, settings, as_json)
     else:
-        carry_out(out, plan, settings, as_json)
+        carry_out(out, plan, settings, as_json, checked.configurations)
 
 
-def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = False) -> None:
-    """Run a study, write its report and print it. Raises JobError if every training failed."""
+def carry_out(
+    out: Path,
+    plan: "Plan",
+    settings: "Settings",
+    as_json: bool = False,
+    configurations: "Mapping[str, Configuration] | None" = None,
+) -> None:
+    """Run a study, write its report and print it. Raises JobError if every training failed.
+
+    configurations: what the runs of each label train, where the plan was checked.
+    """
     from rescale.cli.report import show_report
     from rescale.errors import JobError
     from rescale.studies import StudyFolder, outlook, run_study
@@ -213,7 +224,7 @@ def carry_out(out: Path, plan: "Plan", settings: "Settings", as_json: bool = Fal
     finished = StudyFolder(out).results() if StudyFolder(out).plan_file.is_file() else {}
     if line := outlook(plan, finished):
         print(line, file=sys.stderr)
-    study = run_study(out, plan, settings)
+    study = run_study(out, plan, settings, configurations=configurations)
     show_report(out, as_json)
     if not study.results():
         raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")

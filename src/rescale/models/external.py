@@ -220,7 +220,7 @@ def _build_timm(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
 
 
 def _build_python(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
-    function = _function(model)
+    function = python_function(model)
     offered = {
         "resolution": model.resolution,
         "drop_rate": rates.dropout,
@@ -242,7 +242,8 @@ def _build_python(model: External, rates: Rates) -> tuple[nn.Module, list[str]]:
     return module, missed
 
 
-def _function(model: External) -> Callable[..., Any]:
+def python_function(model: External) -> Callable[..., Any]:
+    """The function of a `python:` model. Raises UserError if it cannot be imported."""
     module_name, _, name = model.origin.removeprefix("python:").partition(":")
     if not (module_name and name):
         raise UserError(f"{model.name}: write python:package.module:function")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple, TypeVar
 
-from rescale.data import open_data
+from rescale.data import Data, DataSpec, open_data
 from rescale.errors import UserError
 from rescale.execution import ExecutionMode
 from rescale.figure import Figure
@@ -14,6 +15,7 @@ from rescale.models.start import model_to_train
 from rescale.network import Network
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
+from rescale.studies.configuration import Configuration, configuration
 from rescale.studies.plan import Item, Plan
 from rescale.tasks import task_of
 from rescale.training import check_batch, check_parts
@@ -30,12 +32,14 @@ class Prepared(NamedTuple):
         recipe: resolved.
         images: of the training part.
         figure: the headline figure.
+        digest: of the data.
     """
 
     model: Network | External
     recipe: Recipe
     images: int
     figure: Figure
+    digest: str
 
 
 class Checked(NamedTuple):
@@ -49,6 +53,18 @@ class Checked(NamedTuple):
     notes: list[str]
     runs: dict[Item, Prepared]
 
+    @property
+    def configurations(self) -> dict[str, Configuration]:
+        """What the runs of each label train."""
+        seeds: dict[str, list[int]] = {}
+        for item in self.runs:
+            seeds.setdefault(item.label, []).append(item.seed)
+        first = {item.label: run for item, run in reversed(self.runs.items())}
+        return {
+            label: configuration(first[label].model, first[label].recipe, first[label].digest, tuple(own))
+            for label, own in seeds.items()
+        }
+
 
 def check(plan: Plan) -> Checked:
     """Look up every model, recipe and data set, then check that they fit; all mistakes in one UserError.
@@ -60,19 +76,25 @@ def check(plan: Plan) -> Checked:
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
 
+    @cache
+    def opened(text: str | DataSpec, minival: float) -> Data:
+        """The data as a training opens it, with images held out if its recipe selects on them."""
+        return open_data(text, minival=minival) if minival else data[text]
+
     def prepared(item: Item) -> Prepared:
         recipe, model = recipes[item.recipe, item.changes], models[item.model]
-        images = round(len(data[item.data].train) * (1 - held_out(recipe, model)))
+        own = opened(item.data, held_out(recipe, model))
+        images = len(own.train)
         resolved = resolve(recipe, model, images).recipe
-        task = task_of(resolved, data[item.data])
-        task.check(data[item.data])
-        check_parts(data[item.data])
-        adapted = task.adapt(model, data[item.data])
+        task = task_of(resolved, own)
+        task.check(own)
+        check_parts(own)
+        adapted = task.adapt(model, own)
         cost_of(adapted)  # an external model may not take these images
         check_batch(resolved, model, images)
         if plan.timing.fast != "auto":
             check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
-        return Prepared(adapted, resolved, images, task.headline)
+        return Prepared(adapted, resolved, images, task.headline, own.digest)
 
     without_seed = {item: replace(item, seed=0) for item in plan.items}
     runs = _look_up(prepared, without_seed.values())

@@ -58,6 +58,11 @@ class Display:
         if done:
             self.console.print(f"already finished: {done} of {plural(len(self.plan.items), 'training')}")
 
+    def taken_over(self, names: Mapping[Path, int]) -> None:
+        """Runs were taken over from other studies; their number by study."""
+        for path, count in names.items():
+            self.console.print(f"taken over from {path}: {plural(count, 'finished run')}")
+
     def started(self, item: Item, path: Path) -> None:
         """A training has started or is resumed in the folder `path`."""
         self.tasks[item] = self.bars.add_task(f"  {_title(item)}", total=None, note="")

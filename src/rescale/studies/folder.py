@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rescale.bench.timing import Timing
-from rescale.errors import UserError
+from rescale.errors import UserError, first_few
 from rescale.files import LOCK, is_temporary, write_text
+from rescale.outputs import RESULT
+from rescale.studies.configuration import Configuration, differences, mismatch
 from rescale.studies.plan import Item, Plan, file_name
-from rescale.studies.plan_file import PLAN, from_file, plan_in, to_yaml
+from rescale.studies.plan_file import PLAN, from_file, plan_in, resolved_in, to_yaml
 from rescale.tasks.scores import scores_of
 from rescale.training.format_1 import upgraded_result
 from rescale.training.predictions import FILE, read_predictions
@@ -59,7 +61,7 @@ class StudyFolder:
     def result(self, item: Item) -> dict[str, Any] | None:
         """The run's result in format 2, whatever format it was written in; None until it has finished."""
         try:
-            return upgraded_result(json.loads((self.run(item) / "result.json").read_text()))
+            return upgraded_result(json.loads((self.run(item) / RESULT).read_text()))
         except FileNotFoundError:
             return None
 
@@ -128,26 +130,52 @@ class StudyFolder:
         """Remove a failure, because the run or network is tried again."""
         (self.path / "failures" / f"{name}.json").unlink(missing_ok=True)
 
-    def check_available(self, plan: Plan) -> None:
+    def check_available(self, plan: Plan, configurations: Mapping[str, Configuration] | None = None) -> None:
         """Raise UserError if the folder holds another study or anything else.
 
         A stored plan may gain models and seeds; any other change is refused.
+
+        Args:
+            plan: the plan to run.
+            configurations: what the runs of each label would train, by this version and with the data as it
+                is now; compared with what they were planned to train, and with the runs that have begun.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; give a folder that is empty or does not exist")
         if self.plan_file.exists():
             last_run = from_file(self._last_run) if self._last_run.is_file() else self.plan
             check_same_study(self.path, last_run, plan)
+            self._check_configurations(plan, configurations or {})
         elif self.path.is_dir() and any(
             entry.name != LOCK and not is_temporary(entry) for entry in self.path.iterdir()
         ):
             raise UserError(f"{self.path}: holds something that is no study; give another --out")
 
-    def keep_plan(self, plan: Plan) -> None:
-        """Store the plan, replacing any other; a file that says the same stays as it was written."""
+    def _check_configurations(self, plan: Plan, now: Mapping[str, Configuration]) -> None:
+        stored = resolved_in(self._last_run) if self._last_run.is_file() else {}
+        lines = {
+            label: first_few(differences(Configuration(**stored[label]), planned), 4)
+            for label, planned in now.items()
+            if label in stored
+        }
+        for item in plan.items:
+            if item.label in now and not lines.get(item.label):
+                lines[item.label] = mismatch(self.run(item), now[item.label], item.seed)
+        if different := {label: line for label, line in lines.items() if line}:
+            raise UserError(
+                *(f"{self.path}: {label}: {line}" for label, line in list(different.items())[:3]),
+                "these runs were planned by other rules, code or data: use another --out, or what they had",
+            )
+
+    def keep_plan(self, plan: Plan, configurations: Mapping[str, Configuration] | None = None) -> None:
+        """Store the plan, replacing any other; a file that says the same stays as it was written.
+
+        configurations: what the runs of each label train, stored beside it.
+        """
         if not (self.plan_file.is_file() and from_file(self.plan_file) == plan):
             self._write(self.plan_file, to_yaml(plan))
-        self._write(self._last_run, to_yaml(plan))
+        resolved = {label: planned.plain() for label, planned in (configurations or {}).items()}
+        self._write(self._last_run, to_yaml(plan, resolved))
 
     @property
     def _last_run(self) -> Path:
@@ -170,11 +198,12 @@ def check_same_study(path: Path, old: Plan, new: Plan) -> None:
         if item.name not in here:
             lines.append(f"{path}: holds another study: it has {item.name}, which is not asked for")
         else:
-            lines.append(f"{path}: holds another study: {item.name} has {differences(item, here[item.name])}")
+            changed = fields_that_differ(item, here[item.name])
+            lines.append(f"{path}: holds another study: {item.name} has {changed}")
     if old.kind != new.kind:
         lines.append(f"{path}: holds another study: of kind {old.kind}, not {new.kind}")
     if old.timing != new.timing:
-        lines.append(f"{path}: timed in another way: {differences(old.timing, new.timing)}")
+        lines.append(f"{path}: timed in another way: {fields_that_differ(old.timing, new.timing)}")
     if lines:
         way_out = (
             "undo the change in plan.yaml, or give what is new another label and keep the old items"
@@ -184,7 +213,7 @@ def check_same_study(path: Path, old: Plan, new: Plan) -> None:
         raise UserError(*lines, way_out)
 
 
-def differences(old: Item | Any, new: Item | Any) -> str:
+def fields_that_differ(old: Item | Any, new: Item | Any) -> str:
     """The fields that differ, as "recipe resnet-rs, not resnet-2015"."""
     before: Mapping[str, Any] = asdict(old)
     after: Mapping[str, Any] = asdict(new)

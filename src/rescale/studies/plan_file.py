@@ -1,6 +1,6 @@
 """Plans as YAML files. In a file that a person writes, the top holds what all items share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +37,8 @@ class _WrittenItem:
 class _WrittenPlan:
     """A file. data, recipe, changes: of all items. seeds: of items without their own; a number or a list.
 
-    kind: of study; without one, a plan that a command made is pareto, one that a person wrote is additive.
+    resolved: what each label's runs train, of a stored plan. kind: of study; without one, a plan that a
+    command made is pareto, one that a person wrote is additive.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -52,16 +53,28 @@ class _WrittenPlan:
     command: str = ""
     notes: tuple[str, ...] = ()
     kind: str = ""
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
 
-def to_yaml(plan: Plan) -> str:
-    """The plan as YAML text, with every run as an item; `from_file` reads it back equal."""
+def to_yaml(plan: Plan, resolved: Mapping[str, Any] | None = None) -> str:
+    """The plan as YAML text, with every run as an item; `from_file` reads it back equal.
+
+    resolved: what the runs of each label train, as plain data; `resolved_in` reads it.
+    """
     plain = asdict(plan)
     for item, written in zip(plan.items, plain["items"], strict=True):
         written["changes"] = list(item.changes)
         written["data"] = item.data if isinstance(item.data, str) else item.data.stored()
     plain["notes"] = list(plain["notes"])
+    if resolved:
+        plain["resolved"] = dict(resolved)
     return yaml.dump(plain, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
+
+
+def resolved_in(path: Path) -> dict[str, Any]:
+    """What a stored plan's runs train, by label, as plain data; empty if it does not say."""
+    plain = read_yaml(path)
+    return dict(plain.get("resolved") or {}) if isinstance(plain, dict) else {}
 
 
 def plan_in(folder: Path) -> Plan:

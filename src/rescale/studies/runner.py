@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +16,11 @@ from rescale.bench import Ask, Server, Timing, TimingProtocol, time_network
 from rescale.errors import JobError, UserError
 from rescale.execution import USUAL
 from rescale.files import locked
+from rescale.studies.configuration import Configuration
 from rescale.studies.display import Display
 from rescale.studies.folder import Failure, StudyFolder
 from rescale.studies.plan import Item, Plan, file_name
+from rescale.studies.sharing import take_over
 from rescale.training.run import Run
 from rescale.training.stop import STOPPED, StopRequest
 
@@ -65,6 +67,7 @@ def run_study(
     settings: Settings | None = None,
     *,
     progress: bool = True,
+    configurations: Mapping[str, Configuration] | None = None,
     start: Start | None = None,
     time_label: TimeLabel | None = None,
 ) -> StudyFolder:
@@ -72,14 +75,27 @@ def run_study(
 
     A failed network is stored among the failures and does not stop the others; the next call tries it again.
     On SIGTERM or Ctrl-C the trainings save and JobError is raised; the next call continues from there.
-    Raises UserError if the folder holds another study or another process works on it.
+
+    Args:
+        path: the study's folder.
+        plan: what to run.
+        settings: how to train on this machine.
+        progress: show bars or lines.
+        configurations: what the runs of each label train (`Checked.configurations`). With them, finished runs
+            of the other studies beside this folder are taken over where they are equal.
+        start: starts a training.
+        time_label: times a network.
+
+    Raises:
+        UserError: the folder holds another study, or runs by other rules, or another process works on it.
     """
     settings = settings or Settings()
-    StudyFolder(path).check_available(plan)
+    StudyFolder(path).check_available(plan, configurations)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path), StopRequest() as stop, Display(plan, shown=progress) as display:
-        StudyFolder(path).keep_plan(plan)
+        StudyFolder(path).keep_plan(plan, configurations)
         study = StudyFolder(path)
+        display.taken_over(take_over(study, configurations or {}))
         train_missing(study, settings, start or start_training, stop, display)
         time_missing(study, time_label or time_as_trained, stop, display)
     return study

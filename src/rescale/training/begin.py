@@ -16,6 +16,7 @@ from rescale.files import locked, make_folder
 from rescale.geometry import initialisation
 from rescale.models import External, counted_cost
 from rescale.models.execute import check_mode
+from rescale.models.provenance import code_of
 from rescale.models.start import StartingWeights, starting_weights
 from rescale.network import Network
 from rescale.outputs import check_new_run
@@ -25,7 +26,7 @@ from rescale.recipes import Recipe, Resolved, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
 from rescale.training.norms import check_images
-from rescale.training.run import FORMAT, FORMATS, Run, Settings
+from rescale.training.run import BEHAVIOUR, FORMAT, FORMATS, Run, Settings
 
 # Takes a model, its resolved recipe, the number of training images, the settings and the number of processes;
 # returns recipe and settings with the chosen precision and execution mode.
@@ -123,7 +124,7 @@ def _begin(
         recipe, settings = processes.from_first(lambda: choose(*arguments))
     facts = {
         "format": FORMAT,
-        "identity": identity(model, recipe.recipe, data, seed, start),
+        "identity": identity(model, recipe.recipe, data.digest, seed, start),
         "seed": seed,
         "task": task.name,
         "headline": task.headline.as_json(),
@@ -133,6 +134,7 @@ def _begin(
         "settings": asdict(settings),
         "processes": processes.count,
         "notes": notes,
+        "code": {"behaviour": BEHAVIOUR, "model": code_of(model)},
         "machine": machine.describe(device),
     }
     chosen = recipe.recipe
@@ -272,15 +274,22 @@ def check_batch(
 def identity(
     model: Network | External,
     recipe: Recipe,
-    data: Data,
+    data: str,
     seed: int,
     weights: StartingWeights | None = None,
 ) -> str:
     """Hash of what makes two runs the same: network, resolved recipe, data, seed and initial weights.
 
     Names and precision are left out.
+
+    Args:
+        model: with the outputs that the data needs.
+        recipe: resolved.
+        data: digest of the data.
+        seed: of the run.
+        weights: that it starts from; None for random ones.
     """
-    parts = [model.identity, recipe.identity_text(), data.digest, str(seed), *_unusual_initialisation(model)]
+    parts = [model.identity, recipe.identity_text(), data, str(seed), *_unusual_initialisation(model)]
     if weights is not None:
         parts += [weights.sha256, f"averaged {weights.averaged}"]
     text = "\n".join(parts)

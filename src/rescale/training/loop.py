@@ -12,6 +12,7 @@ from rescale.errors import plural
 from rescale.files import write_json
 from rescale.models import External
 from rescale.network import Network
+from rescale.outputs import RESULT
 from rescale.processes import Processes
 from rescale.recipes import Recipe
 from rescale.tasks import Task
@@ -187,7 +188,7 @@ class TrainingLoop:
             result = outcome(
                 self.described, self.recipe, self.facts, self.position, final, self.not_applied, epochs
             )
-            write_json(self.run.path / "result.json", result)
+            write_json(self.run.path / RESULT, result)
 
     def save_if_due(self) -> None:
         """Write a checkpoint if the last one is old enough."""

@@ -20,6 +20,7 @@ from rescale.outputs import (
     NETWORK_FILE,
     PREPROCESS,
     RECIPE,
+    RESULT,
     RUN_FILE,
     check_new_run,
     rows,
@@ -31,6 +32,7 @@ from rescale.recipes import to_yaml as recipe_to_yaml
 from rescale.training.format_1 import upgraded_facts, upgraded_result
 
 FORMAT, FORMATS = 2, (1, 2)  # the format that is written; those that are read
+BEHAVIOUR = 1  # rises when a change of the code gives an equal recipe other results
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any] | None:
         """The final figures; None for a run that has not finished."""
-        path = self.path / "result.json"
+        path = self.path / RESULT
         return upgraded_result(json.loads(path.read_text())) if path.is_file() else None
 
     def metrics(self) -> list[dict[str, Any]]:
