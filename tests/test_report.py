@@ -3,11 +3,13 @@
 import html
 import json
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from fake_study import ADDITIVE, ERROR, NETWORKS, additive_study, fake_study, fi
 from fake_study import plan as made_up_plan
 from rescale import units
 from rescale.bench.timing import TimingProtocol
-from rescale.errors import first_few
+from rescale.errors import UserError, first_few
 from rescale.figure import Figure
 from rescale.report import gather, table, write_report
 from rescale.report.chart import axis_ticks, traces
@@ -27,6 +29,7 @@ from rescale.report.claims import headline, power, speedup_sentence, speedup_sen
 from rescale.report.findings import share_interval
 from rescale.report.page import breakable, page
 from rescale.report.plots import Box, places, round_ticks, style
+from rescale.report.runs import runs_of_networks, thinned
 from rescale.studies import Speedup, StudyFolder, pareto_plan
 from rescale.studies.rows import from_csv, to_csv
 from rescale.training.format_1 import TOP_1
@@ -39,7 +42,7 @@ class Page(HTMLParser):
         super().__init__()
         self.loads, self.cells, self.scripts, self.styles, self.own = [], [], [], [], []
         self.links = []
-        self.row, self.place = None, ""
+        self.row, self.place = None, ""  # of the table that is read
         self.feed(text.replace("<wbr>", ""))  # where a name may be broken
 
     def handle_starttag(self, tag, attributes):
@@ -60,7 +63,7 @@ class Page(HTMLParser):
             self.styles.append(data)
         else:
             self.own.append(data)
-            if self.place == "td" and data.strip():
+            if self.place in ("td", "a") and self.row is not None and data.strip():
                 self.row.append(data)
 
 
@@ -84,7 +87,7 @@ def test_every_link_of_the_page_leads_to_a_file_beside_it(reported):
     folder, paths = reported
     links = [link for link in Page(paths["report.html"].read_text()).links if not link.startswith("#")]
     assert {"pareto.png", "pareto.svg", "results.csv"} <= set(links)
-    assert [link for link in links if not (folder / link).exists()] == []
+    assert [link for link in links if not (folder / unquote(link)).exists()] == []
 
 
 def test_the_page_holds_the_results(reported):
@@ -249,7 +252,7 @@ def test_an_empty_study_has_a_report_too(tmp_path):
     shutil.rmtree(study.path / "timings")
     text = write_report(gather(study.path))["report.html"].read_text()
     assert "No network has finished training yet" in text
-    assert "not finished: resnetrs26x0.125@32-s0" in text
+    assert re.search(r"not finished, \d+ runs: resnetrs26x0.125@32-s0", text)
 
 
 def test_a_busy_machine_and_a_halved_batch_are_warned_of(tmp_path):
@@ -527,9 +530,8 @@ def test_a_plan_by_hand_keeps_its_order_and_shows_what_each_row_adds(additive):
     above = [row[2] for row in rows]
     assert above[0] == "–" and above[1].startswith("+0.10 (") and above[2].startswith("+3.03 (")
     assert above[3].startswith("\N{MINUS SIGN}0.50 (")
-    assert [row[3] for row in rows] == ["resnet26x0.25@32"] * 2 + ["resnet26x0.25+se@32"] * 2
-    own = ["–", "label_smoothing=0.1", "label_smoothing=0.1", "label_smoothing=0.1, dropout=0.9"]
-    assert [row[4] for row in rows] == own
+    adds = ["resnet26x0.25@32", "label_smoothing=0.1", "resnet26x0.25+se@32", "dropout=0.9"]
+    assert [row[3] for row in rows] == adds
     text = " ".join(made.own)
     assert re.search(r"Changed from the named recipe in all rows:\s+epochs=16\s+\w", text)
 
@@ -672,3 +674,67 @@ def test_the_budget_spent_and_its_price(tmp_path):
     assert sum(budget.trainings for budget in findings.budgets.values()) == len(results)
     table = page(findings).split('id="budgets"')[1].split("</table>")[0]
     assert all(f"<td>{group}</td>" in table for group in groups)
+
+
+def test_a_folder_of_studies_has_an_index(tmp_path, capsys):
+    from rescale.cli.report import report
+
+    fake_study(tmp_path / "studies" / "a", seeds=3)
+    additive_study(tmp_path / "studies" / "b & <b>")
+    (tmp_path / "studies" / "broken").mkdir()
+    (tmp_path / "studies" / "broken" / "plan.yaml").write_text("items: 3\n")
+    report(tmp_path / "studies")
+    printed = capsys.readouterr().out
+    assert "not read:" in printed and "broken/plan.yaml" in "".join(printed.split())
+    made = Page((tmp_path / "studies" / "index.html").read_text())
+    loads = [unquote(load) for load in made.loads if not load.startswith("data:")]
+    assert loads == ["a/pareto.png", "b & <b>/steps.png"]
+    pages = [unquote(link) for link in made.links]
+    assert {"a/report.html", "b & <b>/report.html"} == set(pages)
+    assert all((tmp_path / "studies" / page).is_file() for page in pages)
+    text = " ".join(made.own)
+    for study in ("a", "b & <b>"):
+        assert headline(gather(tmp_path / "studies" / study)) in text
+    with pytest.raises(UserError, match="no study here"):
+        report(tmp_path)
+
+
+def test_a_network_leads_to_its_runs_their_seeds_curves_and_commands(tmp_path):
+    study = fake_study(tmp_path / "s", seeds=2)
+    item = study.plan.items[0]
+    rows = [{"kind": "train", "step": i + 1, "epoch": 1 + i // 100, "loss": 1 / (i + 1)} for i in range(500)]
+    rows.append({"kind": "eval", "step": 250, "epoch": 3, "on": "val", "raw": {"top1": 50.0}})
+    rows.append({"kind": "eval", "step": 250, "epoch": 3, "on": "minival", "raw": {"top1": 99.0}})
+    rows.append(
+        {
+            "kind": "eval",
+            "step": 500,
+            "epoch": 5,
+            "on": "val",
+            "raw": {"top1": 9.0},
+            "averaged": {"top1": 60.0},
+        }
+    )
+    (study.run(item) / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    findings = gather(study.path)
+    made = runs_of_networks(findings)
+    assert [own.label for own in made] == [row.label for row in findings.rows]
+    (own,) = [own for own in made if own.label == item.label]
+    assert [run.seed for run in own.runs] == [0, 1] and len(own.panels) == 2
+    loss, value = own.panels
+    assert len(loss.lines) == 1 and loss.lines[0].count(",") <= 80 and loss.epochs == "5"
+    assert (value.low, value.high) == ("50.0", "60.0")
+    assert value.lines == ["M160.0,150.0L320.0,0.0"]
+    command = shlex.split(own.runs[1].command)
+    assert command[:3] == ["rescale", "train", item.model] and command[command.index("--seed") + 1] == "1"
+    text = page(findings)
+    for other in made:
+        assert f'id="{other.anchor}"' in text and f'href="#{other.anchor}"' in text
+
+
+def test_curves_are_thinned_by_means_and_keep_their_end():
+    points = [(float(i), float(i % 2)) for i in range(1001)]
+    thin = thinned(points)
+    assert len(thin) <= 80 and thin[-1] == points[-1]
+    assert all(0.3 < value < 0.7 for _, value in thin[:-1])
+    assert thinned(points[:50]) == points[:50]

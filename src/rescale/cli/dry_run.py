@@ -55,7 +55,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     protocol = TimingProtocol(device=device, threads=threads, fast=fast)
     with Server() as server, progress("measuring") as advance:
         priced = prices(checked.runs, missing, protocol, server, advance)
-    commands = {item: command_of(item, settings, threads, fast) for item in missing}
+    commands = {item: command_of(item, settings, threads, fast, device) for item in missing}
     if as_json:
         rows = [
             {"label": item.label, "seed": item.seed, **priced[item]._asdict(), "command": commands[item]}
@@ -70,24 +70,16 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
         print(f"\n{commands[item]}")
 
 
-def command_of(item: "Item", settings: "Settings", threads: int, fast: str) -> str:
+def command_of(item: "Item", settings: "Settings", threads: int, fast: str, device: str) -> str:
     """The command that makes the same training by hand, in a folder of its own."""
     import shlex
 
-    from rescale.data import DataSpec
+    from rescale.studies.commands import training_command
 
-    data = DataSpec.of(item.data)
-    words = ["rescale", "train", item.model, "--recipe", item.recipe]
-    for option, path in (("--data", data.source), ("--train", data.train), ("--val", data.val)):
-        words += [option, path] if path else []
-    for change in item.changes:
-        words += ["--set", change]
-    words += ["--seed", str(item.seed), "--threads", str(threads), "--fast", fast]
-    if settings.device:
-        words += ["--device", settings.device]
-    words += ["--workers", str(settings.workers), "--eval-epochs", str(settings.eval_epochs)]
-    words += ["--on-bad-image", settings.on_bad_image, "--out", f"runs/{item.name}"]
-    return shlex.join(words)
+    used = {"threads": threads, "fast": fast, "device": device}
+    used |= {"workers": settings.workers, "eval_epochs": settings.eval_epochs}
+    used |= {"on_bad_image": settings.on_bad_image}
+    return shlex.join(training_command(item, used, f"runs/{item.name}"))
 
 
 def _columns(priced: "Mapping[Item, Price]") -> list[layout.Column]:

@@ -6,6 +6,7 @@ from typing import Any
 from rescale import units
 from rescale.report.findings import Findings
 from rescale.report.plots import round_ticks, style
+from rescale.report.runs import anchors
 from rescale.studies import Row, front, fronts, point
 
 MEASURES = {  # choices for the horizontal axis, with factor and unit
@@ -107,7 +108,7 @@ def traces(findings: Findings, name: str) -> list[dict[str, Any]]:
 
     Both kinds of fronts are those of this measure.
     """
-    known = [row for row in findings.rows if getattr(row, name) is not None]
+    known, places = [row for row in findings.rows if getattr(row, name) is not None], anchors(findings)
     common = [known[i] for i in front([point(row, name) for row in known])]
     drawn = [
         {
@@ -157,6 +158,7 @@ def traces(findings: Findings, name: str) -> list[dict[str, Any]]:
                 "textfont": {"size": NAMES},
                 "cliponaxis": False,
                 "hovertext": [hover(row, findings) for row in own],
+                "customdata": [places[row.label] for row in own],
                 "hovertemplate": "%{hovertext}<extra></extra>",
             }
         )

@@ -110,14 +110,26 @@ def _sign_flip(findings: Findings) -> Column | None:
     )
 
 
-def _model(findings: Findings) -> Column | None:
+def _adds(findings: Findings) -> Column:
+    """What a row has that the row above has not; of the first row, all that is not common to the rows."""
+    labels = [row.label for row in findings.rows]
     names = short_names([row.model for row in findings.rows])
     models = {row.label: names[row.model] for row in findings.rows}
-    return _words("model", models) if len(set(models.values())) > 1 else None
+    texts = {}
+    for above, label in itertools.pairwise(["", *labels]):
+        changes, before = findings.own_changes[label], findings.own_changes.get(above, [])
+        replaced = {_key(change) for change in changes}
+        words = [models[label]] if models[label] != models.get(above) else []
+        words += [change for change in changes if change not in before]
+        words += [
+            f"without {change}" for change in before if change not in changes and _key(change) not in replaced
+        ]
+        texts[label] = ", ".join(words)
+    return _words("adds", texts)
 
 
-def _changes(findings: Findings) -> Column:
-    return _words("changes", {label: ", ".join(own) for label, own in findings.own_changes.items()})
+def _key(change: str) -> str:
+    return change.partition("=")[0]
 
 
 def _words(title: str, texts: Mapping[str, str]) -> Column:
@@ -149,8 +161,7 @@ COLUMNS: Mapping[str, Callable[[Findings], Column | None]] = {
     "difference": _difference,
     "over images": _over_images,
     "sign-flip": _sign_flip,
-    "model": _model,
-    "changes": _changes,
+    "adds": _adds,
     "time": lambda findings: Column(
         findings.time_name, "ascending", lambda row: units.seconds(row.latency_s), lambda row: row.latency_s
     ),

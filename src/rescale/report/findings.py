@@ -248,7 +248,8 @@ class Findings:
         if bad := sum(result.get("bad_images", 0) for result in self.results.values()):
             warnings.append(f"{plural(bad, 'damaged image')} replaced, counted over all runs")
         if self.missing:
-            warnings.append(f"not finished: {', '.join(item.name for item in self.missing)}")
+            names = first_few([item.name for item in self.missing])
+            warnings.append(f"not finished, {plural(len(self.missing), 'run')}: {names}")
         if self.evidence.unscored:
             names = first_few(self.evidence.unscored)
             warnings.append(f"no scores of single images, so not compared image by image: {names}")

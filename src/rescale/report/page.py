@@ -12,6 +12,7 @@ from rescale.report.claims import headline, power, price_text, speedup_sentences
 from rescale.report.columns import columns
 from rescale.report.figures import FIGURES, as_html, drawn
 from rescale.report.findings import Findings
+from rescale.report.runs import HIGH, WIDE, anchors, runs_of_networks
 from rescale.studies.chances import DRAWS
 from rescale.studies.images import DRAWS as BOOTSTRAPS
 
@@ -33,6 +34,10 @@ def page(findings: Findings) -> str:
     return environment.get_template("page.html.j2").render(
         findings=findings,
         columns=shown,
+        runs=runs_of_networks(findings),
+        anchors=anchors(findings),
+        wide=WIDE,
+        high=HIGH,
         lines=[(row, [column.cell(row) for column in shown]) for row in findings.rows],
         headline=headline(findings),
         power=power(findings),

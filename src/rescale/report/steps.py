@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rescale import units
 from rescale.report.findings import Findings
 from rescale.report.plots import COLOURS
+from rescale.report.runs import anchors
 
 OURS, PAPER = COLOURS[0], "#808080"
 ROW = 34  # pixels of a row on the page
@@ -107,11 +108,13 @@ def figure(findings: Findings) -> Any:
 
     shown = steps(findings)
     known = [step for step in shown if step.mean is not None]
+    places = anchors(findings)
     names = [_escaped(step.label) for step in known]
     means = [step.mean for step in known]
     ours = go.Scatter(
         x=means,
         y=names,
+        customdata=[places[step.label] for step in known],
         mode="markers",
         name="here",
         marker={

@@ -33,3 +33,21 @@ for (const button of document.querySelectorAll(".command button")) {
     }
   });
 }
+
+// A link to the runs of a network opens them.
+const openRuns = () => {
+  const runs = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (runs?.tagName === "DETAILS") {
+    runs.open = true;
+    runs.scrollIntoView();
+  }
+};
+addEventListener("hashchange", openRuns);
+openRuns();
+// So does a point of a figure.
+for (const figure of document.querySelectorAll(".figure .plotly-graph-div")) {
+  figure.on("plotly_click", event => {
+    const place = event.points[0]?.customdata;
+    if (place) location.hash = place;
+  });
+}

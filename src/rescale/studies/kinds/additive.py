@@ -24,8 +24,7 @@ EXAMPLE = "rescale study additive --data images --models resnet26x0.25@64 --out 
 SOURCE = "ResNet-RS, Table 1"
 COMPARED: Literal["the row above", "the best"] = "the row above"
 COLUMNS = (
-    "value", "difference", "published", "over images", "sign-flip", "model", "changes", "time", "MACs",
-    "params", "front",
+    "value", "difference", "published", "over images", "sign-flip", "adds", "time", "MACs", "params", "front",
 )  # fmt: skip
 
 

@@ -1,0 +1,37 @@
+"""The command that makes one training of a study by hand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rescale.data.spec import DataSpec
+from rescale.studies.plan import Item
+
+OPTIONS = {  # of rescale train, by the settings of a run
+    "threads": "--threads",
+    "fast": "--fast",
+    "device": "--device",
+    "workers": "--workers",
+    "eval_epochs": "--eval-epochs",
+    "on_bad_image": "--on-bad-image",
+}
+
+
+def training_command(item: Item, settings: Mapping[str, Any], out: str) -> list[str]:
+    """The words of the command.
+
+    Args:
+        item: the run.
+        settings: how it is executed, by the names of `rescale.training.Settings`; others are left out.
+        out: the run's folder.
+    """
+    data = DataSpec.of(item.data)
+    words = ["rescale", "train", item.model, "--recipe", item.recipe]
+    for option, path in (("--data", data.source), ("--train", data.train), ("--val", data.val)):
+        words += [option, path] if path else []
+    for change in item.changes:
+        words += ["--set", change]
+    words += ["--seed", str(item.seed)]
+    for name, option in OPTIONS.items():
+        if name in settings:
+            words += [option, str(settings[name])]
+    return [*words, "--out", out]
