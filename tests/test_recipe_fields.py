@@ -22,6 +22,9 @@ ADDED = {
     "freeze": "backbone",
     "orientation": "stored",
     "white": 4095.0,
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.95,
+    "adam_eps": 1e-6,
 }
 
 

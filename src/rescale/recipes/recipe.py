@@ -56,13 +56,13 @@ class Recipe(BaseModel):
     accumulate: Count = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
-    optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    optimizer: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
     momentum: Rate = 0.9
     nesterov: bool = False
     rmsprop_decay: Rate = 0.9
     rmsprop_eps: Positive = 1e-3
     weight_decay: NotNegative = 1e-4
-    weight_decay_on: Literal["all", "not-norm", "weights"] = "not-norm"
+    weight_decay_on: Literal["all", "not-norm", "weights", "matrices"] = "not-norm"
     clip_grad: NotNegative = 0.0
 
     lr: NotNegative | Literal["scaled", "scaled-from-128"] = "scaled"
@@ -106,6 +106,10 @@ class Recipe(BaseModel):
     freeze: Annotated[Literal["none", "backbone"], ADDED_LATER] = "none"
     orientation: Annotated[Literal["exif", "stored"], ADDED_LATER] = "exif"
     white: Annotated[NotNegative, ADDED_LATER] = 0.0
+
+    adam_beta1: Annotated[Rate, ADDED_LATER] = 0.9
+    adam_beta2: Annotated[Rate, ADDED_LATER] = 0.999
+    adam_eps: Annotated[Positive, ADDED_LATER] = 1e-8
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Length of the run in optimizer steps; an epoch has `steps_per_epoch`."""
@@ -158,13 +162,15 @@ MEANING = {  # one line per field, for tables and YAML files
     "batch": "images per optimizer step",
     "accumulate": "micro-batches per step",
     "precision": "of matrix products; auto: bf16 where the device has it",
-    "optimizer": "SGD with momentum, or TensorFlow's RMSProp",
-    "momentum": "of either optimizer",
-    "nesterov": "look ahead in SGD",
+    "optimizer": "sgd: with momentum; rmsprop: TensorFlow's; adamw; muon: timm's",
+    "momentum": "of SGD, RMSProp and Muon",
+    "nesterov": "look ahead in SGD and Muon",
     "rmsprop_decay": "of the mean square",
     "rmsprop_eps": "inside the root",
-    "weight_decay": "L2, coupled with the rate",
-    "weight_decay_on": "all; not-norm: all but batch norm; weights: no biases either",
+    "weight_decay": "sgd, rmsprop: L2, coupled with the rate of each weight; adamw, muon: decoupled, "
+    "lr x weight_decay of the weight is subtracted",
+    "weight_decay_on": "all; not-norm: all but norms; weights: no biases either; matrices: none of one "
+    "dimension, no biases, none in the model's no_weight_decay() (class token, positions)",
     "clip_grad": "largest norm of the gradient; 0: not clipped",
     "lr": "peak learning rate; scaled: lr_per_256 x batch / 256; scaled-from-128: of at least 128 images",
     "lr_per_256": "learning rate at batch 256",
@@ -204,4 +210,7 @@ MEANING = {  # one line per field, for tables and YAML files
     "freeze": "backbone: train only the head",
     "orientation": "exif: photos are turned upright; stored: images stay as they are stored",
     "white": "value of white in images with more than 8 bits; 0: measured on the data",
+    "adam_beta1": "of AdamW and Muon's AdamW: decay of the mean gradient",
+    "adam_beta2": "of AdamW and Muon's AdamW: decay of the mean square",
+    "adam_eps": "of AdamW: added to the root; of Muon also the smallest norm",
 }
