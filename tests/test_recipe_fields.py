@@ -25,6 +25,11 @@ ADDED = {
     "adam_beta1": 0.8,
     "adam_beta2": 0.95,
     "adam_eps": 1e-6,
+    "cutmix": 1.0,
+    "cutmix_probability": 0.3,
+    "random_erasing": 0.25,
+    "randaugment_probability": 0.5,
+    "randaugment_noise": 0.5,
 }
 
 

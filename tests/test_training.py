@@ -111,7 +111,7 @@ def test_predictions_of_single_images_give_the_figures(tmp_path) -> None:
         {},
         {"accumulate": 2, "mixup": 0.2, "clip_grad": 1.0},
         {"ema": 0.0, "optimizer": "rmsprop"},
-        {"optimizer": "adamw", "lr": 1e-3},
+        {"optimizer": "adamw", "lr": 1e-3, "mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.5},
         {"optimizer": "muon", "lr": 1e-3},
     ],
 )
