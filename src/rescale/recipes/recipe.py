@@ -69,7 +69,7 @@ class Recipe(BaseModel):
     lr_per_256: NotNegative = 0.1
     schedule: Literal["cosine", "stepwise", "exponential", "constant"] = "cosine"
     schedule_by: Literal["step", "epoch"] = "step"
-    warmup_epochs: NotNegative | Literal["short-run", "5-percent"] = "short-run"
+    warmup_epochs: NotNegative | Literal["short-run", "5-percent", "20-in-300"] = "short-run"
     warmup_from: Share = 0.0
     milestones: tuple[Share, ...] = (1 / 3, 2 / 3, 8 / 9)
     step_factor: Share = 0.1
