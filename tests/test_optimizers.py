@@ -88,7 +88,7 @@ def test_muon_is_timms(nesterov: bool) -> None:
     """The rate of each step, which `trained` sets, is that of both kinds of parameters."""
     ours, theirs = small(), small()
     recipe = Recipe(
-        lr=0.7, optimizer="muon", momentum=0.95, nesterov=nesterov, weight_decay=0.3,
+        lr=0.7, optimizer="muon", momentum=0.8, nesterov=nesterov, weight_decay=0.3,
         weight_decay_on="matrices", adam_beta1=0.8, adam_beta2=0.95, adam_eps=1e-3,
     )  # fmt: skip
     conv, norm, _, linear = theirs
@@ -96,7 +96,7 @@ def test_muon_is_timms(nesterov: bool) -> None:
         {"params": [conv.weight, linear.weight], "weight_decay": 0.3},
         {"params": [conv.bias, norm.weight, norm.bias, linear.bias], "use_fallback": True},
     ]
-    peer = timm.optim.Muon(groups, momentum=0.95, nesterov=nesterov, eps=1e-3, betas=(0.8, 0.95))
+    peer = timm.optim.Muon(groups, momentum=0.8, nesterov=nesterov, eps=1e-3, betas=(0.8, 0.95))
     torch.testing.assert_close(trained(ours, make_optimizer(ours, recipe)), trained(theirs, peer))
 
 

@@ -45,7 +45,8 @@ def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[st
     """
     norm = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
 
-    listed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    names: Callable[[], Iterable[str]] = getattr(model, "no_weight_decay", tuple)
+    listed = set(names())
 
     def is_exempt(name: str, parameter: Tensor) -> bool:
         if on == "all":

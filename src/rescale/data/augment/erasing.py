@@ -35,7 +35,8 @@ class RandomErasing:
         if box is None:
             return pixels
         noise = rng.standard_normal((box.height, box.width, 3), dtype=np.float32)
-        values = 255 * (np.float32(self.mean) + np.float32(self.std) * noise)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values = 255 * (mean + std * noise)
         erased = pixels.copy()
         erased[box.top : box.top + box.height, box.left : box.left + box.width] = values.round().clip(0, 255)
         return erased
