@@ -151,10 +151,10 @@ MODERN = Recipe(
     bn_momentum=0.1,
     mixup=0.8,
     cutmix=1.0,
-    cutmix_probability=0.5,
+    cutmix_chance=0.5,
     augment="randaugment-torchvision",
     randaugment_magnitude=9.0,
-    randaugment_probability=0.5,
+    randaugment_chance=0.5,
     randaugment_noise=0.5,
     random_erasing=0.25,
 )
@@ -231,9 +231,9 @@ _MODERN = (
     | _from("ConvNeXt, Table 5 (DeiT: 1,024)", "batch")
     | _from("ConvNeXt, Table 5 (DeiT's code: .99996)", "ema")
     | _from("ConvNeXt, Table 5", "adam_beta1 adam_beta2")
-    | _from("both papers' code", "adam_eps weight_decay_on schedule_by warmup_from cutmix_probability")
+    | _from("both papers' code", "adam_eps weight_decay_on schedule_by warmup_from cutmix_chance")
     | _from("both papers' code", "crop crop_area_min crop_area_max crop_ratio interpolation flip eval_crop")
-    | _from("both papers' code (timm)", "randaugment_layers randaugment_probability stochastic_depth_by")
+    | _from("both papers' code (timm)", "randaugment_layers randaugment_chance stochastic_depth_by")
     | _from(f"{OWN}torchvision's operations for timm's", "augment")
     | _from(f"{OWN}for short runs", "ema_ramp")
     | _from(f"{OWN}the papers' networks have no batch norm", "bn_momentum")

@@ -111,9 +111,9 @@ class Recipe(BaseModel):
     adam_beta2: Annotated[Rate, ADDED_LATER] = 0.999
     adam_eps: Annotated[Positive, ADDED_LATER] = 1e-8
     cutmix: Annotated[NotNegative, ADDED_LATER] = 0.0
-    cutmix_probability: Annotated[Share, ADDED_LATER] = 0.5
+    cutmix_chance: Annotated[Share, ADDED_LATER] = 0.5
     random_erasing: Annotated[Share, ADDED_LATER] = 0.0
-    randaugment_probability: Annotated[Share, ADDED_LATER] = 1.0
+    randaugment_chance: Annotated[Share, ADDED_LATER] = 1.0
     randaugment_noise: Annotated[NotNegative, ADDED_LATER] = 0.0
 
     def total_steps(self, steps_per_epoch: int) -> int:
@@ -219,8 +219,8 @@ MEANING = {  # one line per field, for tables and YAML files
     "adam_beta2": "of AdamW and Muon's AdamW: decay of the mean square",
     "adam_eps": "of AdamW: added to the root; of Muon also the smallest norm",
     "cutmix": "alpha; 0: none",
-    "cutmix_probability": "of CutMix, not mixup, in a step of a recipe with both",
+    "cutmix_chance": "of CutMix, not mixup, in a step of a recipe with both",
     "random_erasing": "probability that a box of the image becomes noise",
-    "randaugment_probability": "of each of the operations",
+    "randaugment_chance": "of each of the operations",
     "randaugment_noise": "deviation of the magnitude; such magnitudes stay in 0 to 10",
 }

@@ -68,7 +68,7 @@ def caption(recipe: Recipe, resolution: int) -> str:
     if recipe.augment.startswith("randaugment"):
         operations, magnitude = recipe.randaugment_layers, recipe.randaugment_magnitude
         noise = f" +- {recipe.randaugment_noise:g}" * (recipe.randaugment_noise > 0)
-        chance = f", each by {recipe.randaugment_probability:g}" * (recipe.randaugment_probability < 1)
+        chance = f", each by {recipe.randaugment_chance:g}" * (recipe.randaugment_chance < 1)
         parts.append(f"{recipe.augment}, {operations} operations at {magnitude:g}{noise}{chance}")
     elif recipe.augment != "none":
         parts.append(recipe.augment)

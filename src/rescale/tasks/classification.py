@@ -191,7 +191,7 @@ class Classification:
         if mixup or cutmix:
             generator = torch.Generator().manual_seed(seed)
             images, labels, others, share = mixup_or_cutmix(
-                images, labels, mixup, cutmix, self.recipe.cutmix_probability, generator
+                images, labels, mixup, cutmix, self.recipe.cutmix_chance, generator
             )
             logits = model(images).float()
             loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, others)

@@ -47,7 +47,7 @@ def mixup_or_cutmix(
     labels: Tensor,
     mixup_alpha: float,
     cutmix_alpha: float,
-    cutmix_probability: float,
+    cutmix_chance: float,
     generator: torch.Generator,
 ) -> Mixed:
     """Mix a batch by the one method that is on, or by one of the two.
@@ -56,12 +56,12 @@ def mixup_or_cutmix(
         images: floats [N, C, H, W].
         labels: [N].
         mixup_alpha, cutmix_alpha: 0 for off; one is above 0.
-        cutmix_probability: of CutMix if both are on, in [0, 1] (DeiT's and ConvNeXt's code: one half).
+        cutmix_chance: of CutMix if both are on, in [0, 1] (DeiT's and ConvNeXt's code: one half).
         generator: CPU generator, the only source of randomness.
     """
     use_cutmix = cutmix_alpha > 0
     if use_cutmix and mixup_alpha > 0:
-        use_cutmix = bool(torch.rand(1, generator=generator) < cutmix_probability)
+        use_cutmix = bool(torch.rand(1, generator=generator) < cutmix_chance)
     if use_cutmix:
         return cutmix(images, labels, cutmix_alpha, generator)
     return mixup(images, labels, mixup_alpha, generator)

@@ -73,7 +73,7 @@ def eval_transform(recipe: Recipe, resolution: int) -> EvalTransform:
 def policy(recipe: Recipe, resolution: int) -> Policy | None:
     """The recipe's augmentation after crop and flip; None if it has none."""
     layers, magnitude = recipe.randaugment_layers, float(recipe.randaugment_magnitude)
-    probability, noise = recipe.randaugment_probability, recipe.randaugment_noise
+    probability, noise = recipe.randaugment_chance, recipe.randaugment_noise
     if recipe.augment == "randaugment":
         return RandAugment(layers, magnitude, resolution, recipe.small_images, probability, noise)
     if recipe.augment == "randaugment-torchvision":
