@@ -1,17 +1,22 @@
 """Optimizers and averaging against timm, torch and closed forms."""
 
 import copy
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import timm.optim
 import torch
 from torch import nn
 
+from rescale.cli.early import check_recipe
+from rescale.errors import UserError
 from rescale.lookup import network
 from rescale.models import build
 from rescale.optim.averaging import Average
 from rescale.optim.optimizers import RMSpropTF, decay_groups, make_optimizer
 from rescale.recipes import Recipe
+from rescale.training import train
 
 
 def small() -> nn.Module:
@@ -25,7 +30,8 @@ def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 6) 
         for group in optimizer.param_groups:
             group["lr"] = 0.05 * (step + 1)
         optimizer.zero_grad()
-        model(torch.randn(4, 3, 8, 8, generator=generator)).square().mean().backward()
+        images = torch.randn(4, 3, 8, 8, generator=generator)
+        model(images.to(next(model.parameters()).dtype)).square().mean().backward()
         optimizer.step()
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -58,12 +64,96 @@ def test_sgd_is_torchs(nesterov: bool) -> None:
     )
 
 
-def test_a_first_step_that_overflows_has_no_effect() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])  # fused or not
+def test_adamw_is_torchs_with_groups_made_by_hand(precision: str) -> None:
+    # in float64: of the gradient of a bias before batch norm, which is 0, float32 leaves only the rounding
+    ours, theirs = small().double().to(memory_format=torch.channels_last), small().double()
+    recipe = Recipe(
+        lr=0.1, optimizer="adamw", weight_decay=0.3, weight_decay_on="matrices", precision=precision,
+        adam_beta1=0.8, adam_beta2=0.95, adam_eps=1e-3,
+    )  # fmt: skip
+    conv, norm, _, linear = theirs
+    groups = [
+        {"params": [conv.weight, linear.weight], "weight_decay": 0.3},
+        {"params": [conv.bias, norm.weight, norm.bias, linear.bias], "weight_decay": 0.0},
+    ]
+    peer = torch.optim.AdamW(groups, 0.1, (0.8, 0.95), eps=1e-3, foreach=False)
+    mine = make_optimizer(ours, recipe)
+    assert bool(mine.defaults["fused"]) == (precision == "fp32")
+    torch.testing.assert_close(trained(ours, mine), trained(theirs, peer), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_muon_is_timms(nesterov: bool) -> None:
+    """The rate of each step, which `trained` sets, is that of both kinds of parameters."""
+    ours, theirs = small(), small()
+    recipe = Recipe(
+        lr=0.7, optimizer="muon", momentum=0.8, nesterov=nesterov, weight_decay=0.3,
+        weight_decay_on="matrices", adam_beta1=0.8, adam_beta2=0.95, adam_eps=1e-3,
+    )  # fmt: skip
+    conv, norm, _, linear = theirs
+    groups = [
+        {"params": [conv.weight, linear.weight], "weight_decay": 0.3},
+        {"params": [conv.bias, norm.weight, norm.bias, linear.bias], "use_fallback": True},
+    ]
+    peer = timm.optim.Muon(groups, momentum=0.8, nesterov=nesterov, eps=1e-3, betas=(0.8, 0.95))
+    torch.testing.assert_close(trained(ours, make_optimizer(ours, recipe)), trained(theirs, peer))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8}),  # class token, positions
+        ("convnext_atto", {}),  # layer scale
+        ("swin_tiny_patch4_window7_224", {}),  # tables of relative positions
+        ("resnet18", {}),  # lists no parameters
+    ],
+)
+def test_matrices_decay_as_in_timm(name: str, options: dict) -> None:
+    model = timm.create_model(name, num_classes=3, **options)
+    listed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    names = {id(p): n for n, p in model.named_parameters()}
+    first, second = (
+        {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
+        for groups in (
+            decay_groups(model, 0.05, "matrices"),
+            timm.optim.param_groups_weight_decay(model, 0.05, no_weight_decay_list=listed),
+        )
+    )
+    assert first == second and set(first) == {0.05, 0.0}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [(None, "which is not installed"), ("1.0.26", "found 1.0.26"), ("1.0.27.dev0", "")]
+)
+def test_muon_without_a_timm_that_has_it_is_one_line(
+    found: str | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def version(_: str) -> str:
+        if found is None:
+            raise PackageNotFoundError
+        return found
+
+    monkeypatch.setattr("rescale.recipes.needs.version", version)
+    if not words:
+        assert make_optimizer(small(), Recipe(lr=0.1, optimizer="muon"))
+        return
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=words) as caught:
+        train(network("resnet26x0.25@32"), Recipe(optimizer="muon", epochs=1, batch=64), "digits", out)
+    assert len(caught.value.lines) == 1 and not out.exists()
+    with pytest.raises(UserError, match=words):
+        check_recipe("resnet-rs", ["optimizer=muon"])
+    assert check_recipe("resnet-rs", ["optimizer=adamw"]).optimizer == "adamw"
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_a_first_step_that_overflows_has_no_effect(name: str) -> None:
     """fp16: the scaler skips it; torch's fused SGD would then use uninitialised momentum."""
 
     def parameters(overflows: int) -> torch.Tensor:
         model, scaler = small(), torch.amp.GradScaler("cpu", init_scale=4.0)
-        optimizer = make_optimizer(model, Recipe(lr=0.1, precision="fp16"))
+        optimizer = make_optimizer(model, Recipe(lr=0.1, precision="fp16", optimizer=name))
         for step in range(overflows + 1):
             garbage = [torch.full_like(p, 1e9) for p in model.parameters()]
             del garbage  # uninitialised memory will contain these values

@@ -22,6 +22,14 @@ ADDED = {
     "freeze": "backbone",
     "orientation": "stored",
     "white": 4095.0,
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.95,
+    "adam_eps": 1e-6,
+    "cutmix": 1.0,
+    "cutmix_chance": 0.3,
+    "random_erasing": 0.25,
+    "randaugment_chance": 0.5,
+    "randaugment_noise": 0.5,
 }
 
 
@@ -56,6 +64,7 @@ def test_the_identity_text_is_the_first_versions() -> None:
 
 def test_every_field_has_a_meaning() -> None:
     assert set(MEANING) == set(Recipe.model_fields) - {"name"}
+    assert max(map(len, MEANING)) < 22  # the column of `rescale recipes`
 
 
 def test_setting_one_option_of_a_task_keeps_the_others() -> None:

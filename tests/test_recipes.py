@@ -111,7 +111,8 @@ def test_the_papers_lengths_warm_up_for_five_epochs() -> None:
     for name in NAMED:
         chosen = recipe(name)
         if chosen.steps is None:
-            assert resolve(chosen, network("resnet50")).recipe.warmup_epochs == 5
+            expected = 20 if name == "modern" else 5
+            assert resolve(chosen, network("resnet50")).recipe.warmup_epochs == expected
 
 
 def test_bn_momentum_follows_the_average() -> None:
@@ -270,6 +271,41 @@ def test_every_source_belongs_to_a_field() -> None:
         assert set(named.sources) <= set(Recipe.model_fields)
 
 
+def test_modern_is_convnexts_and_deits() -> None:
+    """ConvNeXt, Table 5 and its training commands; DeiT, Table 9."""
+    value = resolve(recipe("modern"), External("timm:convnext_tiny", 224)).recipe
+    assert (value.optimizer, value.epochs, value.batch, value.warmup_epochs) == ("adamw", 300, 4096, 20)
+    assert value.lr == pytest.approx(4e-3) and (value.adam_beta1, value.adam_beta2) == (0.9, 0.999)
+    assert (value.weight_decay, value.ema, value.label_smoothing) == (0.05, 0.9999, 0.1)
+    assert (value.mixup, value.cutmix, value.random_erasing) == (0.8, 1.0, 0.25)
+    assert (value.randaugment_magnitude, value.randaugment_noise, value.stochastic_depth) == (9, 0.5, 0.1)
+    deit = resolve(recipe("modern", batch=1024), External("timm:deit_tiny_patch16_224", 224)).recipe
+    assert deit.lr == pytest.approx(5e-4 * 1024 / 512)
+
+
+def test_every_number_of_modern_has_a_source() -> None:
+    unused = {
+        "nesterov", "momentum", "rmsprop_decay", "rmsprop_eps", "milestones", "step_factor", "decay_rate",
+        "decay_epochs", "staircase", "small_images",
+    }  # fmt: skip
+    of_any_recipe = {
+        "name", "accumulate", "minival", "keep_best", "steps", "task", "freeze", "orientation", "white",
+    }  # fmt: skip
+    sources = resolve(recipe("modern"), network("resnetrs50")).sources
+    assert set(Recipe.model_fields) - set(sources) - {"minival"} == unused | of_any_recipe - {"minival"}
+    assert {field for field, source in sources.items() if source.startswith(OWN)} <= {
+        "augment", "ema_ramp", "bn_momentum", "precision",
+    }  # fmt: skip
+
+
+def test_short_runs_of_modern_warm_up_for_the_same_share() -> None:
+    for epochs, warmup in ((10, 2 / 3), (150, 10), (300, 20), (600, 20)):
+        resolved = resolve(recipe("modern", epochs=epochs, batch=64), network("resnetrs50"))
+        assert resolved.recipe.warmup_epochs == pytest.approx(warmup)
+        assert resolved.sources["warmup_epochs"].startswith(OWN) == (epochs < 300)
+        assert resolved.recipe.lr == pytest.approx(2.5e-4 * 64 / 256)  # no least rate, as published
+
+
 def test_a_first_epoch_at_rate_0_is_noted() -> None:
     resolved = resolve(recipe("resnet-rs", schedule_by="epoch"), network("resnetrs50"))
     assert any("first epoch" in note for note in resolved.notes)
@@ -307,6 +343,8 @@ def run(*arguments: str) -> str:
         ("resnet-rs", "--model", "resnetrs26x0.75@32", "--set", "epochs=3"),
         ("resnet-rs", "--model", "timm:resnet18", "--set", "augment=randaugment-torchvision"),
         ("resnet-2015", "efficientnet"),
+        ("modern",),
+        ("modern", "resnet-rs", "--model", "resnetrs50"),
         ("finetune", "--model", "resnet152@256", "--images", "50000"),
     ],
 )

@@ -11,7 +11,7 @@ from rescale.data import BadImage, Data, Loading, open_data
 from rescale.data.augment import train_transform
 from rescale.data.loading import batches
 from rescale.errors import JobError, UserError
-from rescale.recipes import Recipe
+from rescale.recipes import Recipe, recipe
 from rescale.report import samples
 from rescale.report.samples import caption, draw_samples
 
@@ -52,6 +52,9 @@ def test_captions_say_what_is_done() -> None:
     )
     plain = Recipe(crop="centre", interpolation="bilinear", flip=0.0)
     assert caption(plain, 224) == "centre crop, 0.875 of the shorter side; bilinear; mirrored by 0"
+    assert caption(recipe("modern"), 224).endswith(
+        "; randaugment-torchvision, 2 operations at 9 +- 0.5, each by 0.5; erased by 0.25"
+    )
 
 
 def test_nowhere_to_write(digits: Data, tmp_path: Path) -> None:

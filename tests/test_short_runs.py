@@ -48,7 +48,7 @@ def test_explicit_values_are_not_overridden() -> None:
 
 
 def test_recipes_that_do_not_depend_on_the_length() -> None:
-    for name in ("efficientnet", "resnet-2015", "finetune"):
+    for name in ("efficientnet", "resnet-2015", "finetune", "modern"):
         assert methods(recipe(name, epochs=1, steps=None)) == methods(recipe(name, epochs=350, steps=None))
 
 

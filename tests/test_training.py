@@ -106,7 +106,14 @@ def test_predictions_of_single_images_give_the_figures(tmp_path) -> None:
 
 # line 1, 2, 3, 22: at any position, twice in an epoch, with accumulation; the next epoch is complete
 @pytest.mark.parametrize(
-    "changes", [{}, {"accumulate": 2, "mixup": 0.2, "clip_grad": 1.0}, {"ema": 0.0, "optimizer": "rmsprop"}]
+    "changes",
+    [
+        {},
+        {"accumulate": 2, "mixup": 0.2, "clip_grad": 1.0},
+        {"ema": 0.0, "optimizer": "rmsprop"},
+        {"optimizer": "adamw", "lr": 1e-3, "mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.5},
+        {"optimizer": "muon", "lr": 1e-3},
+    ],
 )
 def test_a_run_stopped_anywhere_ends_the_same(tmp_path, monkeypatch, changes: dict) -> None:
     changes |= {"dropout": 0.3, "stochastic_depth": 0.2}

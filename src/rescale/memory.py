@@ -10,13 +10,15 @@ FULL = 4  # bytes of a float32
 INDEX = 8  # bytes of a position that a max-pool stores
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Optimizer = Literal["sgd", "rmsprop", "adamw", "muon"]
 
 
 class StepMemory(NamedTuple):
     """Memory of a training step in bytes, and its peak.
 
     weights: parameters and batch-norm statistics, including copies in half precision. gradients: one per
-    parameter. optimizer: momentum, and for RMSProp the mean square. average: of the weights and statistics.
+    parameter. optimizer: momentum, and the mean square: for Muon of batch norm's parameters, for RMSProp and
+    AdamW of all. average: of the weights and statistics.
     activations: the tensors that autograd stores for the backward pass. peak: the largest total during the
     step, including gradients in flight and excluding the workspace of libraries.
     """
@@ -47,7 +49,7 @@ def step_memory(
     network: Network,
     batch: int,
     precision: Precision = "fp32",
-    optimizer: Literal["sgd", "rmsprop"] = "sgd",
+    optimizer: Optimizer = "sgd",
     *,
     average: bool = True,
 ) -> StepMemory:
@@ -59,7 +61,8 @@ def step_memory(
     norms = sum(saved.fixed for saved in saved_tensors)
     state = (params + norms) * FULL
     weights = state + ((params - norms) * width if width < FULL else 0)
-    moments = params * FULL * (2 if optimizer == "rmsprop" else 1)
+    squares = {"sgd": 0, "muon": norms, "rmsprop": params, "adamw": params}[optimizer]
+    moments = (params + squares) * FULL
     sizes = [batch * (s.maps * width + s.indices * INDEX) + s.fixed * FULL for s in saved_tensors]
     activations = sum(sizes)
     peak = remaining = activations

@@ -85,5 +85,5 @@ def worth_measuring(
         return True
     if isinstance(model, External):
         return False
-    needed = step_memory(model, protocol.batch, recipe.precision).peak  # type: ignore[arg-type]
+    needed = step_memory(model, protocol.batch, recipe.precision, recipe.optimizer).peak  # type: ignore[arg-type]
     return needed > 0.8 * machine.free_memory(settings.device)

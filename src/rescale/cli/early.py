@@ -34,12 +34,13 @@ def check_model(name: str) -> None:
 
 
 def check_recipe(name: str, changes: Sequence[str] | None = None) -> "Recipe":
-    """The recipe with the changes, its task's name and options checked."""
-    from rescale.recipes import recipe, with_changes
+    """The recipe with the changes, its task's name and options and what it needs checked."""
+    from rescale.recipes import check_installed, recipe, with_changes
     from rescale.tasks import check_task
 
     chosen = with_changes(recipe(name), changes or [])
     check_task(chosen)
+    check_installed(chosen)
     return chosen
 
 

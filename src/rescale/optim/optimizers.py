@@ -1,23 +1,36 @@
 """Optimizers, and which parameters have weight decay."""
 
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rescale.recipes.recipe import Recipe
+from rescale.recipes import Recipe, check_installed
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer of a resolved recipe; the training step sets its learning rate."""
+    """The optimizer of a resolved recipe; the training step sets its learning rate.
+
+    Weight decay is added to the gradient by SGD and RMSProp, and subtracted from the weight, as
+    lr x weight_decay of it, by AdamW (Loshchilov and Hutter 2019) and Muon (Jordan 2024; timm's class, which
+    flattens a convolution's kernel to a matrix and trains what is no matrix by AdamW).
+
+    Raises:
+        UserError: Muon without a timm that has it.
+    """
     groups = decay_groups(model, recipe.weight_decay, recipe.weight_decay_on)
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(groups, float(recipe.lr), recipe.rmsprop_decay, recipe.momentum, recipe.rmsprop_eps)
+    if recipe.optimizer == "muon":
+        return _muon(groups, recipe)
     # under fp16 torch's fused SGD would keep uninitialised momentum if the scaler skipped the first step
     fused = recipe.precision != "fp16" and all(p.device.type in ("cpu", "cuda") for p in model.parameters())
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, float(recipe.lr), _betas(recipe), recipe.adam_eps, fused=fused)
     nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(groups, float(recipe.lr), recipe.momentum, nesterov=nesterov, fused=fused)
 
@@ -25,14 +38,22 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[str, Any]]:
     """Parameter groups with and without weight decay.
 
-    on: `all`; `not-norm`, all except batch norm's (as the ResNet-RS authors, who also decay the biases of SE
-    and of the last layer); `weights`, no batch norm and no biases.
+    on: `all`; `not-norm`, all except those of norms (as the ResNet-RS authors, who also decay the biases of
+    SE and of the last layer); `weights`, no norms and no biases; `matrices`, no parameters of less than two
+    dimensions (norms, layer scale), no biases, and none that match the names or patterns of the model's
+    `no_weight_decay()`, as in timm (class token, position embedding).
     """
     norm = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+
+    names: Callable[[], Iterable[str]] = getattr(model, "no_weight_decay", tuple)
+    listed = set(names())
 
     def is_exempt(name: str, parameter: Tensor) -> bool:
         if on == "all":
             return False
+        if on == "matrices":
+            is_listed = any(fnmatch(name, pattern) for pattern in listed)
+            return parameter.ndim < 2 or name.endswith(".bias") or is_listed
         return id(parameter) in norm or (on == "weights" and name.endswith("bias"))
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -41,6 +62,25 @@ def decay_groups(model: nn.Module, weight_decay: float, on: str) -> list[dict[st
         {"params": [p for n, p in named if is_exempt(n, p)], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _muon(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    check_installed(recipe)
+    from timm.optim import Muon  # optional
+
+    optimizer: torch.optim.Optimizer = Muon(
+        groups,
+        float(recipe.lr),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        eps=recipe.adam_eps,
+        betas=_betas(recipe),
+    )
+    return optimizer
+
+
+def _betas(recipe: Recipe) -> tuple[float, float]:
+    return recipe.adam_beta1, recipe.adam_beta2
 
 
 class RMSpropTF(torch.optim.Optimizer):

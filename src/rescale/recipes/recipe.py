@@ -56,20 +56,20 @@ class Recipe(BaseModel):
     accumulate: Count = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
-    optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    optimizer: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
     momentum: Rate = 0.9
     nesterov: bool = False
     rmsprop_decay: Rate = 0.9
     rmsprop_eps: Positive = 1e-3
     weight_decay: NotNegative = 1e-4
-    weight_decay_on: Literal["all", "not-norm", "weights"] = "not-norm"
+    weight_decay_on: Literal["all", "not-norm", "weights", "matrices"] = "not-norm"
     clip_grad: NotNegative = 0.0
 
     lr: NotNegative | Literal["scaled", "scaled-from-128"] = "scaled"
     lr_per_256: NotNegative = 0.1
     schedule: Literal["cosine", "stepwise", "exponential", "constant"] = "cosine"
     schedule_by: Literal["step", "epoch"] = "step"
-    warmup_epochs: NotNegative | Literal["short-run", "5-percent"] = "short-run"
+    warmup_epochs: NotNegative | Literal["short-run", "5-percent", "20-in-300"] = "short-run"
     warmup_from: Share = 0.0
     milestones: tuple[Share, ...] = (1 / 3, 2 / 3, 8 / 9)
     step_factor: Share = 0.1
@@ -106,6 +106,15 @@ class Recipe(BaseModel):
     freeze: Annotated[Literal["none", "backbone"], ADDED_LATER] = "none"
     orientation: Annotated[Literal["exif", "stored"], ADDED_LATER] = "exif"
     white: Annotated[NotNegative, ADDED_LATER] = 0.0
+
+    adam_beta1: Annotated[Rate, ADDED_LATER] = 0.9
+    adam_beta2: Annotated[Rate, ADDED_LATER] = 0.999
+    adam_eps: Annotated[Positive, ADDED_LATER] = 1e-8
+    cutmix: Annotated[NotNegative, ADDED_LATER] = 0.0
+    cutmix_chance: Annotated[Share, ADDED_LATER] = 0.5
+    random_erasing: Annotated[Share, ADDED_LATER] = 0.0
+    randaugment_chance: Annotated[Share, ADDED_LATER] = 1.0
+    randaugment_noise: Annotated[NotNegative, ADDED_LATER] = 0.0
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Length of the run in optimizer steps; an epoch has `steps_per_epoch`."""
@@ -158,13 +167,15 @@ MEANING = {  # one line per field, for tables and YAML files
     "batch": "images per optimizer step",
     "accumulate": "micro-batches per step",
     "precision": "of matrix products; auto: bf16 where the device has it",
-    "optimizer": "SGD with momentum, or TensorFlow's RMSProp",
-    "momentum": "of either optimizer",
-    "nesterov": "look ahead in SGD",
+    "optimizer": "sgd: with momentum; rmsprop: TensorFlow's; adamw; muon: timm's",
+    "momentum": "of SGD, RMSProp and Muon",
+    "nesterov": "look ahead in SGD and Muon",
     "rmsprop_decay": "of the mean square",
     "rmsprop_eps": "inside the root",
-    "weight_decay": "L2, coupled with the rate",
-    "weight_decay_on": "all; not-norm: all but batch norm; weights: no biases either",
+    "weight_decay": "sgd, rmsprop: L2, coupled with the rate of each weight; adamw, muon: decoupled, "
+    "lr x weight_decay of the weight is subtracted",
+    "weight_decay_on": "all; not-norm: all but norms; weights: no biases either; matrices: none of one "
+    "dimension, no biases, none in the model's no_weight_decay() (class token, positions)",
     "clip_grad": "largest norm of the gradient; 0: not clipped",
     "lr": "peak learning rate; scaled: lr_per_256 x batch / 256; scaled-from-128: of at least 128 images",
     "lr_per_256": "learning rate at batch 256",
@@ -204,4 +215,12 @@ MEANING = {  # one line per field, for tables and YAML files
     "freeze": "backbone: train only the head",
     "orientation": "exif: photos are turned upright; stored: images stay as they are stored",
     "white": "value of white in images with more than 8 bits; 0: measured on the data",
+    "adam_beta1": "of AdamW and Muon's AdamW: decay of the mean gradient",
+    "adam_beta2": "of AdamW and Muon's AdamW: decay of the mean square",
+    "adam_eps": "of AdamW: added to the root; of Muon also the smallest norm",
+    "cutmix": "alpha; 0: none",
+    "cutmix_chance": "of CutMix, not mixup, in a step of a recipe with both",
+    "random_erasing": "probability that a box of the image becomes noise",
+    "randaugment_chance": "of each of the operations",
+    "randaugment_noise": "deviation of the magnitude; such magnitudes stay in 0 to 10",
 }

@@ -22,6 +22,7 @@ MINIVAL = 0.02  # 20 of ImageNet's 1024 shards
 SHORT, REGULARIZED_FROM, LONG = 100, 200, 350  # epochs: Appendix E, own, Table 8 and Appendix E
 LEAST_BATCH = 128  # own: below it the linear rule keeps the learning rate constant
 WARMUP, FULL_WARMUP_FROM, WARMUP_SHARE = 5.0, 90, 0.05  # epochs, epochs of the run, own
+CONVNEXT_WARMUP, CONVNEXT_EPOCHS = 20.0, 300  # ConvNeXt, Table 5
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ def warmup_share(_: Recipe, facts: Facts) -> Value:
     if facts.epochs is None:
         return Value(WARMUP, OWN + "5 % of a run of 100 epochs")
     return Value(WARMUP_SHARE * facts.epochs, OWN + "5 % of the run")
+
+
+def convnext_warmup(_: Recipe, facts: Facts) -> Value:
+    """20 epochs in runs of ConvNeXt's 300 epochs and longer, the same share (6.7 %) of shorter runs."""
+    if facts.epochs is None or facts.epochs >= CONVNEXT_EPOCHS:
+        return Value(CONVNEXT_WARMUP, "ConvNeXt, Table 5")
+    warmup = CONVNEXT_WARMUP * facts.epochs / CONVNEXT_EPOCHS
+    return Value(warmup, OWN + "the share of ConvNeXt's 20 of 300 epochs")
 
 
 def bn_momentum(recipe: Recipe, _: Facts) -> Value:
@@ -192,6 +201,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("lr", "scaled-from-128"): scaled_lr_from_128,
     ("warmup_epochs", "short-run"): short_run_warmup,
     ("warmup_epochs", "5-percent"): warmup_share,
+    ("warmup_epochs", "20-in-300"): convnext_warmup,
     ("bn_momentum", "with-ema"): bn_momentum,
     ("dropout", "table-8"): off_in_short_runs(dropout_table_8),
     ("dropout", "scaling-study"): off_in_short_runs(dropout_study),

@@ -67,11 +67,15 @@ def caption(recipe: Recipe, resolution: int) -> str:
     parts += [recipe.interpolation, f"mirrored by {recipe.flip:g}"]
     if recipe.augment.startswith("randaugment"):
         operations, magnitude = recipe.randaugment_layers, recipe.randaugment_magnitude
-        parts.append(f"{recipe.augment}, {operations} operations at {magnitude:g}")
+        noise = f" +- {recipe.randaugment_noise:g}" * (recipe.randaugment_noise > 0)
+        chance = f", each by {recipe.randaugment_chance:g}" * (recipe.randaugment_chance < 1)
+        parts.append(f"{recipe.augment}, {operations} operations at {magnitude:g}{noise}{chance}")
     elif recipe.augment != "none":
         parts.append(recipe.augment)
     if recipe.augment in {"randaugment", "autoaugment"} and resolution < SMALL:
         parts.append(f"its constants {recipe.small_images} for small images")
+    if recipe.random_erasing:
+        parts.append(f"erased by {recipe.random_erasing:g}")
     return "; ".join(parts)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.data import Batch, Data, Draw, Loading, Sample, Source, batches
-from rescale.data.augment import eval_transform, mixup, train_transform
+from rescale.data.augment import eval_transform, mixup_or_cutmix, train_transform
 from rescale.data.augment.pipeline import EvalTransform, TrainTransform
 from rescale.errors import UserError, first_few, nearest, plural
 from rescale.figure import Figure
@@ -48,7 +48,7 @@ class Classification:
     """Classification by a resolved recipe.
 
     Args:
-        recipe: whose augmentation, label smoothing and mixup are applied.
+        recipe: whose augmentation, label smoothing, mixup and CutMix are applied.
         classes: names by label.
         mean, std: of the channels, for pixels in 0..1.
         device: where batches are moved to.
@@ -146,8 +146,9 @@ class Classification:
 
     def prepare(self, resolution: int, *, training: bool) -> PrepareClassified:
         """The recipe's augmentation in training, the centre of the image in evaluation."""
-        transform = train_transform if training else eval_transform
-        return PrepareClassified(transform(self.recipe, resolution))
+        if not training:
+            return PrepareClassified(eval_transform(self.recipe, resolution))
+        return PrepareClassified(train_transform(self.recipe, resolution, self.mean, self.std))
 
     def stream(self, source: Source, resolution: int, loading: Loading) -> Iterator[Batch]:
         """Batches of `images` (uint8 [N, 3, R, R]) and `labels` (int64 [N])."""
@@ -184,11 +185,14 @@ class Classification:
         return torch.tensor(scale, device=self.device), torch.tensor(shift, device=self.device)
 
     def losses(self, model: nn.Module, batch: Batch, seed: int, _: Processes) -> Losses:
-        """Cross-entropy against smoothed labels; with mixup, of pairs mixed by one share per batch."""
+        """Cross-entropy against smoothed labels; with mixup or CutMix, of pairs of one share per batch."""
         images, labels = self.inputs(batch), batch.tensors["labels"].to(self.device, non_blocking=True)
-        if self.recipe.mixup:
+        mixup, cutmix = self.recipe.mixup, self.recipe.cutmix
+        if mixup or cutmix:
             generator = torch.Generator().manual_seed(seed)
-            images, labels, others, share = mixup(images, labels, self.recipe.mixup, generator)
+            images, labels, others, share = mixup_or_cutmix(
+                images, labels, mixup, cutmix, self.recipe.cutmix_chance, generator
+            )
             logits = model(images).float()
             loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, others)
         else:

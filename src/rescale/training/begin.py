@@ -22,7 +22,7 @@ from rescale.network import Network
 from rescale.outputs import check_new_run
 from rescale.preprocess import Preprocess
 from rescale.processes import Processes, join
-from rescale.recipes import Recipe, Resolved, held_out, resolve
+from rescale.recipes import Recipe, Resolved, check_installed, held_out, resolve
 from rescale.tasks import check_task, task_of
 from rescale.training.job import Job, train_to_end
 from rescale.training.norms import check_images
@@ -93,6 +93,7 @@ def _begin(
     device = processes.take_device(settings.device)
     plain = recipe.recipe if isinstance(recipe, Resolved) else recipe
     check_task(plain)
+    check_installed(plain)
     start = starting_weights(weights, model) if weights else None
     if not isinstance(data, Data):
         data = open_data(

@@ -40,8 +40,8 @@ class Stepper:
     """Takes optimizer steps; `assemble` creates it.
 
     A checkpoint stores the state of the model, the optimizer, the average and the scaler. All randomness of a
-    step (dropout, stochastic depth, mixup) is derived from (seed, step, micro-batch, process). After a step
-    the model is the same in all processes, including batch norm's statistics.
+    step (dropout, stochastic depth, mixup, CutMix) is derived from (seed, step, micro-batch, process). After
+    a step the model is the same in all processes, including batch norm's statistics.
 
     executed: called for the model's outputs: the model, or a compiled or parallel form with the same weights.
     keep_gradients: keep their memory between steps. CUDA graphs, which reuse the memory of their outputs,
