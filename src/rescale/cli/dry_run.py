@@ -40,6 +40,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     from rescale.bench import Server, TimingProtocol
     from rescale.cli.progress import progress
     from rescale.studies import StudyFolder, outlook
+    from rescale.studies.commands import weights_of
     from rescale.studies.price import prices
     from rescale.studies.runner import mode_of_training, parallel
 
@@ -55,7 +56,9 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     protocol = TimingProtocol(device=device, threads=threads, fast=fast)
     with Server() as server, progress("measuring") as advance:
         priced = prices(checked.runs, missing, protocol, server, advance)
-    commands = {item: command_of(item, settings, threads, fast, device) for item in missing}
+    commands = {
+        item: command_of(item, settings, threads, fast, device, weights_of(plan, item)) for item in missing
+    }
     if as_json:
         rows = [
             {"label": item.label, "seed": item.seed, **priced[item]._asdict(), "command": commands[item]}
@@ -70,7 +73,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
         print(f"\n{commands[item]}")
 
 
-def command_of(item: "Item", settings: "Settings", threads: int, fast: str, device: str) -> str:
+def command_of(item: "Item", settings: "Settings", threads: int, fast: str, device: str, weights: str) -> str:
     """The command that makes the same training by hand, in a folder of its own."""
     import shlex
 
@@ -79,7 +82,7 @@ def command_of(item: "Item", settings: "Settings", threads: int, fast: str, devi
     used = {"threads": threads, "fast": fast, "device": device}
     used |= {"workers": settings.workers, "eval_epochs": settings.eval_epochs}
     used |= {"on_bad_image": settings.on_bad_image}
-    return shlex.join(training_command(item, used, f"runs/{item.name}"))
+    return shlex.join(training_command(item, used, f"runs/{item.name}", weights))
 
 
 def _columns(priced: "Mapping[Item, Price]") -> list[layout.Column]:

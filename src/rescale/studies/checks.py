@@ -11,7 +11,7 @@ from rescale.execution import ExecutionMode
 from rescale.figure import Figure
 from rescale.models import External, cost_of
 from rescale.models.execute import check_mode
-from rescale.models.start import model_to_train
+from rescale.models.start import StartingWeights, model_to_train, starting_weights
 from rescale.network import Network
 from rescale.recipes import Recipe, held_out, recipe, resolve, with_changes
 from rescale.studies.analysis import common_figure
@@ -33,6 +33,7 @@ class Prepared(NamedTuple):
         images: of the training part.
         figure: the headline figure.
         digest: of the data.
+        start: starting weights that are known before anything runs.
     """
 
     model: Network | External
@@ -40,6 +41,7 @@ class Prepared(NamedTuple):
     images: int
     figure: Figure
     digest: str
+    start: StartingWeights | None = None
 
 
 class Checked(NamedTuple):
@@ -57,12 +59,12 @@ class Checked(NamedTuple):
     def configurations(self) -> dict[str, Configuration]:
         """What the runs of each label train."""
         seeds: dict[str, list[int]] = {}
-        for item in self.runs:
-            seeds.setdefault(item.label, []).append(item.seed)
+        for item in self.runs:  # what a run gives that is to be made is not known
+            seeds.setdefault(item.label, []).extend([] if item.needs else [item.seed])
         first = {item.label: run for item, run in reversed(self.runs.items())}
         return {
-            label: configuration(first[label].model, first[label].recipe, first[label].digest, tuple(own))
-            for label, own in seeds.items()
+            label: configuration(run.model, run.recipe, run.digest, tuple(seeds[label]), run.start)
+            for label, run in first.items()
         }
 
 
@@ -71,7 +73,7 @@ def check(plan: Plan) -> Checked:
 
     All runs must be judged by the same headline figure.
     """
-    models = _look_up(model_to_train, (item.model for item in plan.items))
+    models = _look_up(_model, ((item.model, item.weights) for item in plan.items))
     recipes = _look_up(_changed, ((item.recipe, item.changes) for item in plan.items))
     data = _look_up(open_data, (item.data for item in plan.items))
     _raise_mistakes(models, recipes, data)
@@ -82,7 +84,7 @@ def check(plan: Plan) -> Checked:
         return open_data(text, minival=minival) if minival else data[text]
 
     def prepared(item: Item) -> Prepared:
-        recipe, model = recipes[item.recipe, item.changes], models[item.model]
+        recipe, model = recipes[item.recipe, item.changes], models[item.model, item.weights]
         own = opened(item.data, held_out(recipe, model))
         images = len(own.train)
         resolved = resolve(recipe, model, images).recipe
@@ -94,7 +96,8 @@ def check(plan: Plan) -> Checked:
         check_batch(resolved, model, images)
         if plan.timing.fast != "auto":
             check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
-        return Prepared(adapted, resolved, images, task.headline, own.digest)
+        start = starting_weights(item.weights, model) if item.weights and not item.needs else None
+        return Prepared(adapted, resolved, images, task.headline, own.digest, start)
 
     without_seed = {item: replace(item, seed=0) for item in plan.items}
     runs = _look_up(prepared, without_seed.values())
@@ -125,6 +128,10 @@ def _look_up(find: Callable[[Key], Value], keys: Iterable[Key]) -> _Lookup[Key, 
 def _raise_mistakes(*lookups: "_Lookup") -> None:
     if mistakes := list(dict.fromkeys(line for lookup in lookups for line in lookup.mistakes)):
         raise UserError(*mistakes)
+
+
+def _model(key: tuple[str, str]) -> Network | External:
+    return model_to_train(*key)
 
 
 def _changed(key: tuple[str, tuple[str, ...]]) -> Recipe:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rescale.data.spec import DataSpec
-from rescale.studies.plan import Item
+from rescale.studies.plan import Item, Plan
 
 OPTIONS = {  # of rescale train, by the settings of a run
     "threads": "--threads",
@@ -16,13 +16,14 @@ OPTIONS = {  # of rescale train, by the settings of a run
 }
 
 
-def training_command(item: Item, settings: Mapping[str, Any], out: str) -> list[str]:
+def training_command(item: Item, settings: Mapping[str, Any], out: str, weights: str = "") -> list[str]:
     """The words of the command.
 
     Args:
         item: the run.
         settings: how it is executed, by the names of `rescale.training.Settings`; others are left out.
         out: the run's folder.
+        weights: what it starts from: a file or folder, in place of the item's run:LABEL.
     """
     data = DataSpec.of(item.data)
     words = ["rescale", "train", item.model, "--recipe", item.recipe]
@@ -30,8 +31,16 @@ def training_command(item: Item, settings: Mapping[str, Any], out: str) -> list[
         words += [option, path] if path else []
     for change in item.changes:
         words += ["--set", change]
+    if item.weights:
+        words += ["--weights", weights]
     words += ["--seed", str(item.seed)]
     for name, option in OPTIONS.items():
         if name in settings:
             words += [option, str(settings[name])]
     return [*words, "--out", out]
+
+
+def weights_of(plan: Plan, item: Item) -> str:
+    """What a run starts from, where its study's runs are in `runs`: a file or folder; empty if nothing."""
+    needed = plan.needed(item)
+    return item.weights if needed is None else f"runs/{needed.name}"

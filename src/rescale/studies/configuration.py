@@ -9,6 +9,7 @@ from typing import Any
 from rescale.errors import first_few
 from rescale.models import External
 from rescale.models.provenance import code_of
+from rescale.models.start import StartingWeights
 from rescale.network import Network
 from rescale.outputs import RUN_FILE
 from rescale.recipes import Recipe
@@ -26,7 +27,7 @@ class Configuration:
         recipe: resolved, without its name and precision, as plain data.
         code: `behaviour`, a number that rises when the same recipe gives other results by this project's
             own code, and `model`, the version of an external model's code.
-        runs: identity of the run of each seed.
+        runs: identity of the run of each seed, where it is known before the runs are made.
     """
 
     network: str
@@ -41,7 +42,11 @@ class Configuration:
 
 
 def configuration(
-    model: Network | External, recipe: Recipe, data: str, seeds: tuple[int, ...]
+    model: Network | External,
+    recipe: Recipe,
+    data: str,
+    seeds: tuple[int, ...],
+    start: StartingWeights | None = None,
 ) -> Configuration:
     """The configuration of runs that differ in the seed alone.
 
@@ -49,9 +54,11 @@ def configuration(
         model: with the outputs that the data needs.
         recipe: resolved.
         data: digest of the data.
-        seeds: of the runs.
+        seeds: of the runs whose identity is known: of those that start from the weights of a run that is
+            still to be made it is not.
+        start: the weights they start from.
     """
-    runs = {seed: identity(model, recipe, data, seed) for seed in seeds}
+    runs = {seed: identity(model, recipe, data, seed, start) for seed in seeds}
     plain = json.loads(recipe.identity_text())
     return Configuration(model.identity, data, plain, code_now(model), runs)
 
@@ -89,7 +96,7 @@ def mismatch(folder: Path, planned: Configuration, seed: int) -> str:
     except (OSError, ValueError):  # not begun, or damaged, which resuming it will say
         return ""
     lines = _changes(facts.get("code", planned.code), planned.code, "code of the ")
-    if facts["identity"] != planned.runs[seed]:
+    if facts["identity"] != planned.runs.get(seed, facts["identity"]):
         run = Run(folder)
         old = Configuration(
             run.model.identity, facts["data_digest"], json.loads(run.recipe.identity_text()), planned.code, {}

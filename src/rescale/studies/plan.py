@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError, plural
+from rescale.errors import UserError, nearest, plural
 from rescale.lookup import label_and_name
 from rescale.outputs import NETWORK_FILE
 
 MOST_RUNS = 2_000  # of a study
+OF_RUN = "run:"  # begins the weights of a run that starts from another run of its study
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Item:
 
     model, recipe: as on the command line. data: a word, an absolute path, or the paths of the parts. changes:
     "key=value" on top of the recipe. label: the network's name in the report; runs of one label differ only
-    in the seed. group: the front it belongs to.
+    in the seed. group: the front it belongs to. weights: what training starts from, as for `rescale train
+    --weights`, or run:LABEL for the run of that label with the same seed; random weights if empty.
     """
 
     model: str
@@ -31,11 +33,17 @@ class Item:
     changes: tuple[str, ...] = ()
     label: str = ""
     group: str = ""
+    weights: str = ""
 
     @property
     def name(self) -> str:
         """Label and seed, as a name for files."""
         return f"{file_name(self.label)}-s{self.seed}"
+
+    @property
+    def needs(self) -> str:
+        """The label of the run that this one starts from; empty if it starts from no run of its study."""
+        return self.weights.removeprefix(OF_RUN) if self.weights.startswith(OF_RUN) else ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class Plan:
     def of(self, label: str) -> list[Item]:
         """The runs of one network, one for each seed."""
         return [item for item in self.items if item.label == label]
+
+    def needed(self, item: Item) -> Item | None:
+        """The run whose weights a run starts from; None if it starts from none of the study."""
+        return next((run for run in self.of(item.needs) if run.seed == item.seed), None)
 
 
 def file_name(label: str) -> str:
@@ -167,6 +179,25 @@ def check_size(networks: int, seeds: int) -> None:
             f"{plural(networks, 'network')} with {plural(seeds, 'seed')} are {networks * seeds:,} trainings; "
             f"a study has at most {MOST_RUNS:,}"
         )
+
+
+def check_needs(plan: Plan) -> None:
+    """Check that every run that another one starts from is in the plan, and none needs itself.
+
+    Raises UserError.
+    """
+    for item in plan.items:
+        if item.needs and plan.needed(item) is None:
+            raise UserError(
+                f"{item.name}: starts from {item.weights}, but the plan has no run of that label with seed "
+                f"{item.seed}; {nearest(item.needs, plan.labels)}"
+            )
+        before, step = {item.name}, plan.needed(item)
+        while step is not None:
+            if step.name in before:
+                raise UserError(f"{item.name}: runs that start from each other's weights: {step.name}")
+            before.add(step.name)
+            step = plan.needed(step)
 
 
 def check_names(plan: Plan) -> None:

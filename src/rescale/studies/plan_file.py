@@ -11,7 +11,16 @@ from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, shortened, validation_lines
 from rescale.studies.kinds import kind_of
-from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family, short_names
+from rescale.studies.plan import (
+    Item,
+    Plan,
+    check_names,
+    check_needs,
+    check_size,
+    default_title,
+    family,
+    short_names,
+)
 from rescale.yaml_input import Dumper, read_yaml
 
 PLAN = "plan.yaml"  # the plan's name in a study's folder
@@ -31,6 +40,7 @@ class _WrittenItem:
     changes: tuple[str, ...] = ()
     label: str = ""
     group: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ def from_file(path: Path) -> Plan:
     )
     kind_of(plan)
     check_names(plan)
+    check_needs(plan)
     return plan
 
 
@@ -150,6 +161,7 @@ def _run(item: _WrittenItem, seed: int, top: _WrittenPlan, name: str) -> Item:
         changes=(*(change for change in top.changes if _key(change) not in own), *item.changes),
         label=item.label or ", ".join((name, *item.changes)),
         group=item.group or family(item.model),
+        weights=item.weights,
     )
 
 

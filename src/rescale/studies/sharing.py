@@ -28,11 +28,11 @@ def take_over(study: StudyFolder, configurations: Mapping[str, Configuration]) -
     Returns:
         The number of runs by the study that made them.
     """
-    wanted = {
-        configurations[item.label].runs[item.seed]: item
-        for item in study.plan.items
-        if item.label in configurations and not study.run(item).exists()
-    }
+    wanted = {}
+    for item in study.plan.items:
+        planned = configurations.get(item.label)
+        if planned and item.seed in planned.runs and not study.run(item).exists():
+            wanted[planned.runs[item.seed]] = item
     taken: dict[Path, int] = {}
     for run, facts in _finished_beside(study.path) if wanted else ():
         item = wanted.get(facts["identity"])
