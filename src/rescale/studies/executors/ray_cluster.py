@@ -101,7 +101,10 @@ class RayExecutor:
                 ray.init(address=self.address or "auto", **quiet)
             except ConnectionError:
                 if self.address:
-                    raise UserError(f"--address {self.address}: no Ray cluster answers there") from None
+                    raise UserError(
+                        f"--address {self.address}: no Ray cluster answers; if it asks for a token, "
+                        f"set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+                    ) from None
                 ray.init(
                     address="local",
                     num_cpus=machine.cores(),
