@@ -428,7 +428,7 @@ def test_on_ray_killed_workers_are_resumed_and_a_killed_driver_loses_nothing(
         until(lambda: not is_alive(worker), 10)
         resumed = until(lambda: holder(run, not_this=worker))
         until(lambda: run.metrics()[-1]["step"] > saved)
-        assert study.log(study.plan.items[0]).read_text().count(f"resuming at step {saved}") == 2
+        assert f"resuming at step {saved}" in study.log(study.plan.items[0]).read_text()
         first.kill()
         until(lambda: not is_alive(resumed) and not holder(other), 60)
         errors = first.communicate()[1]
