@@ -452,6 +452,19 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
+def stored_jobs(study: Path) -> dict[str, str]:
+    """The ids of Slurm's jobs, as the driver has stored them."""
+    return json.loads((study / "slurm" / "jobs.json").read_text())["jobs"]
+
+
+@pytest.fixture
+def slurm_study(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a study whose jobs are cancelled after a failure of the test."""
+    yield tmp_path / "study"
+    if left := stored_jobs(tmp_path / "study"):
+        subprocess.run(["scancel", *left.values()], check=False)
+
+
 def squeue() -> list[str]:
     listed = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i"], capture_output=True, text=True)
     return listed.stdout.split()
@@ -467,15 +480,15 @@ def slurm_answers() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not slurm_answers(), reason="no Slurm here; scripts/local_slurm.sh starts one")
 def test_under_slurm_lost_jobs_are_resubmitted_and_a_killed_drivers_jobs_found_again(
-    undisturbed: StudyFolder, tmp_path: Path
+    undisturbed: StudyFolder, slurm_study: Path
 ) -> None:
-    path = tmp_path / "study"
+    path = slurm_study
     StudyFolder(path).keep_plan(two_runs(EPOCHS))
     study = StudyFolder(path)
     run, other = (Run(study.run(item)) for item in study.plan.items)
 
     def jobs() -> dict[str, str]:
-        return json.loads((path / "slurm" / "jobs.json").read_text())["jobs"]
+        return stored_jobs(path)
 
     names = [item.name for item in study.plan.items]
     with driver(path, "slurm") as first:
@@ -493,7 +506,8 @@ def test_under_slurm_lost_jobs_are_resubmitted_and_a_killed_drivers_jobs_found_a
     assert sorted(left) == names and set(left.values()) <= set(squeue())
     workers = holder(run), holder(other)
     with driver(path, "slurm") as second:
-        time.sleep(8)
+        until(lambda: (path / ".lock").read_text().strip() == str(second.pid))
+        time.sleep(3)
         assert (holder(run), holder(other)) == workers and jobs() == left  # found again, not submitted twice
         second.send_signal(signal.SIGINT)
         assert second.wait(timeout=120) == 1
