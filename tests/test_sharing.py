@@ -20,7 +20,7 @@ from rescale.studies.sharing import TAKEN_FROM
 from rescale.training import train
 from rescale.training.format_1 import TOP_1
 from rescale.training.run import FORMAT
-from test_studies import Ended, FakeTiming
+from test_studies import Ended, Fake, FakeTiming
 
 MODELS = ["resnetrs1-1x0.125@32", "resnetrs1-1x0.0625@32"]
 
@@ -58,7 +58,8 @@ def run(path, made, configurations=None):
     configurations = configurations or check(made).configurations
     trained = Trained(configurations)
     study = run_study(
-        path, made, Settings(jobs=1), progress=False, configurations=configurations, start=trained,
+        path, made, Settings(jobs=1), progress=False, configurations=configurations,
+        executor=Fake(path, trained),
         time_label=FakeTiming(),
     )  # fmt: skip
     return study, trained.started

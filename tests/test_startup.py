@@ -195,4 +195,3 @@ def test_the_collector_is_paused_for_imports_alone() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
-        gc.unfreeze()

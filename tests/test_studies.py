@@ -12,6 +12,9 @@ from fake_study import ERROR, NETWORKS, finish, plan, timing
 from rescale.bench import TimingProtocol
 from rescale.errors import JobError, UserError
 from rescale.studies import Item, Plan, Settings, StudyFolder, aggregate, check, pareto_plan, run_study
+from rescale.studies.executors import process
+from rescale.studies.executors.executor import Division, Ending
+from rescale.studies.executors.local import LocalExecutor, parallel
 from rescale.studies.plan import family, short_names
 from rescale.studies.plan_file import from_file, to_yaml
 from rescale.training.format_1 import TOP_1
@@ -26,31 +29,58 @@ class Ended:
     def __init__(self, code=0):
         self.code = code
 
-    def poll(self):
-        return self.code
+    def ended(self):
+        return Ending(self.code)
 
-    wait = poll
+    wait = ended
 
-    def terminate(self):
+    def stop(self):
         pass
 
 
-class Trainings:
-    """Starts fakes: by item name the exit codes still to come; without one it finishes well."""
+class Fake:
+    """An executor whose trainings are fakes: start_one receives the study, the item and the threads."""
 
-    def __init__(self, **codes):
-        self.codes = {name.replace("_s", "-s"): list(own) for name, own in codes.items()}
+    def __init__(self, path, start_one):
+        self.path, self.start_one = path, start_one
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def divide(self, settings, missing):
+        return Division(*parallel(settings, missing), "cpu")
+
+    def start(self, jobs):
+        study = StudyFolder(self.path)
+        items = {item.name: item for item in study.plan.items}
+        return [self.start_one(study, items[job.name], job.threads) for job in jobs]
+
+
+class Trainings:
+    """Starts fakes: by item name the exit codes still to come; without one it finishes well.
+
+    checkpoints: by item name, the steps of the checkpoints that its processes leave, one after the other.
+    """
+
+    def __init__(self, codes=None, checkpoints=None):
+        self.codes = {name: list(own) for name, own in (codes or {}).items()}
+        self.checkpoints = {name: list(own) for name, own in (checkpoints or {}).items()}
         self.started = []
         self.threads = set()
 
-    def __call__(self, study, item, settings, threads):
+    def __call__(self, study, item, threads):
         self.started.append(item.name)
         self.threads.add(threads)
         left = self.codes.get(item.name, [])
         code = left.pop(0) if left else 0
+        if steps := self.checkpoints.get(item.name):
+            (study.run(item) / "checkpoints" / f"step-{steps.pop(0):08d}").mkdir(parents=True, exist_ok=True)
         if code == 0:
             finish(study, item, 90.0)
-        elif code > 0:
+        elif code is None or code > 0:
             study.log(item).parent.mkdir(exist_ok=True)
             study.log(item).write_text("epoch 1\nstep 7: the loss is nan\n")
         return Ended(code)
@@ -71,7 +101,8 @@ class FakeTiming:
 
 def run(path, made, trainings=None, timer=None, jobs=2):
     trainings, timer = trainings or Trainings(), timer or FakeTiming()
-    study = run_study(path, made, Settings(jobs=jobs), progress=False, start=trainings, time_label=timer)
+    executor = Fake(path, trainings)
+    study = run_study(path, made, Settings(jobs=jobs), progress=False, executor=executor, time_label=timer)
     return study, trainings, timer
 
 
@@ -147,8 +178,7 @@ def test_an_interrupted_study_runs_only_what_is_missing(tmp_path):
 def test_a_failure_is_recorded_stops_nothing_and_is_tried_again(tmp_path):
     made = plan(FEW, seeds=1)
     bad = made.items[0]
-    trainings = Trainings()
-    trainings.codes = {bad.name: [1]}
+    trainings = Trainings({bad.name: [1]})
     study, trainings, timer = run(tmp_path / "s", made, trainings)
     assert len(study.results()) == 3 and timer.timed == list(FEW)[1:]
     (failure,) = study.failures()
@@ -163,8 +193,7 @@ def test_a_failure_is_recorded_stops_nothing_and_is_tried_again(tmp_path):
 def test_a_killed_worker_is_started_once_more(tmp_path, code):
     made = plan(FEW, seeds=1)
     victim = made.items[2]
-    trainings = Trainings()
-    trainings.codes = {victim.name: [code]}
+    trainings = Trainings({victim.name: [code]})
     study, trainings, _ = run(tmp_path / "s", made, trainings)
     assert trainings.started.count(victim.name) == 2 and len(trainings.started) == 5
     assert victim in study.results() and study.failures() == []
@@ -173,8 +202,7 @@ def test_a_killed_worker_is_started_once_more(tmp_path, code):
 def test_a_worker_killed_twice_has_failed(tmp_path):
     made = plan(FEW, seeds=1)
     victim = made.items[2]
-    trainings = Trainings()
-    trainings.codes = {victim.name: [-9, -9]}
+    trainings = Trainings({victim.name: [-9, -9]})
     study, trainings, _ = run(tmp_path / "s", made, trainings)
     assert trainings.started.count(victim.name) == 2
     (failure,) = study.failures()
@@ -208,7 +236,7 @@ def test_nothing_is_timed_before_all_trainings_have_ended(tmp_path):
         plan(FEW, seeds=2),
         Settings(jobs=2),
         progress=False,
-        start=lambda *asked: events.append("train") or trainings(*asked),
+        executor=Fake(tmp_path / "s", lambda *asked: events.append("train") or trainings(*asked)),
         time_label=lambda *asked: events.append("time") or timer(*asked),
     )
     assert events == ["train"] * 8 + ["time"] * 4
@@ -219,26 +247,27 @@ def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
     calls = []
 
     class Running(Ended):
-        def poll(self):
+        def ended(self):
             return None
 
-        def terminate(self):
-            calls.append("terminate")
+        def stop(self):
+            calls.append("stop")
 
         def wait(self):
             calls.append("wait")
-            return STOPPED
+            return Ending(STOPPED)
 
-    def start(study, item, settings, threads):
+    def start(study, item, threads):
         if item == made.items[1]:
             os.kill(os.getpid(), signal.SIGTERM)  # a second one would end the process
         return Running()
 
     with pytest.raises(JobError, match=r"SIGTERM.*repeat the command to continue"):
+        executor = Fake(tmp_path / "s", start)
         run_study(
-            tmp_path / "s", made, Settings(jobs=2), progress=False, start=start, time_label=FakeTiming()
+            tmp_path / "s", made, Settings(jobs=2), progress=False, executor=executor, time_label=FakeTiming()
         )
-    assert sorted(calls) == ["terminate", "terminate", "wait", "wait"]
+    assert sorted(calls) == ["stop", "stop", "wait", "wait"]
     assert StudyFolder(tmp_path / "s").failures() == []
     _, trainings, _ = run(tmp_path / "s", made)
     assert len(trainings.started) == 4
@@ -247,10 +276,10 @@ def test_a_signal_lets_the_trainings_save_and_ends_the_study(tmp_path):
 def test_two_drivers_refuse_each_other(tmp_path):
     made = plan(FEW, seeds=1)
 
-    def start(study, item, settings, threads):
+    def start(study, item, threads):
         with pytest.raises(UserError, match="another process"):
             run(tmp_path / "s", made)
-        return Trainings()(study, item, settings, threads)
+        return Trainings()(study, item, threads)
 
     study, _, _ = run(tmp_path / "s", made, start)
     assert len(study.results()) == 4
@@ -520,7 +549,7 @@ def test_each_finished_training_says_what_remains(tmp_path, monkeypatch, capsys)
     epochs_of(other, 5)
     finish(study, resumed, 90.0, TOP_1)
     display.finished(resumed, study.result(resumed))  # a half of each in a minute: one and a half remain
-    display.again(other)
+    display.again(other, "killed")
     display.started(other, study.run(other))
     now[0] += 60
     finish(study, other, 90.0, TOP_1)
@@ -566,11 +595,11 @@ def test_threads_workers_and_mode_reach_the_trainings_and_the_timing(tmp_path, m
 
     from rescale.cli import studies as commands
     from rescale.cli.app import app
-    from rescale.studies import runner
+    from rescale.studies.trainings import job_of
 
     carried, jobs = [], []
     monkeypatch.setattr(commands, "carry_out", lambda *values: carried.append(values))
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda words, **_: jobs.append(json.loads(words[-1])))
+    monkeypatch.setattr(process.subprocess, "Popen", lambda words, **_: jobs.append(json.loads(words[-1])))
     words = "study pareto --models resnetrs26x0.25@32 --data digits --set batch=64 --device cpu --out a"
     more = "--mode infer --batch 1 --threads 1 --workers 2 --fast"
     for fast, trained in (("contiguous", "contiguous"), ("auto", "channels_last")):
@@ -580,7 +609,8 @@ def test_threads_workers_and_mode_reach_the_trainings_and_the_timing(tmp_path, m
         assert (plan.timing.threads, plan.timing.batch, plan.timing.fast) == (1, 1, fast)
         study = StudyFolder(tmp_path / fast)
         study.keep_plan(plan)
-        runner.start_training(study, plan.items[0], settings, threads=2)
+        job = job_of(study, plan.items[0], settings, Division(1, 2, settings.device))
+        LocalExecutor().start([job])
         assert jobs[-1]["settings"] == {
             "device": "cpu",
             "threads": 2,

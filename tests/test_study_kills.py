@@ -65,7 +65,7 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(tmp_path):
     os.kill(first, signal.SIGKILL)
     second = until(lambda: worker(not_this=first))
     driver.kill()
-    assert "its process was killed; it is resumed once" in driver.communicate()[1]
+    assert "its process was killed by signal 9; it is resumed" in driver.communicate()[1]
     until(lambda: not alive(second), seconds=10)
     assert run.result is None
 

@@ -18,6 +18,10 @@ from rescale.errors import JobError, UserError
 LOCK = ".lock"  # in a folder that one process at a time writes to
 
 
+class Locked(UserError):
+    """Another process writes to the folder."""
+
+
 def is_temporary(path: Path) -> bool:
     """Whether this is the name of an unfinished file or checkpoint."""
     return path.name.startswith(".") and path.suffix == ".part"
@@ -85,7 +89,7 @@ def check_free(folder: Path, allowed: tuple[str, ...] = ()) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder for writing by this process. Raises UserError if another process holds the lock.
+    """Lock the folder for writing by this process. Raises Locked if another process holds the lock.
 
     Temporary files in it and in its folders, which killed processes have left, are removed.
 
@@ -100,7 +104,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{folder}: another process is writing here; wait for it or stop it") from None
+            raise Locked(f"{folder}: another process is writing here; wait for it or stop it") from None
         _LOCKS.add(lock)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())

@@ -41,8 +41,9 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     from rescale.cli.progress import progress
     from rescale.studies import StudyFolder, outlook
     from rescale.studies.commands import weights_of
+    from rescale.studies.executors.local import parallel
     from rescale.studies.price import prices
-    from rescale.studies.runner import mode_of_training, parallel
+    from rescale.studies.trainings import mode_of_training
 
     study = StudyFolder(out)
     study.check_available(plan, checked.configurations)

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from rescale.layout import wrapped
 
 FIRST = 28  # characters of the first column at most; a longer entry has its line to itself
-EXECUTION, TIMING, BUDGET = "Execution", "Timing", "Budget"  # groups of options
+EXECUTION, TIMING, BUDGET, CLUSTER = "Execution", "Timing", "Budget", "Cluster"  # groups of options
 EXAMPLE = re.compile(r"([A-Z][\w ]*): ((?:rescale|torchrun) .*)")
 
 

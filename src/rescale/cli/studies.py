@@ -10,6 +10,7 @@ import typer
 
 from rescale.cli.data_options import TrainPart, ValPart, data_spec
 from rescale.cli.dry_run import DryRun, dry_run
+from rescale.cli.executors import Address, Cpus, Gpus, On, Partition, Sbatch, TimeLimit, executor_of
 from rescale.cli.help import EXECUTION, TIMING
 from rescale.cli.models import Json
 from rescale.cli.train import ON_BAD_IMAGE
@@ -19,11 +20,12 @@ from rescale.studies.kinds import KINDS
 if TYPE_CHECKING:
     from rescale.studies import Plan, Settings
     from rescale.studies.configuration import Configuration
+    from rescale.studies.executors.executor import Executor
 
 Jobs = Annotated[
     int,
     typer.Option(
-        min=0, help="Parallel trainings; 0: one per core, or one on a GPU.", rich_help_panel=EXECUTION
+        min=0, help="Parallel trainings; 0: one per core, or one per GPU.", rich_help_panel=EXECUTION
     ),
 ]
 Device = Annotated[
@@ -110,6 +112,13 @@ def study_of_kind(
     workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
+    on: On = "local",
+    address: Address = "",
+    partition: Partition = "",
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    time_limit: TimeLimit = None,
+    sbatch: Sbatch = None,
     dry: DryRun = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="More networks: --models A B C works too.")
@@ -127,6 +136,7 @@ def study_of_kind(
     if out is None:
         raise UserError(f"--out missing, as in: rescale study {context.info_name} --preset tiny --out a")
     check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
+    executor = executor_of(out, on, address, partition, gpus, cpus, time_limit, sbatch, dry)
     named = [name for part in (*(models or []), *(more or [])) for name in part.replace(",", " ").split()]
     request = Request(
         preset=preset,
@@ -151,7 +161,7 @@ def study_of_kind(
     device = machine.chosen_device(device)
     plan = replace(plan, timing=replace(plan.timing, device=device))
     settings = Settings(jobs or None, device, on_bad_image, eval_epochs, workers)
-    _check_and_run(out, plan, settings, dry, as_json)
+    _check_and_run(out, plan, settings, dry, as_json, executor)
 
 
 def help_of(name: str) -> str:
@@ -172,6 +182,13 @@ def run(
     workers: LoadingWorkers = 0,
     on_bad_image: BadImage = "raise",
     eval_epochs: EvalEpochs = 1,
+    on: On = "local",
+    address: Address = "",
+    partition: Partition = "",
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    time_limit: TimeLimit = None,
+    sbatch: Sbatch = None,
     dry: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -183,6 +200,7 @@ def run(
     from rescale.studies.plan_file import plan_in
 
     check_choice("--on-bad-image", on_bad_image, ON_BAD_IMAGE)
+    executor = executor_of(folder, on, address, partition, gpus, cpus, time_limit, sbatch, dry)
     plan = plan_in(folder)
     check_plan(plan)
 
@@ -190,10 +208,12 @@ def run(
     from rescale.studies import Settings
 
     settings = Settings(jobs or None, machine.chosen_device(device), on_bad_image, eval_epochs, workers)
-    _check_and_run(folder, plan, settings, dry, as_json)
+    _check_and_run(folder, plan, settings, dry, as_json, executor)
 
 
-def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_json: bool) -> None:
+def _check_and_run(
+    out: Path, plan: "Plan", settings: "Settings", dry: bool, as_json: bool, executor: "Executor | None"
+) -> None:
     """Check a plan, print what was recognised in its data, and run it or only say what it would take."""
     from rescale.studies import check
 
@@ -203,7 +223,7 @@ def _check_and_run(out: Path, plan: "Plan", settings: "Settings", dry: bool, as_
     if dry:
         dry_run(out, plan, checked, settings, as_json)
     else:
-        carry_out(out, plan, settings, as_json, checked.configurations)
+        carry_out(out, plan, settings, as_json, checked.configurations, executor)
 
 
 def carry_out(
@@ -212,10 +232,12 @@ def carry_out(
     settings: "Settings",
     as_json: bool = False,
     configurations: "Mapping[str, Configuration] | None" = None,
+    executor: "Executor | None" = None,
 ) -> None:
     """Run a study, write its report and print it. Raises JobError if every training failed.
 
-    configurations: what the runs of each label train, where the plan was checked.
+    configurations: what the runs of each label train, where the plan was checked. executor: where the
+    networks are trained; None for this machine.
     """
     from rescale.cli.report import show_report
     from rescale.errors import JobError
@@ -224,7 +246,7 @@ def carry_out(
     finished = StudyFolder(out).results() if StudyFolder(out).plan_file.is_file() else {}
     if line := outlook(plan, finished):
         print(line, file=sys.stderr)
-    study = run_study(out, plan, settings, configurations=configurations)
+    study = run_study(out, plan, settings, configurations=configurations, executor=executor)
     show_report(out, as_json)
     if not study.results():
         raise JobError(f"{out}: every training failed; {study.failures()[0].reason}")

@@ -49,8 +49,8 @@ def list_studies(device: Path | None, as_json: bool) -> None:
     from rescale.cli.models import read_device
     from rescale.cli.progress import progress
     from rescale.studies import Settings
+    from rescale.studies.executors.local import parallel
     from rescale.studies.listing import in_proportion, named, offers
-    from rescale.studies.runner import parallel
 
     runtime = read_device(device, False, "train")
     jobs, threads = (1, 0) if runtime else parallel(Settings(), MANY)

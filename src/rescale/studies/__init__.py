@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     )
     from rescale.studies.checks import check
     from rescale.studies.differences import Difference, against_best, paired_differences, smallest_visible
+    from rescale.studies.executors.executor import Settings
     from rescale.studies.folder import Failure, StudyFolder
     from rescale.studies.plan import Item, Plan, pareto_plan, short_names
     from rescale.studies.rows import Row
-    from rescale.studies.runner import Settings, run_study
+    from rescale.studies.runner import run_study
     from rescale.studies.seeds import outlook
 
 __getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torch
@@ -43,10 +44,11 @@ __getattr__ = on_first_use(  # a worker needs the plan alone, and a plan no torc
             "paired_differences",
             "smallest_visible",
         ),
+        "rescale.studies.executors.executor": ("Settings",),
         "rescale.studies.folder": ("Failure", "StudyFolder"),
         "rescale.studies.plan": ("Item", "Plan", "pareto_plan", "short_names"),
         "rescale.studies.rows": ("Row",),
-        "rescale.studies.runner": ("Settings", "run_study"),
+        "rescale.studies.runner": ("run_study",),
         "rescale.studies.seeds": ("outlook",),
     },
 )

@@ -86,10 +86,10 @@ class Display:
         line = f"{_title(item)}: {value} in {clock(result['seconds'])}"
         self.console.print(", ".join(filter(None, (line, self._left()))))
 
-    def again(self, item: Item) -> None:
-        """A killed training will be resumed."""
+    def again(self, item: Item, why: str) -> None:
+        """A training that has ended will be started again."""
         self._remove(item)
-        self.console.print(f"{_title(item)}: its process was killed; it is resumed once")
+        self.console.print(f"{_title(item)}: {why}")
 
     def failed(self, failure: Failure) -> None:
         """A training or a timing has failed."""

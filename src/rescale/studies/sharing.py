@@ -35,10 +35,10 @@ def take_over(study: StudyFolder, configurations: Mapping[str, Configuration]) -
             wanted[planned.runs[item.seed]] = item
     taken: dict[Path, int] = {}
     for run, facts in _finished_beside(study.path) if wanted else ():
-        item = wanted.get(facts["identity"])
-        if item is None or facts.get("code", {}) != dict(configurations[item.label].code):
+        equal = wanted.get(facts["identity"])
+        if equal is None or facts.get("code", {}) != dict(configurations[equal.label].code):
             continue
-        _link(run, study.run(item))
+        _link(run, study.run(equal))
         del wanted[facts["identity"]]
         taken[run.parent.parent] = taken.get(run.parent.parent, 0) + 1
     return taken

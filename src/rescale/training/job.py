@@ -26,6 +26,10 @@ from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.stop import StopRequest
 
+PATIENCE = (
+    1.0  # seconds in which a second signal is the first one: Slurm's, and the one that its job passes on
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,7 +56,7 @@ def train_to_end(job: Job, quiet: bool, processes: Processes) -> Run:
     """Train to the end, from the newest checkpoint or from the beginning, in a folder that is locked."""
     run = job.run
     with ExitStack() as stack:
-        stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else 0.0))
+        stop = stack.enter_context(StopRequest(patience=5.0 if processes.connected else PATIENCE))
         is_new = processes.from_first(lambda: not (run.path / RUN_FILE).is_file())
         if is_new and job.weights is None:
             processes.from_first(lambda: run.mark(job.facts))

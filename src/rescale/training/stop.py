@@ -7,6 +7,7 @@ import time
 from types import FrameType, TracebackType
 
 STOPPED = 128 + signal.SIGTERM  # exit code of a study's run that saved and stopped on a signal
+BUSY = 75  # exit code of a study's run whose folder another process writes to
 
 
 class StopRequest:

@@ -1,0 +1,1 @@
+"""Where the trainings of a study run: on this machine, on a Ray cluster or under Slurm."""
