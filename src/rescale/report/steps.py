@@ -144,8 +144,11 @@ def figure(findings: Findings) -> Any:
     )
     drawing = go.Figure([ours, paper] if published else [ours])
     drawing.update_layout(
-        height=150 + ROW * len(shown),
-        xaxis={"title": {"text": _escaped(axis_title(findings))}, "zeroline": True},
+        height=165 + ROW * len(shown),
+        xaxis={  # in two lines, for phones
+            "title": {"text": _escaped(axis_title(findings)).replace(": ", ":<br>", 1)},
+            "zeroline": True,
+        },
         yaxis={
             "type": "category",
             "categoryorder": "array",
@@ -154,7 +157,7 @@ def figure(findings: Findings) -> Any:
         },
         showlegend=bool(published),
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 10, "r": 20, "t": 40, "b": 60},
+        margin={"l": 10, "r": 20, "t": 40, "b": 75},
     )
     return drawing
 
