@@ -27,6 +27,7 @@ from rescale.report import gather, table, write_report
 from rescale.report.chart import axis_ticks, traces
 from rescale.report.claims import headline, power, speedup_sentence, speedup_sentences, spent
 from rescale.report.findings import share_interval
+from rescale.report.index import write_index
 from rescale.report.page import breakable, page
 from rescale.report.plots import Box, places, round_ticks, style
 from rescale.report.runs import runs_of_networks, thinned
@@ -738,3 +739,57 @@ def test_curves_are_thinned_by_means_and_keep_their_end():
     assert len(thin) <= 80 and thin[-1] == points[-1]
     assert all(0.3 < value < 0.7 for _, value in thin[:-1])
     assert thinned(points[:50]) == points[:50]
+
+
+@pytest.fixture(scope="module")
+def additive_page(tmp_path_factory):
+    """The page of an additive study, with curves for one network, and an index over it."""
+    folder = tmp_path_factory.mktemp("reports")
+    study = additive_study(folder / "additive")
+    rows = [{"kind": "train", "step": i + 1, "epoch": 1 + i // 100, "loss": 1 / (i + 1)} for i in range(500)]
+    for item in study.plan.items[::4]:
+        (study.run(item) / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    findings = gather(study.path)
+    paths = write_report(findings)
+    return paths["report.html"], write_index(folder, [findings], ["a line that could not be read"])
+
+
+FITS = """
+  const opened = document.querySelectorAll("details");
+  opened.forEach(part => part.open = true);
+  const texts = [...document.querySelectorAll(".figure .main-svg text")].map(t => t.getBoundingClientRect());
+  setTimeout(() => report({
+    wide: document.documentElement.scrollWidth,
+    right: Math.max(0, ...texts.map(text => text.right)),
+    left: Math.min(0, ...texts.map(text => text.left)),
+    errors,
+  }), 200)"""
+ERRORS = "<script>const errors = []; addEventListener('error', event => errors.push(event.message));</script>"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("which", [0, 1], ids=["additive", "index"])
+def test_nothing_is_wider_than_the_window(additive_page, which, width):
+    path = additive_page[which]
+    watched = path.with_name("watched.html")
+    watched.write_text(path.read_text().replace("<head>", f"<head>{ERRORS}"))
+    seen = in_browser(watched, FITS, width=width)
+    assert seen["errors"] == [] and seen["wide"] <= width
+    assert seen["right"] <= width and seen["left"] >= 0
+
+
+def test_a_name_and_a_point_lead_to_the_runs(additive_page):
+    seen = in_browser(
+        additive_page[0],
+        """
+        const open = () => [...document.querySelectorAll("details.runs[open]")].map(part => part.id);
+        const before = open();
+        document.querySelector("#networks tbody tr:nth-child(2) a").click();
+        setTimeout(() => {
+          const byName = open();
+          const steps = document.getElementById("steps");
+          steps.emit("plotly_click", {points: [{customdata: steps.data[0].customdata[1]}]});
+          setTimeout(() => report({before, byName, byPoint: open()}), 200);
+        }, 200)""",
+    )
+    assert seen == {"before": [], "byName": ["runs-2"], "byPoint": ["runs-2", "runs-3"]}

@@ -56,7 +56,10 @@ def list_studies(device: Path | None, as_json: bool) -> None:
     jobs, threads = (1, 0) if runtime else parallel(Settings(), MANY)
     count = len(list(named()))
     with progress("estimating") as advance:
-        done = lambda number: advance(number, count, "")  # noqa: E731
+
+        def done(number: int) -> None:
+            advance(number, count, "")
+
         if runtime is not None:
             listed = offers(lambda net, _: runtime.seconds(net, "train") / runtime.batch, done)
         else:
