@@ -11,6 +11,7 @@ from rescale.cli.app import app
 from rescale.duration import roughly
 from rescale.errors import UserError
 from rescale.lookup import network
+from rescale.network import to_yaml as network_to_yaml
 from rescale.recipes import recipe, resolve, with_changes
 from rescale.report import gather
 from rescale.report.steps import note, steps
@@ -77,6 +78,18 @@ def test_each_row_keeps_what_the_rows_above_have():
     ]  # fmt: skip
     assert [item.model for item in items][2:] == ["resnet50+se@64", "resnet50+se+deepstem@64"]
     assert cumulative(Item("resnet50", "r", "d"), rows)[2].model == "resnet50+se"
+
+
+@pytest.mark.parametrize("model", ["timm:resnet18@32", "efficientnet_b0", "net.yaml"])
+def test_rows_that_a_network_cannot_have_are_left_out_and_named(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.yaml").write_text(network_to_yaml(network("resnet26x0.25@32")))
+    plan = asked("additive", preset="small", data="digits", models=(model,))
+    assert plan.labels == list(PUBLISHED)[:-2] and {item.model for item in plan.items} == {model}
+    assert plan.notes[-1].startswith("left out: + squeeze-and-excitation, + ResNet-D: ")
+    (tmp_path / "rows.yaml").write_text(ROWS)
+    with pytest.raises(UserError, match=r"rows.yaml: \+ SE: .* has no parts se"):
+        asked("additive", rows=tmp_path / "rows.yaml", data="digits", models=(model,))
 
 
 ROWS = """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rescale.data.spec import DataSpec
 from rescale.errors import UserError, plural, validation_lines
+from rescale.lookup import is_external, network
 from rescale.studies.differences import Difference, paired_differences
 from rescale.studies.kinds.kind import SEEDS, Analysis, Outcome, Preset, Request, chosen_preset, merged
 from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family
@@ -165,13 +166,26 @@ def plan(request: Request) -> Plan:
     first = Item(model[0], recipe[0], DataSpec.of(data).plain(), changes=shared, group=family(model[0]))
     seeds = request.seeds or SEEDS
     check_size(len(written.rows), seeds)
-    rows = tuple(cumulative(first, written.rows))
+    possible, impossible = split_rows(model[0], written.rows)
+    if impossible and request.rows is not None:
+        raise UserError(
+            f"{request.rows}: {impossible[0].label}: {model[0]} has no parts {', '.join(impossible[0].parts)}; "
+            "parts belong to the names of ResNets"
+        )
+    rows = tuple(cumulative(first, possible))
+    notes = preset.notes(shared) if preset else ()
+    if impossible:
+        names = ", ".join(row.label for row in impossible)
+        notes = (
+            *notes,
+            f"left out: {names}: {model[0]} is not the name of a ResNet, which could have these parts",
+        )
     made = Plan(
         request.title or default_title([first]).replace("speed and accuracy", "the additive study"),
         tuple(replace(row, seed=seed) for seed in range(seeds) for row in rows),
         request.timing,
         request.command,
-        preset.notes(shared) if preset else (),
+        notes,
         kind="additive",
     )
     check_names(made)
@@ -200,14 +214,45 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
+def split_rows(model: str, rows: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """The rows that a network can have, and those whose parts its name does not take.
+
+    A wrong name is not reported here: it is one with all rows.
+    """
+    possible: list[Change] = []
+    impossible: list[Change] = []
+    for row in rows:
+        (possible if not row.parts or takes(model, row.parts) else impossible).append(row)
+    return possible, impossible
+
+
+def takes(model: str, parts: Sequence[str]) -> bool:
+    """Whether parts can be added to a network's name."""
+    if is_external(model):
+        return False
+    try:
+        network(model)
+    except UserError:  # which the check of the plan says better
+        return True
+    try:
+        network(with_parts(model, parts))
+    except UserError:
+        return False
+    return True
+
+
+def with_parts(model: str, parts: Sequence[str]) -> str:
+    """A network's name with parts, before its resolution."""
+    name, at, size = model.rpartition("@")
+    added = "".join(f"+{part}" for part in parts)
+    return f"{name}{added}@{size}" if at else f"{model}{added}"
+
+
 def cumulative(first: Item, rows: Sequence[Change]) -> list[Item]:
     """An item for each row, with the changes and parts of the rows above it."""
     items, item = [], first
     for row in rows:
-        model = item.model
-        for part in row.parts:
-            name, at, size = model.rpartition("@")
-            model = f"{name}+{part}@{size}" if at else f"{model}+{part}"
+        model = with_parts(item.model, row.parts)
         item = replace(item, model=model, changes=merged(item.changes, row.changes), label=row.label)
         items.append(item)
     return items
