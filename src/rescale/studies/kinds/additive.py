@@ -168,9 +168,10 @@ def plan(request: Request) -> Plan:
     check_size(len(written.rows), seeds)
     possible, impossible = split_rows(model[0], written.rows)
     if impossible and request.rows is not None:
+        row = impossible[0]
         raise UserError(
-            f"{request.rows}: {impossible[0].label}: {model[0]} has no parts {', '.join(impossible[0].parts)}; "
-            "parts belong to the names of ResNets"
+            f"{request.rows}: {row.label}: {model[0]} has no parts {', '.join(row.parts)}; parts belong to the "
+            "names of ResNets"
         )
     rows = tuple(cumulative(first, possible))
     notes = preset.notes(shared) if preset else ()
