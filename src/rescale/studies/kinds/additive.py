@@ -166,21 +166,9 @@ def plan(request: Request) -> Plan:
     first = Item(model[0], recipe[0], DataSpec.of(data).plain(), changes=shared, group=family(model[0]))
     seeds = request.seeds or SEEDS
     check_size(len(written.rows), seeds)
-    possible, impossible = split_rows(model[0], written.rows)
-    if impossible and request.rows is not None:
-        row = impossible[0]
-        raise UserError(
-            f"{request.rows}: {row.label}: {model[0]} has no parts {', '.join(row.parts)}; parts belong to the "
-            "names of ResNets"
-        )
+    possible, left_out = possible_rows(model[0], written.rows, request.rows)
     rows = tuple(cumulative(first, possible))
-    notes = preset.notes(shared) if preset else ()
-    if impossible:
-        names = ", ".join(row.label for row in impossible)
-        notes = (
-            *notes,
-            f"left out: {names}: {model[0]} is not the name of a ResNet, which could have these parts",
-        )
+    notes = (*(preset.notes(shared) if preset else ()), *left_out)
     made = Plan(
         request.title or default_title([first]).replace("speed and accuracy", "the additive study"),
         tuple(replace(row, seed=seed) for seed in range(seeds) for row in rows),
@@ -215,16 +203,36 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def split_rows(model: str, rows: Sequence[Change]) -> tuple[list[Change], list[Change]]:
-    """The rows that a network can have, and those whose parts its name does not take.
+def possible_rows(
+    model: str, rows: Sequence[Change], file: Path | None
+) -> tuple[list[Change], tuple[str, ...]]:
+    """The rows that a network can have: those whose parts its name takes.
 
     A wrong name is not reported here: it is one with all rows.
+
+    Args:
+        model: the first row's.
+        rows: all rows.
+        file: that a person wrote them to; None for the paper's.
+
+    Returns:
+        The rows, and a note on those that are left out.
+
+    Raises:
+        UserError: a person's row has parts that the network cannot have.
     """
-    possible: list[Change] = []
-    impossible: list[Change] = []
-    for row in rows:
-        (possible if not row.parts or takes(model, row.parts) else impossible).append(row)
-    return possible, impossible
+    impossible = [row for row in rows if row.parts and not takes(model, row.parts)]
+    if not impossible:
+        return list(rows), ()
+    if file is not None:
+        row = impossible[0]
+        raise UserError(
+            f"{file}: {row.label}: {model} has no parts {', '.join(row.parts)}; parts belong to the names "
+            "of ResNets"
+        )
+    names = ", ".join(row.label for row in impossible)
+    note = f"left out: {names}: {model} is not the name of a ResNet, which could have these parts"
+    return [row for row in rows if row not in impossible], (note,)
 
 
 def takes(model: str, parts: Sequence[str]) -> bool:
