@@ -276,8 +276,11 @@ def test_a_job_that_can_never_start_ends_the_study(tmp_path: Path, monkeypatch: 
     executor.looked_at = executor.answered_at = time.monotonic()
     executor.states = {"7": State("rescale-1", "PartitionTimeLimit"), "8": State("rescale-1", "Priority")}
     assert slurm.SlurmWorker("b", "8", executor).ended() is None
+    hopeless = slurm.SlurmWorker("a", "7", executor)
     with pytest.raises(JobError, match=r"never start job 7 \(PartitionTimeLimit\)"):
-        slurm.SlurmWorker("a", "7", executor).ended()
+        hopeless.ended()
+    hopeless.stop()
+    assert hopeless.ended() is None  # until squeue no longer lists it, so that the others are waited for
     assert is_hopeless("QOSMaxCpuPerJobLimit") and not is_hopeless("Resources")
 
 

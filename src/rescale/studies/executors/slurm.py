@@ -63,7 +63,7 @@ class SlurmWorker:
             is_lost = time.monotonic() - self.gone_since >= late
             return Ending(None, f"Slurm job {self.job_id} left no result") if is_lost else None
         self.gone_since = None
-        if is_hopeless(state.reason):
+        if is_hopeless(state.reason) and not self.is_cancelled:
             raise JobError(f"Slurm will never start job {self.job_id} ({state.reason}); change the request")
         return None
 
