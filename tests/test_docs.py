@@ -91,7 +91,11 @@ def somewhere(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     "chapter",
     [
-        pytest.param(text, id=f"{document.name}-{text.strip().splitlines()[0].strip('# ')}")
+        pytest.param(
+            text,
+            id=f"{document.name}-{text.strip().splitlines()[0].strip('# ')}",
+            marks=[pytest.mark.slow] * (document.parent.name == "results"),
+        )
         for document in DOCUMENTS
         for text in chapters(document)
     ],

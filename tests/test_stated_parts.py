@@ -140,7 +140,8 @@ def test_plans_and_workers_keep_stated_parts(parts: tuple[Path, Path], tmp_path:
     ]
     (tmp_path / "plan.yaml").write_text(to_yaml(plan))
     assert from_file(tmp_path / "plan.yaml") == plan
-    job = {"item": asdict(plan.items[0]), "out": str(tmp_path / "run"), "settings": {"threads": 1}}
+    job = {"item": asdict(plan.items[0]), "out": str(tmp_path / "run"), "weights": ""}
+    job["settings"] = {"threads": 1}
     work(json.loads(json.dumps(job)))
     assert Run.open(tmp_path / "run").facts["data"] == spec.stored()
 
