@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from rescale.studies.trainings import newest_step
 from rescale.training import Run
 from rescale.training.stop import BUSY
 from test_studies import FEW, Fake, FakeTiming, Trainings
+from waiting import is_alive, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers end with their starter on Linux only")
 
@@ -311,23 +312,6 @@ def two_runs(epochs: int) -> Plan:
         changes=[f"epochs={epochs}", "batch=128", "flip=0"],
         timing=TimingProtocol(batch=8, threads=1, repeats=2),
     )
-
-
-def until(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    """Wait for a true answer."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := condition():
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def epochs_of(run: Run, kind: str = "eval") -> list[int]:

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +12,7 @@ from rescale.bench import TimingProtocol
 from rescale.studies import Settings, pareto_plan, run_study
 from rescale.studies.folder import StudyFolder
 from rescale.training import Run
+from waiting import is_alive, until
 
 DRIVER = """
 from pathlib import Path
@@ -21,23 +20,6 @@ import sys
 from rescale.studies import Settings, StudyFolder, run_study
 run_study(Path(sys.argv[1]), StudyFolder(Path(sys.argv[1])).plan, Settings(jobs=1, device="cpu"))
 """
-
-
-def until(condition, seconds=120.0):
-    """Wait for a true answer."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := condition():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.slow
@@ -58,15 +40,15 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(tmp_path):
         """The process that holds the run's lock, once it has trained a little."""
         lock = run.path / ".lock"
         pid = int(lock.read_text() or 0) if lock.exists() and run.metrics() else 0
-        return pid if pid != not_this and alive(pid) else 0
+        return pid if pid != not_this and is_alive(pid) else 0
 
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(path)], stderr=subprocess.PIPE, text=True)
-    first = until(worker)
+    first = until(worker, seconds=120)
     os.kill(first, signal.SIGKILL)
-    second = until(lambda: worker(not_this=first))
+    second = until(lambda: worker(not_this=first), seconds=120)
     driver.kill()
     assert "its process was killed by signal 9; it is resumed" in driver.communicate()[1]
-    until(lambda: not alive(second), seconds=10)
+    until(lambda: not is_alive(second), seconds=10)
     assert run.result is None
 
     study = run_study(path, plan, Settings(jobs=1, device="cpu"), progress=False)
