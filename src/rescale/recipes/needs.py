@@ -20,8 +20,8 @@ def check_installed(recipe: Recipe) -> None:
     needed = ".".join(map(str, TIMM_WITH_MUON))
     install = f"pip install 'timm>={needed}', or --set optimizer=adamw"
     try:
-        found = version("timm")
+        installed = version("timm")
     except PackageNotFoundError:
         raise UserError(f"optimizer muon is timm's, which is not installed; {install}") from None
-    if tuple(map(int, re.findall(r"\d+", found)[:3])) < TIMM_WITH_MUON:
-        raise UserError(f"optimizer muon needs timm {needed} or later, found {found}; {install}")
+    if tuple(map(int, re.findall(r"\d+", installed)[:3])) < TIMM_WITH_MUON:
+        raise UserError(f"optimizer muon needs timm {needed} or later, found {installed}; {install}")

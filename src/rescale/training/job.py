@@ -26,9 +26,7 @@ from rescale.training.progress import Display
 from rescale.training.run import Run, Settings
 from rescale.training.stop import StopRequest
 
-PATIENCE = (
-    1.0  # seconds in which a second signal is the first one: Slurm's, and the one that its job passes on
-)
+PATIENCE = 1.0  # seconds in which a second signal is the first: Slurm's, and what its job passes on
 
 
 @dataclass(frozen=True)

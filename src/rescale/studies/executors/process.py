@@ -39,9 +39,7 @@ def run_to_end(job: Job) -> int:
 
     A signal to stop is passed on, so that the training saves.
     """
-    before = signal.signal(
-        signal.SIGUSR2, signal.SIG_IGN
-    )  # Slurm signals the worker too, which inherits this
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # inherited by the worker, which Slurm signals too
     process = start(job)
     signal.signal(signal.SIGUSR2, before)
     with _passed_on(process):

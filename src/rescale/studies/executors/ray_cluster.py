@@ -21,9 +21,7 @@ CONNECT = 5.0  # seconds to wait for an answer from --address
 STOP = 120.0  # seconds to wait for a training that was told to save and stop
 NO_NODE = 300.0  # seconds without a node that can run a training, after which the study stops
 CHECK_NODES = 10.0  # seconds between looks at the nodes
-STORE = (
-    100 * 2**20
-)  # bytes of shared memory of a cluster that is started here; tasks exchange next to nothing
+STORE = 100 * 2**20  # bytes of shared memory of a cluster started here; tasks exchange next to nothing
 
 
 class Node(NamedTuple):
