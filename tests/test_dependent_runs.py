@@ -37,14 +37,15 @@ def test_a_run_waits_for_the_run_that_it_starts_from(tmp_path):
     study, started = ran(tmp_path / "s", made)
     order = [name.removesuffix("-s0") for name in started]
     assert order.index("first") < order.index("second") < order.index("third") and len(order) == 4
-    assert study.weights(made.items[0]) == str((tmp_path / "s/runs/second-s0").absolute())
-    assert study.weights(made.items[2]) == ""
+    runs = study.path.absolute() / "runs"
+    assert weights_of(made, made.items[0], runs) == str((tmp_path / "s/runs/second-s0").absolute())
+    assert weights_of(made, made.items[2], runs) == ""
 
 
 def test_seeds_start_from_the_same_seed(tmp_path):
     made = plan(*(item("b", "run:a", seed) for seed in (0, 1)), *(item("a", "", seed) for seed in (0, 1)))
     assert [made.needed(each).name for each in made.items[:2]] == ["a-s0", "a-s1"]
-    command = training_command(made.items[1], {}, "runs/b-s1", weights_of(made, made.items[1]))
+    command = training_command(made, made.items[1], {}, "runs/b-s1")
     assert command[command.index("--weights") + 1] == "runs/a-s1"
 
 

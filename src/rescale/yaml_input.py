@@ -1,13 +1,16 @@
 """YAML from users: networks, recipes, plans. Limits on size and depth, and errors of one line."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from rescale.errors import UserError
+from rescale.errors import UserError, validation_lines
 
+Content = TypeVar("Content")
 MOST_BYTES = 2 << 20  # of a file
 MOST_VALUES = 100_000  # after aliases are replaced by what they stand for
 DEEPEST = 50  # levels of nesting
@@ -55,6 +58,30 @@ def read_yaml(path: Path) -> Any:
     if len(content) > MOST_BYTES:
         raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB, too large for a file of settings")
     return parse_yaml(text, str(path))
+
+
+def read_dataclass(path: Path, kind: type[Content], parts: Mapping[str, Any]) -> Content:
+    """The content of a YAML file as a dataclass.
+
+    Args:
+        path: the file.
+        kind: the dataclass; its annotations say which keys and values are right.
+        parts: the dataclasses within it, by the key or the name of the type that leads to them.
+
+    Raises:
+        UserError: the file cannot be read; or each mistake with its place and the nearest right key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    def known(place: tuple[str | int, ...]) -> list[str]:
+        names = [step for step in place if isinstance(step, str)]
+        return [item.name for item in fields(parts[names[-1]] if names else kind)]  # type: ignore[arg-type]
+
+    plain = read_yaml(path)
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        raise UserError(*validation_lines(error, str(path), known)) from None
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -1,8 +1,10 @@
 """rescale study ... --dry-run: every run of a study with its command and its price; nothing is trained."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +42,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     from rescale.bench import Server, TimingProtocol
     from rescale.cli.progress import progress
     from rescale.studies import StudyFolder, outlook
-    from rescale.studies.commands import weights_of
+    from rescale.studies.commands import training_command
     from rescale.studies.executors.local import parallel
     from rescale.studies.price import prices
     from rescale.studies.trainings import mode_of_training
@@ -57,12 +59,16 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
     protocol = TimingProtocol(device=device, threads=threads, fast=fast)
     with Server() as server, progress("measuring") as advance:
         priced = prices(checked.runs, missing, protocol, server, advance)
-    commands = {
-        item: command_of(item, settings, threads, fast, device, weights_of(plan, item)) for item in missing
-    }
+    used = {**asdict(settings), "threads": threads, "fast": fast, "device": device}
+    commands = {item: training_command(plan, item, used, f"runs/{item.name}") for item in missing}
     if as_json:
         rows = [
-            {"label": item.label, "seed": item.seed, **priced[item]._asdict(), "command": commands[item]}
+            {
+                "label": item.label,
+                "seed": item.seed,
+                **priced[item]._asdict(),
+                "command": shlex.join(commands[item]),
+            }
             for item in missing
         ]
         print(json.dumps(rows, indent=1))
@@ -71,19 +77,7 @@ def dry_run(out: Path, plan: "Plan", checked: "Checked", settings: "Settings", a
         print(layout.table(_columns(priced)))
     print(layout.wrapped(_summary(priced, len(finished), jobs, threads, device)))
     for item in missing:
-        print(f"\n{commands[item]}")
-
-
-def command_of(item: "Item", settings: "Settings", threads: int, fast: str, device: str, weights: str) -> str:
-    """The command that makes the same training by hand, in a folder of its own."""
-    import shlex
-
-    from rescale.studies.commands import training_command
-
-    used = {"threads": threads, "fast": fast, "device": device}
-    used |= {"workers": settings.workers, "eval_epochs": settings.eval_epochs}
-    used |= {"on_bad_image": settings.on_bad_image}
-    return shlex.join(training_command(item, used, f"runs/{item.name}", weights))
+        print(f"\n{shlex.join(commands[item])}")
 
 
 def _columns(priced: "Mapping[Item, Price]") -> list[layout.Column]:

@@ -14,12 +14,9 @@ from rescale.studies.kinds import KINDS
 
 if TYPE_CHECKING:
     from rescale.bench import Ask
-    from rescale.network import Network
-    from rescale.recipes import Recipe
     from rescale.studies.listing import Offer, Seconds
 
 MANY = 1_000  # runs: as many at a time as this machine takes
-BATCH = 32  # images of a timed step at most
 
 
 def about_studies(
@@ -92,16 +89,11 @@ def list_studies(device: Path | None, as_json: bool) -> None:
 def _measured(server: "Ask", threads: int) -> "Seconds":
     """Seconds for an image, by a few steps of the network on this machine."""
     from rescale import machine
-    from rescale.bench import TimingProtocol, time_network
+    from rescale.bench import TimingProtocol
+    from rescale.studies.price import seconds_of_image
 
-    device = machine.default_device()
-
-    def seconds(model: "Network", recipe: "Recipe") -> float:
-        batch = min(recipe.batch, BATCH)
-        protocol = TimingProtocol("train", batch, device, threads=threads, warmup=1, repeats=3)
-        return 1 / time_network(model, protocol, recipe, server).images_per_s
-
-    return seconds
+    protocol = TimingProtocol(device=machine.default_device(), threads=threads)
+    return lambda model, recipe: seconds_of_image(model, recipe, protocol, server)
 
 
 def _columns(listed: "list[Offer]", jobs: int) -> list[layout.Column]:

@@ -68,7 +68,7 @@ def figure(findings: Findings) -> Any:
             "title": {"text": axis_title(known[0], findings)},
             "tickvals": axis_ticks(rows, known[0]),
         },
-        yaxis={"title": {"text": _escaped(units.axis(rows[0].figure))}},
+        yaxis={"title": {"text": escaped(units.axis(rows[0].figure))}},
         legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
         updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom"}],
     )
@@ -135,7 +135,7 @@ def traces(findings: Findings, name: str) -> list[dict[str, Any]]:
                 "mode": "lines+markers",
                 "marker": {"symbol": SYMBOLS[marker], "color": colour, "size": 11},
                 "line": {"color": colour, "width": 2},
-                "name": _escaped(group),
+                "name": escaped(group),
                 "legendgroup": group,
             }
         )
@@ -153,7 +153,7 @@ def traces(findings: Findings, name: str) -> list[dict[str, Any]]:
                 },
                 "legendgroup": group,
                 "showlegend": False,
-                "text": [_escaped(row.label) for row in own],
+                "text": [escaped(row.label) for row in own],
                 "textposition": "top center",
                 "textfont": {"size": NAMES},
                 "cliponaxis": False,
@@ -194,8 +194,8 @@ def hover(row: Row, findings: Findings) -> str:
     """The text shown when the pointer is on a network."""
     figure = row.figure
     lines = [
-        f"<b>{_escaped(row.label)}</b>",
-        _escaped(f"{figure.label} {figure.unit}".rstrip()) + f": {units.spread(row.value, row.value_std)}",
+        f"<b>{escaped(row.label)}</b>",
+        escaped(f"{figure.label} {figure.unit}".rstrip()) + f": {units.spread(row.value, row.value_std)}",
         f"{findings.time_name}: {units.seconds(row.latency_s)}",
         f"memory: {units.memory(row.memory_bytes)}",
         f"MACs: {units.count(row.macs)}",
@@ -203,7 +203,7 @@ def hover(row: Row, findings: Findings) -> str:
         f"activations: {units.count(row.activations)}",
     ]
     if not findings.analysis.ranked:
-        lines.insert(1, _escaped(", ".join([row.model, *findings.own_changes[row.label]])))
+        lines.insert(1, escaped(", ".join([row.model, *findings.own_changes[row.label]])))
     return "<br>".join(lines)
 
 
@@ -211,6 +211,6 @@ def _scaled(row: Row, name: str) -> float:
     return MEASURES[name][0] * float(getattr(row, name))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Plotly reads tags in its texts; a figure may be called delta<1.25."""
     return text.replace("<", "&lt;")

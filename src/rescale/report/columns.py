@@ -8,6 +8,7 @@ from rescale import units
 from rescale.report.claims import difference_text, image_difference_text
 from rescale.report.findings import Findings
 from rescale.studies import Row, short_names
+from rescale.studies.plan import key_of
 
 
 class Cell(NamedTuple):
@@ -78,7 +79,7 @@ def _difference(findings: Findings) -> Column | None:
     compared = findings.analysis.differences
     unit = units.points(findings.rows[0].figure)
     return Column(
-        f"to {findings.kind.COMPARED}{', ' * bool(unit)}{unit}",
+        f"to the row above{', ' * bool(unit)}{unit}",
         "descending",
         lambda row: difference_text(compared.get(row.label), row),
         lambda row: compared[row.label].mean if row.label in compared else None,
@@ -118,18 +119,16 @@ def _adds(findings: Findings) -> Column:
     texts = {}
     for above, label in itertools.pairwise(["", *labels]):
         changes, before = findings.own_changes[label], findings.own_changes.get(above, [])
-        replaced = {_key(change) for change in changes}
+        replaced = {key_of(change) for change in changes}
         words = [models[label]] if models[label] != models.get(above) else []
         words += [change for change in changes if change not in before]
         words += [
-            f"without {change}" for change in before if change not in changes and _key(change) not in replaced
+            f"without {change}"
+            for change in before
+            if change not in changes and key_of(change) not in replaced
         ]
         texts[label] = ", ".join(words)
     return _words("adds", texts)
-
-
-def _key(change: str) -> str:
-    return change.partition("=")[0]
 
 
 def _words(title: str, texts: Mapping[str, str]) -> Column:

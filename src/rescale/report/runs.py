@@ -10,7 +10,7 @@ from rescale.figure import Figure
 from rescale.outputs import RUN_FILE
 from rescale.report.findings import Findings
 from rescale.studies import StudyFolder
-from rescale.studies.commands import training_command, weights_of
+from rescale.studies.commands import training_command
 from rescale.training import Run
 
 MOST_POINTS = 80  # of a curve; more are averaged in groups
@@ -77,9 +77,7 @@ def runs_of_networks(findings: Findings) -> list[RunsOf]:
         settings = run.facts["settings"] if (run.path / RUN_FILE).is_file() else {}
         value = units.with_unit(units.spread(result["figures"][figure.name], None), figure)
         folder = run.path.relative_to(findings.folder).as_posix()
-        command = shlex.join(
-            training_command(item, settings, f"runs/{item.name}", weights_of(findings.plan, item))
-        )
+        command = shlex.join(training_command(findings.plan, item, settings, folder))
         by_label[item.label].append(RunLine(item.seed, value, clock(result["seconds"]), folder, command))
         curves[item.label].append(run.metrics())
     return [

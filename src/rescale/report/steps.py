@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rescale import units
+from rescale.report.chart import escaped
 from rescale.report.findings import Findings
 from rescale.report.plots import COLOURS
 from rescale.report.runs import anchors
@@ -109,7 +110,7 @@ def figure(findings: Findings) -> Any:
     shown = steps(findings)
     known = [step for step in shown if step.mean is not None]
     places = anchors(findings)
-    names = [_escaped(step.label) for step in known]
+    names = [escaped(step.label) for step in known]
     means = [step.mean for step in known]
     ours = go.Scatter(
         x=means,
@@ -136,7 +137,7 @@ def figure(findings: Findings) -> Any:
     published = [step for step in shown if step.published is not None]
     paper = go.Scatter(
         x=[step.published for step in published],
-        y=[_escaped(step.label) for step in published],
+        y=[escaped(step.label) for step in published],
         mode="markers",
         name="in the paper",
         marker={"symbol": "diamond-open", "color": PAPER, "line": {"width": 2}, "size": 10},
@@ -146,13 +147,13 @@ def figure(findings: Findings) -> Any:
     drawing.update_layout(
         height=165 + ROW * len(shown),
         xaxis={  # in two lines, for phones
-            "title": {"text": _escaped(axis_title(findings)).replace(": ", ":<br>", 1)},
+            "title": {"text": escaped(axis_title(findings)).replace(": ", ":<br>", 1)},
             "zeroline": True,
         },
         yaxis={
             "type": "category",
             "categoryorder": "array",
-            "categoryarray": [_escaped(step.label) for step in reversed(shown)],
+            "categoryarray": [escaped(step.label) for step in reversed(shown)],
             "automargin": True,
         },
         showlegend=bool(published),
@@ -165,8 +166,3 @@ def figure(findings: Findings) -> Any:
 def _beyond(far: float | None, near: float | None) -> float:
     """Length of one half of an interval; 0 where there is none."""
     return 0.0 if far is None or near is None else far - near
-
-
-def _escaped(text: str) -> str:
-    """Plotly reads tags in its texts."""
-    return text.replace("<", "&lt;")

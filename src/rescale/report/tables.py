@@ -39,7 +39,7 @@ def table(findings: Findings, line_width: int | None = None) -> Table:
     activations = [row.activations for row in rows]
     if "difference" in findings.analysis.columns:
         differences = [difference_text(compared.get(row.label), row) for row in rows]
-        heading = f"to {findings.kind.COMPARED}\n{units.points(figure)}"
+        heading = f"to the row above\n{units.points(figure)}"
         columns += [Column(heading, differences), time, macs, params]
     else:
         columns += [

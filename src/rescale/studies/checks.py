@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
         images: of the training part.
         figure: the headline figure.
         digest: of the data.
-        start: starting weights that are known before anything runs.
+        start: starting weights that are known before anything runs, without their tensors.
     """
 
     model: Network | External
@@ -96,7 +96,9 @@ def check(plan: Plan) -> Checked:
         check_batch(resolved, model, images)
         if plan.timing.fast != "auto":
             check_mode(model, ExecutionMode.parse(plan.timing.fast), plan.timing.device)
-        start = starting_weights(item.weights, model) if item.weights and not item.needs else None
+        start = None
+        if item.weights and not item.needs:
+            start = replace(starting_weights(item.weights, model), tensors={})  # those of all runs are large
         return Prepared(adapted, resolved, images, task.headline, own.digest, start)
 
     without_seed = {item: replace(item, seed=0) for item in plan.items}

@@ -1,6 +1,7 @@
 """The command that makes one training of a study by hand."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rescale.data.spec import DataSpec
@@ -16,14 +17,14 @@ OPTIONS = {  # of rescale train, by the settings of a run
 }
 
 
-def training_command(item: Item, settings: Mapping[str, Any], out: str, weights: str = "") -> list[str]:
+def training_command(plan: Plan, item: Item, settings: Mapping[str, Any], out: str) -> list[str]:
     """The words of the command.
 
     Args:
-        item: the run.
+        plan: the study's plan.
+        item: the run. Another run that it starts from is in `runs`.
         settings: how it is executed, by the names of `rescale.training.Settings`; others are left out.
         out: the run's folder.
-        weights: what it starts from: a file or folder, in place of the item's run:LABEL.
     """
     data = DataSpec.of(item.data)
     words = ["rescale", "train", item.model, "--recipe", item.recipe]
@@ -32,7 +33,7 @@ def training_command(item: Item, settings: Mapping[str, Any], out: str, weights:
     for change in item.changes:
         words += ["--set", change]
     if item.weights:
-        words += ["--weights", weights]
+        words += ["--weights", weights_of(plan, item)]
     words += ["--seed", str(item.seed)]
     for name, option in OPTIONS.items():
         if name in settings:
@@ -40,7 +41,10 @@ def training_command(item: Item, settings: Mapping[str, Any], out: str, weights:
     return [*words, "--out", out]
 
 
-def weights_of(plan: Plan, item: Item) -> str:
-    """What a run starts from, where its study's runs are in `runs`: a file or folder; empty if nothing."""
+def weights_of(plan: Plan, item: Item, runs: str | Path = "runs") -> str:
+    """What a run starts from: a file or folder, for another run its folder; empty if nothing.
+
+    runs: the folder of the study's runs.
+    """
     needed = plan.needed(item)
-    return item.weights if needed is None else f"runs/{needed.name}"
+    return item.weights if needed is None else str(Path(runs) / needed.name)

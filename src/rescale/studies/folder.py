@@ -54,11 +54,6 @@ class StudyFolder:
         """The run's folder."""
         return self.path / "runs" / item.name
 
-    def weights(self, item: Item) -> str:
-        """What a run starts from: a file or folder, of another run of the study its folder; or nothing."""
-        needed = self.plan.needed(item)
-        return item.weights if needed is None else str(self.run(needed).absolute())
-
     def log(self, item: Item) -> Path:
         """The output of the run's process."""
         return self.path / "logs" / f"{item.name}.log"

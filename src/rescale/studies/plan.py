@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,7 +83,20 @@ class Plan:
 
     def needed(self, item: Item) -> Item | None:
         """The run whose weights a run starts from; None if it starts from none of the study."""
+        if not item.needs:  # asked of every waiting run, again and again
+            return None
         return next((run for run in self.of(item.needs) if run.seed == item.seed), None)
+
+
+def key_of(change: str) -> str:
+    """The key of a "key=value"."""
+    return change.partition("=")[0].strip()
+
+
+def merged(changes: Iterable[str], own: Sequence[str]) -> tuple[str, ...]:
+    """The changes whose keys `own` does not change, and then those of `own`."""
+    keys = {key_of(change) for change in own}
+    return (*(change for change in changes if key_of(change) not in keys), *own)
 
 
 def file_name(label: str) -> str:

@@ -1,7 +1,7 @@
 """Plans as YAML files. In a file that a person writes, the top holds what all items share."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ import yaml
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError, shortened, validation_lines
+from rescale.errors import UserError, shortened
 from rescale.studies.kinds import kind_of
 from rescale.studies.plan import (
     Item,
@@ -19,9 +19,10 @@ from rescale.studies.plan import (
     check_size,
     default_title,
     family,
+    merged,
     short_names,
 )
-from rescale.yaml_input import Dumper, read_yaml
+from rescale.yaml_input import Dumper, read_dataclass, read_yaml
 
 PLAN = "plan.yaml"  # the plan's name in a study's folder
 _STRICT = {"extra": "forbid"}  # for pydantic
@@ -101,13 +102,8 @@ def from_file(path: Path) -> Plan:
     does not change itself. An item without a seed is run with each of the top's seeds. Relative paths start
     at the working folder. Raises UserError: each mistake with the file, the place and the nearest right key.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    plain = read_yaml(path)
-    try:
-        written = TypeAdapter(_WrittenPlan).validate_python(plain)
-    except ValidationError as error:
-        raise UserError(*validation_lines(error, str(path), _known_keys)) from None
+    parts = {"items": _WrittenItem, "timing": TimingProtocol, "DataSpec": DataSpec}
+    written = read_dataclass(path, _WrittenPlan, parts)
     if mistakes := list(_mistakes(written)):
         raise UserError(*(f"{path}: {line}" for line in mistakes))
     check_size(len(written.items), written.seeds if isinstance(written.seeds, int) else len(written.seeds))
@@ -152,24 +148,13 @@ def _runs(written: _WrittenPlan) -> Iterator[Item]:
 
 
 def _run(item: _WrittenItem, seed: int, top: _WrittenPlan, name: str) -> Item:
-    own = {_key(change) for change in item.changes}
     return Item(
         model=item.model,
         recipe=item.recipe or top.recipe,
         data=DataSpec.of(item.data or top.data).plain(),
         seed=seed,
-        changes=(*(change for change in top.changes if _key(change) not in own), *item.changes),
+        changes=merged(top.changes, item.changes),
         label=item.label or ", ".join((name, *item.changes)),
         group=item.group or family(item.model),
         weights=item.weights,
     )
-
-
-def _key(change: str) -> str:
-    return change.partition("=")[0].strip()
-
-
-def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    parts: dict[str, Any] = {"items": _WrittenItem, "timing": TimingProtocol, "DataSpec": DataSpec}
-    names = [step for step in place if isinstance(step, str)]
-    return [item.name for item in fields(parts[names[-1]] if names else _WrittenPlan)]

@@ -5,6 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rescale.bench import Ask, TimingProtocol, time_network
+from rescale.models import External
+from rescale.network import Network
+from rescale.recipes import Recipe
 from rescale.studies.checks import Prepared
 from rescale.studies.plan import Item
 
@@ -55,8 +58,18 @@ def prices(
     return {item: by_network[key] for item, key in without_seed.items()}
 
 
-def _price(run: Prepared, protocol: TimingProtocol, ask: Ask) -> Price:
-    recipe = run.recipe
+def seconds_of_image(model: Network | External, recipe: Recipe, protocol: TimingProtocol, ask: Ask) -> float:
+    """The time of training for one image, by a few steps.
+
+    Args:
+        model: the model.
+        recipe: resolved; of its batch `LARGEST` images at most are timed.
+        protocol: device, threads and execution mode of the training.
+        ask: answers requests for measurements.
+
+    Raises:
+        JobError: the model fails, or not one image fits into memory.
+    """
     timed = replace(
         protocol,
         mode="train",
@@ -65,6 +78,11 @@ def _price(run: Prepared, protocol: TimingProtocol, ask: Ask) -> Price:
         warmup=WARMUP,
         repeats=REPEATS,
     )
-    timing = time_network(run.model, timed, recipe, ask)
+    return 1 / time_network(model, timed, recipe, ask).images_per_s
+
+
+def _price(run: Prepared, protocol: TimingProtocol, ask: Ask) -> Price:
+    recipe = run.recipe
     steps = recipe.total_steps(run.images // recipe.batch)
-    return Price(steps, recipe.batch, steps * recipe.batch / timing.images_per_s)
+    seconds = seconds_of_image(run.model, recipe, protocol, ask)
+    return Price(steps, recipe.batch, steps * recipe.batch * seconds)

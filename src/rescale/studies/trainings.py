@@ -10,6 +10,7 @@ from rescale.bench import TimingProtocol
 from rescale.errors import JobError
 from rescale.execution import USUAL
 from rescale.outputs import CHECKPOINTS
+from rescale.studies.commands import weights_of
 from rescale.studies.display import Display
 from rescale.studies.executors.executor import Division, Ending, Executor, Job, Settings, Worker
 from rescale.studies.folder import Failure, StudyFolder
@@ -141,7 +142,7 @@ def job_of(study: StudyFolder, item: Item, settings: Settings, division: Divisio
     task: dict[str, Any] = {
         "item": asdict(item),
         "out": str(study.run(item).absolute()),
-        "weights": study.weights(item),
+        "weights": weights_of(study.plan, item, study.path.absolute() / "runs"),
         "settings": {
             "device": division.device,
             "threads": division.threads,

@@ -4,17 +4,17 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from rescale.data.spec import DataSpec
-from rescale.errors import UserError, plural, validation_lines
+from rescale.errors import UserError, plural
 from rescale.lookup import is_external, network
 from rescale.studies.differences import Difference, paired_differences
-from rescale.studies.kinds.kind import SEEDS, Analysis, Outcome, Preset, Request, chosen_preset, merged
-from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family
+from rescale.studies.kinds.kind import SEEDS, Analysis, Outcome, Preset, Request, chosen_preset
+from rescale.studies.plan import Item, Plan, check_names, check_size, default_title, family, merged
 from rescale.studies.rows import Row
 from rescale.studies.wording import beyond_images, by, method, too_few
-from rescale.yaml_input import read_yaml
+from rescale.yaml_input import read_dataclass
 
 if TYPE_CHECKING:  # brings numpy
     from rescale.studies.images import ImageDifference
@@ -23,7 +23,6 @@ QUESTION = "What does each change bring, added to the ones before it?"
 ABOUT = "Trains a network with more and more of the changes, each row with several seeds."
 EXAMPLE = "rescale study additive --data images --models resnet26x0.25@64 --out studies/additive"
 SOURCE = "ResNet-RS, Table 1"
-COMPARED: Literal["the row above", "the best"] = "the row above"
 COLUMNS = (
     "value", "difference", "published", "over images", "sign-flip", "adds", "time", "MACs", "params", "front",
 )  # fmt: skip
@@ -183,21 +182,7 @@ def plan(request: Request) -> Plan:
 
 def read_rows(path: Path) -> Rows:
     """Read a file of rows. Raises UserError: each mistake with its place and the nearest right key."""
-    from dataclasses import fields
-
-    from pydantic import TypeAdapter, ValidationError
-
-    plain = read_yaml(path)
-    kinds: dict[str, Any] = {"rows": Change}
-
-    def known(place: tuple[str | int, ...]) -> list[str]:
-        names = [step for step in place if isinstance(step, str)]
-        return [item.name for item in fields(kinds[names[-1]] if names else Rows)]
-
-    try:
-        rows = TypeAdapter(Rows).validate_python(plain)
-    except ValidationError as error:
-        raise UserError(*validation_lines(error, str(path), known)) from None
+    rows = read_dataclass(path, Rows, {"rows": Change})
     if len(rows.rows) < 2:
         raise UserError(f"{path}: an additive study has two rows or more, found {len(rows.rows)}")
     return rows

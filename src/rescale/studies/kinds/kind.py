@@ -1,9 +1,9 @@
 """What a kind of study is: a question, presets, a plan and an analysis."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rescale.bench.timing import TimingProtocol
 from rescale.data.spec import DataSpec
@@ -126,7 +126,6 @@ class Kind(Protocol):
         EXAMPLE: a command.
         SOURCE: the paper's table or figure that it repeats.
         PRESETS: by name; the first is the smallest.
-        COMPARED: what the networks' differences are to: "the row above", or "the best".
     """
 
     QUESTION: str
@@ -134,7 +133,6 @@ class Kind(Protocol):
     EXAMPLE: str
     SOURCE: str
     PRESETS: Mapping[str, Preset]
-    COMPARED: Literal["the row above", "the best"]
 
     def plan(self, request: Request) -> Plan:
         """The plan of what is asked for. Raises UserError: something is missing, or has no meaning here."""
@@ -144,12 +142,6 @@ class Kind(Protocol):
 
     def analyse(self, outcome: Outcome) -> Analysis:
         """Compare the networks and answer the question."""
-
-
-def merged(changes: Iterable[str], own: Sequence[str]) -> tuple[str, ...]:
-    """The changes, without those whose keys the user's own changes have, and then the user's."""
-    keys = {change.partition("=")[0].strip() for change in own}
-    return (*(change for change in changes if change.partition("=")[0].strip() not in keys), *own)
 
 
 def chosen_preset(presets: Mapping[str, Preset], name: str) -> Preset | None:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rescale import units
 from rescale.errors import UserError, first_few, plural
 from rescale.studies.analysis import best_first
 from rescale.studies.differences import Difference, against_best
-from rescale.studies.kinds.kind import Analysis, Outcome, Preset, Request, chosen_preset, merged
-from rescale.studies.plan import Plan, pareto_plan
+from rescale.studies.kinds.kind import Analysis, Outcome, Preset, Request, chosen_preset
+from rescale.studies.plan import Plan, merged, pareto_plan
 from rescale.studies.rows import Row
 from rescale.studies.wording import beyond_images, measured, method, too_few
 
@@ -20,7 +20,6 @@ QUESTION = "Which networks are the most accurate for their time, trained by the 
 ABOUT = "Trains networks by the same recipe, times them on this machine and draws the Pareto curve."
 EXAMPLE = "rescale study pareto --models resnetrs50,timm:resnet50 --data images --seeds 3 --out studies/a"
 SOURCE = "ResNet-RS, Figure 4 and Table 7"
-COMPARED: Literal["the row above", "the best"] = "the best"
 COLUMNS = ("value", "published", "time", "images/s", "memory", "MACs", "params", "activ.", "front")
 
 PUBLISHED = {  # ImageNet, percent: Table 7
